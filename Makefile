@@ -1,0 +1,39 @@
+# A newcomer needs Rust and make; what else a target needs, it installs or says how to.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench deny mutants
+
+# One target directory and the same flags in every step, so that nothing is compiled twice;
+# a clean build has no use for incremental data, which only costs time and disk here.
+export CARGO_INCREMENTAL := 0
+CARGO ?= cargo
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target what; do \
+		printf 'make %-8s %s\n' "$$target" "$$what"; done
+
+demo: ## three private Redis servers, one is killed, watch its keys move and come back
+	@test -n "$$REDIS_URLS" || scripts/need-redis.sh
+	$(CARGO) run --quiet --example demo
+
+test: ## everything that must hold: lints, documentation, then all tests
+	@scripts/need-redis.sh
+	@$(MAKE) --no-print-directory lint
+	$(CARGO) test --all-features --doc
+	$(CARGO) test --all-features --lib --bins --tests --no-fail-fast
+
+lint: ## formatting, clippy, rustdoc, every feature alone
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --all-features --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --all-features --no-deps
+	@scripts/each-feature.sh
+
+bench: ## compare with what one would use instead, as ratios
+	@scripts/need-redis.sh
+	$(CARGO) bench --all-features
+
+deny: ## licences, banned crates, sources; advisories where their database can be fetched
+	@scripts/deny.sh
+
+mutants: ## every patch in tests/mutants must make its test fail
+	@scripts/need-redis.sh
+	MUTANTS_TARGET_DIR=target/mutants tests/mutants/run.sh
