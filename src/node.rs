@@ -1,0 +1,321 @@
+//! One Redis server of a cluster: its name, its address, its weight.
+
+mod endpoint;
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+pub(crate) use self::endpoint::{Address, Endpoint, Transport};
+use crate::error::BuildError;
+
+/// The name of a node: what identifies it for ever, whatever its address, weight or place in the
+/// list become.
+///
+/// Cheap to clone and to compare; prints as the name.
+///
+/// ```
+/// use fluster::{Node, NodeId};
+///
+/// let node = Node::new("redis://10.0.0.1")?;
+/// assert_eq!(node.id(), NodeId::from("10.0.0.1:6379"));
+/// # Ok::<(), fluster::BuildError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(Arc<str>);
+
+impl NodeId {
+    /// The name as a string slice.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for NodeId {
+    fn from(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+impl From<String> for NodeId {
+    fn from(name: String) -> Self {
+        Self(name.into())
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+impl AsRef<str> for NodeId {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for NodeId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq<str> for NodeId {
+    fn eq(&self, other: &str) -> bool {
+        &*self.0 == other
+    }
+}
+
+impl PartialEq<&str> for NodeId {
+    fn eq(&self, other: &&str) -> bool {
+        &*self.0 == *other
+    }
+}
+
+/// One Redis server as the application describes it: URL, name, weight, labels.
+///
+/// The URL is `redis://`, `rediss://` (TLS, feature `tls`), `valkey://`, `valkeys://` or `unix://`:
+///
+/// ```text
+/// redis://[user][:password@]host[:port][/db][?protocol=resp3]
+/// unix:///path/to/socket[?db=1&user=u&pass=p&protocol=resp3]
+/// ```
+///
+/// Default port 6379, database 0, RESP2. User and password are percent-decoded. `rediss://…#insecure`
+/// turns the verification of the server's certificate off, and is warned about whenever it is used.
+///
+/// `Debug` never shows the password.
+///
+/// ```
+/// use fluster::Node;
+///
+/// let node = Node::new("redis://user:secret@10.0.0.3:7000/2")?
+///     .name("cache-3")
+///     .weight(2)
+///     .label("zone", "a");
+/// assert_eq!(node.id(), "cache-3");
+/// assert!(!format!("{node:?}").contains("secret"));
+/// # Ok::<(), fluster::BuildError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    id: NodeId,
+    weight: u32,
+    labels: BTreeMap<String, String>,
+    endpoint: Endpoint,
+}
+
+impl Node {
+    /// A node at `url`, named `host:port[/db]` (or the socket's path), of weight 1.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Url`] when the URL does not parse, names an unknown scheme or option, has no
+    /// usable host, or asks for TLS in a build without the feature `tls`.
+    pub fn new(url: impl AsRef<str>) -> Result<Self, BuildError> {
+        let endpoint: Endpoint = url.as_ref().parse()?;
+        Ok(Self {
+            id: NodeId::from(endpoint.default_name()),
+            weight: 1,
+            labels: BTreeMap::new(),
+            endpoint,
+        })
+    }
+
+    /// The name: unique in the cluster, and what placement hashes. Default: `host:port[/db]`.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.id = NodeId::from(name.into());
+        self
+    }
+
+    /// The share of keys relative to the other nodes, at least 1. Default: 1.
+    #[must_use]
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.weight = weight;
+        self
+    }
+
+    /// A label for the application's own use, shown in [`status`](crate::FlusterCluster::status).
+    #[must_use]
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.insert(key.into(), value.into());
+        self
+    }
+
+    /// The node's name as an identifier.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.id.clone()
+    }
+
+    pub(crate) fn id_ref(&self) -> &NodeId {
+        &self.id
+    }
+
+    pub(crate) fn weight_value(&self) -> u32 {
+        self.weight
+    }
+
+    pub(crate) fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), BuildError> {
+        let name = self.id.as_str();
+        if name.is_empty() {
+            return Err(BuildError::Node {
+                name: self.endpoint.default_name(),
+                why: "its name is empty: give it one, or leave `name` out for host:port".into(),
+            });
+        }
+        if self.weight == 0 {
+            return Err(BuildError::Node {
+                name: name.into(),
+                why: "its weight is 0: weights start at 1; leave the node out to give it no keys"
+                    .into(),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Node {
+    type Err = BuildError;
+
+    fn from_str(url: &str) -> Result<Self, BuildError> {
+        Self::new(url)
+    }
+}
+
+impl TryFrom<&str> for Node {
+    type Error = BuildError;
+
+    fn try_from(url: &str) -> Result<Self, BuildError> {
+        Self::new(url)
+    }
+}
+
+impl TryFrom<String> for Node {
+    type Error = BuildError;
+
+    fn try_from(url: String) -> Result<Self, BuildError> {
+        Self::new(url)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn why(url: &str) -> String {
+        Node::new(url).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn names_default_to_host_port_and_database() {
+        for (url, name) in [
+            ("redis://10.0.0.1", "10.0.0.1:6379"),
+            ("redis://10.0.0.1/0", "10.0.0.1:6379"),
+            ("redis://cache.local:7000/3", "cache.local:7000/3"),
+            ("valkey://u:p@[::1]:7000", "[::1]:7000"),
+            ("unix:///run/redis.sock", "/run/redis.sock"),
+            ("redis+unix:///run/redis.sock?db=2", "/run/redis.sock/2"),
+        ] {
+            assert_eq!(Node::new(url).unwrap().id(), name, "{url}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_percent_decoded() {
+        let node = Node::new("redis://a%40b:p%23%2F%3F@h/1?protocol=resp3").unwrap();
+        let e = node.endpoint();
+        assert_eq!(e.username.as_deref(), Some("a@b"));
+        assert_eq!(e.password.as_deref(), Some("p#/?"));
+        assert!(e.resp3);
+        let e = Node::new("unix:///s?user=u&pass=p%26q&db=3")
+            .unwrap()
+            .endpoint()
+            .clone();
+        assert_eq!(
+            (e.username.as_deref(), e.password.as_deref(), e.db),
+            (Some("u"), Some("p&q"), 3)
+        );
+    }
+
+    #[test]
+    fn a_bad_url_is_refused_with_a_remedy_and_without_its_password() {
+        for (url, needle) in [
+            ("http://u:hunter2@h", "unknown scheme"),
+            ("redis://u:hunter2@h:99999", "does not parse"),
+            ("redis://u:hunter2@h/x", "database"),
+            ("redis://u:hunter2@h/-1", "negative"),
+            (
+                "redis://u:hunter2@h?timeout=hunter2",
+                "\"timeout\" is unknown",
+            ),
+            ("redis://:hunter2@0.0.0.0", "no server's address"),
+            ("redis://:hunter2@h:0", "port 0"),
+            ("redis://:hun#ter2@h", "does not parse"),
+            ("redis://", "no host"),
+            ("redis://user@h", "no password"),
+            ("unix://host/path", "absolute path"),
+            ("unix:///s?pass=hunter2&x=1", "\"x\" is unknown"),
+            ("hunter2", "does not parse"),
+            ("", "does not parse"),
+        ] {
+            let text = why(url);
+            assert!(text.contains(needle), "{url}: {text}");
+            assert!(
+                url == "hunter2" || !text.contains("hunter2"),
+                "{url} leaks: {text}"
+            );
+        }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn tls_without_the_feature_says_which_feature() {
+        assert!(why("rediss://h").contains("feature `tls`"));
+    }
+
+    #[test]
+    fn debug_never_shows_the_password() {
+        let node = Node::new("redis://u:hunter2@h").unwrap();
+        assert!(!format!("{node:?} {node:#?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_weight_of_zero_and_an_empty_name_are_refused() {
+        let node = Node::new("redis://h").unwrap();
+        assert!(
+            node.clone()
+                .weight(0)
+                .validate()
+                .unwrap_err()
+                .to_string()
+                .contains("weight is 0")
+        );
+        assert!(
+            node.name("")
+                .validate()
+                .unwrap_err()
+                .to_string()
+                .contains("name is empty")
+        );
+    }
+}

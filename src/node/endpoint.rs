@@ -1,0 +1,242 @@
+//! A parsed URL: where a server listens and how to log in there.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use percent_encoding::percent_decode_str;
+use url::{Host, Url};
+
+use crate::error::BuildError;
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    Tcp { host: String, port: u16 },
+    Unix(PathBuf),
+}
+
+/// Whether the connection is encrypted, and whether the peer must prove who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Plain,
+    Tls,
+    TlsInsecure,
+}
+
+/// A parsed URL: all that a dial needs to know, and no more.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) address: Address,
+    pub(crate) transport: Transport,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<String>,
+    pub(crate) db: i64,
+    pub(crate) resp3: bool,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("address", &self.address)
+            .field("transport", &self.transport)
+            .field("username", &self.username)
+            .field("password", &self.password.as_ref().map(|_| "<redacted>"))
+            .field("db", &self.db)
+            .field("resp3", &self.resp3)
+            .finish()
+    }
+}
+
+impl Endpoint {
+    /// `host:port[/db]`, or the socket's path: the same for every spelling of one server.
+    pub(super) fn default_name(&self) -> String {
+        let base = self.to_string();
+        match self.db {
+            0 => base,
+            db => format!("{base}/{db}"),
+        }
+    }
+}
+
+/// Prints the address alone: no user, no password.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.address {
+            Address::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Address::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Address::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = BuildError;
+
+    fn from_str(text: &str) -> Result<Self, BuildError> {
+        let refuse = |why: String| BuildError::Url {
+            url: redacted(text),
+            why,
+        };
+        let url = Url::parse(text).map_err(|e| {
+            refuse(format!("it does not parse ({e}); write redis://host:port, rediss://host:port or unix:///path"))
+        })?;
+        let mut endpoint = match url.scheme() {
+            "redis" | "valkey" => tcp(&url, Transport::Plain),
+            "rediss" | "valkeys" => tls(&url),
+            "unix" | "redis+unix" | "valkey+unix" => unix(&url),
+            other => Err(format!(
+                "unknown scheme \"{other}\"; use redis://, rediss://, valkey://, valkeys:// or unix://"
+            )),
+        }
+        .map_err(refuse)?;
+        endpoint.read_query(&url).map_err(refuse)?;
+        if endpoint.db < 0 {
+            return Err(refuse(format!(
+                "database {} is negative; databases start at 0",
+                endpoint.db
+            )));
+        }
+        if endpoint.username.is_some() && endpoint.password.is_none() {
+            return Err(refuse(
+                "it has a user but no password; write user:password@".into(),
+            ));
+        }
+        Ok(endpoint)
+    }
+}
+
+impl Endpoint {
+    fn read_query(&mut self, url: &Url) -> Result<(), String> {
+        let unix = matches!(self.address, Address::Unix(_));
+        for (key, value) in url.query_pairs() {
+            match &*key {
+                "protocol" => {
+                    self.resp3 = match &*value {
+                        "resp2" | "2" => false,
+                        "resp3" | "3" => true,
+                        _ => {
+                            return Err(format!("protocol={value} is unknown; use resp2 or resp3"));
+                        }
+                    }
+                }
+                "db" if unix => self.db = parse_db(&value)?,
+                "user" if unix => self.username = Some(value.into_owned()),
+                "pass" if unix => self.password = Some(value.into_owned()),
+                other => {
+                    return Err(format!(
+                        "query parameter \"{other}\" is unknown here; remove it"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn tcp(url: &Url, transport: Transport) -> Result<Endpoint, String> {
+    let host = match url.host() {
+        // A non-special scheme keeps the host as written, so addresses are parsed here.
+        Some(Host::Domain(name)) => percent_decode_str(name)
+            .decode_utf8()
+            .map_err(|_| "its host is not UTF-8".to_string())?
+            .into_owned(),
+        Some(Host::Ipv4(ip)) => ip.to_string(),
+        Some(Host::Ipv6(ip)) => ip.to_string(),
+        None => String::new(),
+    };
+    if host.is_empty() {
+        return Err("it has no host; write redis://host:port".into());
+    }
+    if host == "0.0.0.0" || host == "::" {
+        return Err(format!(
+            "{host} is no server's address; write the address it listens on"
+        ));
+    }
+    let port = match url.port() {
+        Some(0) => return Err("port 0 cannot be dialled; write the server's port".into()),
+        Some(port) => port,
+        None => 6379,
+    };
+    if url.fragment().is_some() && transport == Transport::Plain {
+        return Err("it has a #fragment; escape '#' in a password as %23".into());
+    }
+    let decode = |text: &str, what: &str| {
+        percent_decode_str(text)
+            .decode_utf8()
+            .map(|s| s.into_owned())
+            .map_err(|_| format!("its {what} is not UTF-8 after percent-decoding"))
+    };
+    Ok(Endpoint {
+        address: Address::Tcp { host, port },
+        transport,
+        username: match url.username() {
+            "" => None,
+            user => Some(decode(user, "user")?),
+        },
+        password: url.password().map(|p| decode(p, "password")).transpose()?,
+        db: match url.path().trim_matches('/') {
+            "" => 0,
+            db => parse_db(db)?,
+        },
+        resp3: false,
+    })
+}
+
+fn tls(url: &Url) -> Result<Endpoint, String> {
+    if !cfg!(feature = "tls") {
+        return Err("TLS needs fluster's feature `tls`; enable it, or use redis://".into());
+    }
+    let transport = match url.fragment() {
+        None => Transport::Tls,
+        Some("insecure") => Transport::TlsInsecure,
+        Some(_) => {
+            return Err(
+                "only #insecure is known as a fragment; escape '#' in a password as %23".into(),
+            );
+        }
+    };
+    tcp(url, transport)
+}
+
+fn unix(url: &Url) -> Result<Endpoint, String> {
+    if !cfg!(unix) {
+        return Err("unix sockets are not available on this platform; use redis://".into());
+    }
+    let path = percent_decode_str(url.path())
+        .decode_utf8()
+        .map_err(|_| "its path is not UTF-8".to_string())?;
+    if url.host_str().is_some_and(|h| !h.is_empty()) || path.is_empty() || path == "/" {
+        return Err("it needs an absolute path; write unix:///path/to/socket".into());
+    }
+    Ok(Endpoint {
+        address: Address::Unix(PathBuf::from(path.as_ref())),
+        transport: Transport::Plain,
+        username: None,
+        password: None,
+        db: 0,
+        resp3: false,
+    })
+}
+
+fn parse_db(text: &str) -> Result<i64, String> {
+    // The text is not shown: a mistyped URL may carry a password where the database belongs.
+    text.parse()
+        .map_err(|_| "its database is not a number; write /0 to /15".into())
+}
+
+/// The URL with everything that may hold a secret cut out, for error messages.
+fn redacted(text: &str) -> String {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    // A password may itself hold '/', '?' or '#' when it was not escaped: cut at the last '@'.
+    let (user, rest) = match rest.rsplit_once('@') {
+        Some((_, rest)) => ("<redacted>@", rest),
+        None => ("", rest),
+    };
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    if scheme.is_empty() {
+        format!("{user}{rest}")
+    } else {
+        format!("{scheme}://{user}{rest}")
+    }
+}
