@@ -1,0 +1,392 @@
+//! The health of all nodes of a cluster: who admits traffic, who is probed when.
+//!
+//! A pure state machine: time and random numbers are arguments, dials and replies come in as
+//! [`Verdict`]s and [`ProbeResult`]s, changes go out as [`Transition`]s, of which the driver
+//! publishes each in one snapshot.
+//!
+//! ```text
+//!  Up --(proof, or enough strikes)--> Down --(wait over)--> HalfOpen --(good probes)--> Probation
+//!   ^                                  ^ ^--(probe failed: longer wait)--'                  |  |
+//!   |                                  '----------------(one strike)------------------------'  |
+//!   '---------------------------------(5 s or 20 successes)------------------------------------'
+//! ```
+//!
+//! Only `Up` and `Probation` admit traffic. In `Down` and `HalfOpen` nothing but the one probe
+//! decides.
+
+mod node;
+mod strikes;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use self::node::{Facts, Node, Rules, State};
+use crate::penalty_box::{Penalty, PenaltyBox, Schedule};
+use crate::verdict::{ProbeResult, Reason, Verdict};
+
+/// Nodes that go silent within this time do so together.
+const TOGETHER: Duration = Duration::from_secs(1);
+
+/// What a node does for traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum NodeState {
+    /// Serves.
+    Up,
+    /// Waits in the penalty box; only the end of its wait changes that.
+    Down,
+    /// Is being probed; traffic still goes elsewhere.
+    HalfOpen,
+    /// Serves, on trial: one strike ejects it again, and it gets few dials at once.
+    Probation,
+}
+
+impl NodeState {
+    /// Whether a node in this state is sent traffic.
+    #[must_use]
+    pub fn admits(self) -> bool {
+        matches!(self, Self::Up | Self::Probation)
+    }
+
+    /// The state as it appears in metrics, events and logs: `up`, `down`, `half_open`,
+    /// `probation`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::HalfOpen => "half_open",
+            Self::Probation => "probation",
+        }
+    }
+}
+
+impl fmt::Display for NodeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A node changed its state: one snapshot, one event.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Transition<K> {
+    pub(crate) key: K,
+    pub(crate) from: NodeState,
+    pub(crate) to: NodeState,
+    /// The node's epoch from now on.
+    pub(crate) epoch: u64,
+    /// Why it is, or was last, out of service.
+    pub(crate) reason: Option<Reason>,
+    pub(crate) level: u32,
+    /// When its wait ends; `None` unless it went `Down`.
+    pub(crate) until: Option<Instant>,
+    /// Whether our own network was the likelier culprit.
+    pub(crate) client_suspect: bool,
+}
+
+/// What the driver has to do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Action<K> {
+    /// Publish the change.
+    Publish(Transition<K>),
+    /// Probe the node over a fresh connection, report with
+    /// [`probe_finished`](Health::probe_finished), and give up at `deadline`.
+    Probe { key: K, id: u64, deadline: Instant },
+}
+
+/// Which successes the driver must report, so that a healthy node's cost nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Watch {
+    /// None.
+    Nothing,
+    /// Their number, before the next evidence: they weigh in the share of bad results.
+    Count,
+    /// Each, at once: it clears strikes or ends probation.
+    Report,
+}
+
+/// The health of the nodes `K`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Health<K> {
+    rules: Rules,
+    nodes: BTreeMap<K, Node>,
+    penalty_box: PenaltyBox<K>,
+    next_probe: u64,
+    /// Where a new node's epochs start: beyond those of every removed node, so that a late reply
+    /// of a removed node cannot pass for one of its successor under the same key.
+    first_epoch: u64,
+}
+
+impl<K: Copy + Ord + fmt::Debug> Health<K> {
+    /// No nodes yet. `response_timeout` is the one commands are sent with.
+    pub(crate) fn new(penalty: Penalty, response_timeout: Duration) -> Self {
+        Self {
+            penalty_box: PenaltyBox::new(penalty.clone()),
+            rules: Rules {
+                schedule: Schedule::new(&penalty),
+                penalty,
+                response_timeout,
+            },
+            nodes: BTreeMap::new(),
+            next_probe: 0,
+            first_epoch: 0,
+        }
+    }
+
+    /// Adds a node, `Up`: the first command finds out sooner than a probe would. A known one stays
+    /// as it is.
+    pub(crate) fn insert(&mut self, key: K, now: Instant) {
+        let epoch = self.first_epoch;
+        self.nodes
+            .entry(key)
+            .or_insert_with(|| Node::new(epoch, now));
+    }
+
+    /// Forgets a node; results of its probe and its commands are ignored from now on.
+    pub(crate) fn remove(&mut self, key: K) {
+        self.penalty_box.released(&key);
+        if let Some(node) = self.nodes.remove(&key) {
+            self.first_epoch = self.first_epoch.max(node.epoch + 1);
+        }
+    }
+
+    /// What traffic under `epoch` showed. Hand in counted successes first
+    /// ([`observe_successes`](Self::observe_successes)).
+    ///
+    /// Nothing happens when the epoch is stale or the node is out of service.
+    pub(crate) fn observe(
+        &mut self,
+        key: K,
+        epoch: u64,
+        verdict: Verdict,
+        now: Instant,
+        unit: f64,
+    ) -> Option<Transition<K>> {
+        let node = self.nodes.get_mut(&key)?;
+        if node.epoch != epoch || !node.admits() {
+            return None;
+        }
+        let reason = match verdict {
+            Verdict::Hard(reason) => Some(reason),
+            Verdict::Soft(soft) => Some(soft.reason()),
+            Verdict::Alive | Verdict::Neutral => None,
+        };
+        if reason.is_some_and(Reason::is_silence) {
+            node.silent_at = Some(now);
+        }
+        self.change(key, now, unit, |node, facts| node.evidence(verdict, facts))
+    }
+
+    /// Hands in `n` successes under `epoch`, counted as [`watch`](Self::watch) asked.
+    pub(crate) fn observe_successes(
+        &mut self,
+        key: K,
+        epoch: u64,
+        n: u64,
+        now: Instant,
+    ) -> Option<Transition<K>> {
+        if self.nodes.get(&key)?.epoch != epoch {
+            return None;
+        }
+        self.change(key, now, 0.0, |node, facts| node.succeed(n, facts))
+    }
+
+    /// How a probe went. Ignored unless it is the one in flight.
+    pub(crate) fn probe_finished(
+        &mut self,
+        key: K,
+        id: u64,
+        result: ProbeResult,
+        now: Instant,
+        unit: f64,
+    ) -> Option<Transition<K>> {
+        let node = self.nodes.get_mut(&key)?;
+        if node.probe()?.0 != id {
+            return None;
+        }
+        if matches!(result, ProbeResult::Failed(reason) if reason.is_silence()) {
+            node.silent_at = Some(now);
+        }
+        self.change(key, now, unit, |node, facts| node.probed(result, facts))
+    }
+
+    /// Everything that is due at `now`; `unit` gives random numbers from 0 to 1.
+    pub(crate) fn due(&mut self, now: Instant, unit: &mut dyn FnMut() -> f64) -> Vec<Action<K>> {
+        let mut actions = Vec::new();
+        while let Some(key) = self.penalty_box.pop_due(now) {
+            let opened = self.change(key, now, 0.0, |node, facts| node.open_half(facts.now));
+            actions.extend(opened.map(Action::Publish));
+        }
+        let due: Vec<K> = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.deadline(&self.rules).is_some_and(|at| at <= now))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in due {
+            let changed = match self.nodes.get(&key).and_then(Node::probe) {
+                Some((id, _)) => {
+                    let late = ProbeResult::Failed(Reason::Timeout);
+                    self.probe_finished(key, id, late, now, unit())
+                }
+                None => self.change(key, now, 0.0, |node, facts| node.tick(facts)),
+            };
+            actions.extend(changed.map(Action::Publish));
+            actions.extend(self.start_probe(key, now));
+        }
+        actions
+    }
+
+    fn start_probe(&mut self, key: K, now: Instant) -> Option<Action<K>> {
+        let id = self.next_probe;
+        let node = self.nodes.get_mut(&key)?;
+        let deadline = node.start_probe(id, now, &self.rules)?;
+        self.next_probe += 1;
+        Some(Action::Probe { key, id, deadline })
+    }
+
+    /// When [`due`](Self::due) has something to do next.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.nodes
+            .values()
+            .filter_map(|node| node.deadline(&self.rules))
+            .chain(self.penalty_box.next_release())
+            .min()
+    }
+
+    /// A caller found no candidate that admits, `key` among them: its next probe comes sooner.
+    /// Says whether [`next_deadline`](Self::next_deadline) may have changed.
+    pub(crate) fn demand(&mut self, key: K, now: Instant) -> bool {
+        let Some(node) = self.nodes.get_mut(&key) else {
+            return false;
+        };
+        node.demand(now, &self.rules)
+            .is_some_and(|until| self.penalty_box.pull_forward(&key, until))
+    }
+
+    /// The node's state; `None` for an unknown one.
+    pub(crate) fn state(&self, key: K) -> Option<NodeState> {
+        self.nodes.get(&key).map(Node::kind)
+    }
+
+    /// The epoch to note when a command is sent or a dial begins.
+    pub(crate) fn epoch(&self, key: K) -> Option<u64> {
+        self.nodes.get(&key).map(|node| node.epoch)
+    }
+
+    /// Whether the node may be sent traffic.
+    pub(crate) fn admits(&self, key: K) -> bool {
+        self.nodes.get(&key).is_some_and(Node::admits)
+    }
+
+    /// How far up the back-off the node is.
+    pub(crate) fn level(&self, key: K) -> Option<u32> {
+        self.nodes.get(&key).map(|node| node.level)
+    }
+
+    /// Why the node is, or was last, out of service.
+    pub(crate) fn reason(&self, key: K) -> Option<Reason> {
+        self.nodes.get(&key)?.reason
+    }
+
+    /// When it is worth asking for the node again; `None` while it admits.
+    pub(crate) fn retry_after(&self, key: K, now: Instant) -> Option<Duration> {
+        match self.nodes.get(&key)?.state {
+            State::Up { .. } | State::Probation { .. } => None,
+            State::Down { until } => Some(until.saturating_duration_since(now)),
+            // The verdict of the probe is a matter of milliseconds.
+            State::HalfOpen { .. } => Some(self.rules.penalty.get_probe_gap()),
+        }
+    }
+
+    /// Which of the node's successes matter now.
+    pub(crate) fn watch(&self, key: K, now: Instant) -> Watch {
+        match self.nodes.get(&key) {
+            Some(node) if node.kind() == NodeState::Probation => Watch::Report,
+            Some(node) if node.admits() && node.strikes().any() => Watch::Report,
+            Some(node) if node.admits() && node.strikes().is_rated(now, &self.rules) => {
+                Watch::Count
+            }
+            _ => Watch::Nothing,
+        }
+    }
+
+    /// Whether more than half of the nodes went silent together, so that our own network is the
+    /// likelier culprit.
+    ///
+    /// It takes two: of a cluster's only node no one can say whose fault its silence is, and its
+    /// back-off must work.
+    pub(crate) fn client_suspect(&self, now: Instant) -> bool {
+        let silent = self
+            .nodes
+            .values()
+            .filter_map(|node| node.silent_at)
+            .filter(|&at| now.saturating_duration_since(at) <= TOGETHER)
+            .count();
+        silent >= 2 && 2 * silent > self.nodes.len()
+    }
+
+    /// Whether suspicion may take one more node: at least one must stay, and at least half of all.
+    /// Evidence that is not proof can have one cause for all nodes, and it is better to send
+    /// commands to doubtful nodes than to none.
+    fn may_eject(&self) -> bool {
+        let admitting = self.nodes.values().filter(|node| node.admits()).count();
+        let out = self.nodes.len() - admitting;
+        admitting >= 2 && (out + 1) * 2 <= self.nodes.len()
+    }
+
+    /// Lets `f` work on a node and draws the consequences: the penalty box follows, and a change
+    /// of state becomes a transition.
+    fn change(
+        &mut self,
+        key: K,
+        now: Instant,
+        unit: f64,
+        f: impl FnOnce(&mut Node, &Facts<'_>),
+    ) -> Option<Transition<K>> {
+        let (may_eject, suspect) = (self.may_eject(), self.client_suspect(now));
+        let node = self.nodes.get_mut(&key)?;
+        let facts = Facts {
+            rules: &self.rules,
+            now,
+            unit,
+            may_eject,
+            suspect,
+        };
+        let (from, epoch) = (node.kind(), node.epoch);
+        f(node, &facts);
+        let to = node.kind();
+        if (from, epoch) == (to, node.epoch) {
+            return None;
+        }
+        let until = match node.state {
+            State::Down { until } => {
+                self.penalty_box.sentence(key, node.level, until);
+                Some(until)
+            }
+            State::HalfOpen { .. } => None,
+            State::Up { .. } | State::Probation { .. } => {
+                self.penalty_box.released(&key);
+                None
+            }
+        };
+        Some(Transition {
+            key,
+            from,
+            to,
+            epoch: node.epoch,
+            reason: node.reason,
+            level: node.level,
+            until,
+            client_suspect: suspect,
+        })
+    }
+}

@@ -1,0 +1,350 @@
+//! One node's state machine; what the other nodes do comes in as [`Facts`].
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::NodeState;
+use super::strikes::{Strikes, Weight};
+use crate::penalty_box::{Penalty, Schedule, half_jitter, later};
+use crate::verdict::{ProbeResult, Reason, Soft, Verdict};
+
+/// What does not change while a cluster lives.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Rules {
+    pub(super) penalty: Penalty,
+    pub(super) schedule: Schedule,
+    pub(super) response_timeout: Duration,
+}
+
+/// What a node's machine must know beyond itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts<'a> {
+    pub(super) rules: &'a Rules,
+    pub(super) now: Instant,
+    /// A random number from 0 to 1.
+    pub(super) unit: f64,
+    /// Soft evidence may take this node: enough others admit traffic.
+    pub(super) may_eject: bool,
+    /// So many nodes went silent at once that our own network is the likelier culprit.
+    pub(super) suspect: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum State {
+    Up {
+        decay_at: Instant,
+    },
+    Down {
+        until: Instant,
+    },
+    HalfOpen {
+        /// The one probe in flight: its id and its deadline.
+        probe: Option<(u64, Instant)>,
+        /// When the next one starts.
+        next: Instant,
+        oks: u32,
+    },
+    Probation {
+        since: Instant,
+        oks: u64,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Node {
+    pub(super) state: State,
+    pub(super) level: u32,
+    /// One more at every entry into `Down`: what was observed under an older one is stale.
+    pub(super) epoch: u64,
+    pub(super) reason: Option<Reason>,
+    /// The last time-out or unreachable, by traffic or by a probe.
+    pub(super) silent_at: Option<Instant>,
+    strikes: Strikes,
+    /// How often in a row it said that it is not ready.
+    not_ready: u32,
+    /// The latest times it left service, at most as many as the flap rule counts.
+    ejections: VecDeque<Instant>,
+    /// When the last probe ended; before the first one, when the node went out.
+    tried_at: Instant,
+}
+
+/// How a node enters `Down`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fall {
+    /// It failed: one level up.
+    Failed,
+    /// It says itself that it will be back: same level, short waits. They still grow, apart from
+    /// the level: many clients asking ten times a second would slow down what they wait for.
+    NotReady,
+    /// Waiting alone will not help: the highest level at once.
+    Hopeless,
+}
+
+impl From<Reason> for Fall {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::NotReady => Self::NotReady,
+            Reason::Config | Reason::NotRedis => Self::Hopeless,
+            _ => Self::Failed,
+        }
+    }
+}
+
+impl Node {
+    pub(super) fn new(epoch: u64, now: Instant) -> Self {
+        Self {
+            state: State::Up { decay_at: now },
+            level: 0,
+            epoch,
+            reason: None,
+            silent_at: None,
+            strikes: Strikes::default(),
+            not_ready: 0,
+            ejections: VecDeque::new(),
+            tried_at: now,
+        }
+    }
+
+    pub(super) fn kind(&self) -> NodeState {
+        match self.state {
+            State::Up { .. } => NodeState::Up,
+            State::Down { .. } => NodeState::Down,
+            State::HalfOpen { .. } => NodeState::HalfOpen,
+            State::Probation { .. } => NodeState::Probation,
+        }
+    }
+
+    pub(super) fn admits(&self) -> bool {
+        self.kind().admits()
+    }
+
+    pub(super) fn strikes(&self) -> &Strikes {
+        &self.strikes
+    }
+
+    /// What traffic showed. Out of service it changes nothing: a late reply must neither bring a
+    /// node back nor keep it out.
+    pub(super) fn evidence(&mut self, verdict: Verdict, facts: &Facts<'_>) {
+        if !self.admits() {
+            return;
+        }
+        match verdict {
+            Verdict::Alive => self.succeed(1, facts),
+            Verdict::Neutral => {}
+            // Proof about the path, and the path may be ours.
+            Verdict::Hard(Reason::Unreachable) if facts.suspect => {
+                self.suspicion(Soft::Strike(Reason::Unreachable), facts);
+            }
+            Verdict::Hard(reason) => self.fall(reason.into(), reason, facts),
+            Verdict::Soft(soft) => self.suspicion(soft, facts),
+        }
+    }
+
+    fn suspicion(&mut self, soft: Soft, facts: &Facts<'_>) {
+        let weight = self.strikes.record(soft, facts.now, facts.rules);
+        let ejects = match self.state {
+            State::Probation { .. } => weight != Weight::Nothing,
+            _ => weight == Weight::Ejects,
+        };
+        if ejects && facts.may_eject {
+            self.fall(Fall::Failed, soft.reason(), facts);
+        }
+    }
+
+    pub(super) fn succeed(&mut self, n: u64, facts: &Facts<'_>) {
+        if !self.admits() || n == 0 {
+            return;
+        }
+        self.strikes.succeed(n, facts.now, facts.rules);
+        if let State::Probation { oks, .. } = &mut self.state {
+            *oks = oks.saturating_add(n);
+            self.leave_probation(facts);
+        }
+    }
+
+    fn leave_probation(&mut self, facts: &Facts<'_>) {
+        let penalty = &facts.rules.penalty;
+        if let State::Probation { since, oks } = self.state
+            && (oks >= u64::from(penalty.get_probation_oks())
+                || facts.now >= later(since, penalty.get_probation()))
+        {
+            self.rise(facts);
+        }
+    }
+
+    fn rise(&mut self, facts: &Facts<'_>) {
+        self.state = State::Up {
+            decay_at: later(facts.now, facts.rules.penalty.get_decay()),
+        };
+        self.decay(facts);
+    }
+
+    /// Forgives one level per decay time in service. Only there: a node that falls again right
+    /// after its return must wait longer than the last time.
+    fn decay(&mut self, facts: &Facts<'_>) {
+        while let State::Up { decay_at } = &mut self.state
+            && self.level > 0
+            && facts.now >= *decay_at
+        {
+            self.level -= 1;
+            *decay_at = later(*decay_at, facts.rules.penalty.get_decay());
+        }
+    }
+
+    fn fall(&mut self, fall: Fall, reason: Reason, facts: &Facts<'_>) {
+        let (penalty, schedule) = (&facts.rules.penalty, &facts.rules.schedule);
+        let serving = self.admits();
+        let flaps = serving && self.is_flapping(penalty, facts.now);
+        if serving {
+            self.not_ready = 0;
+        }
+        match fall {
+            Fall::Failed if !facts.suspect => {
+                self.level = (self.level + 1).min(schedule.max_level());
+            }
+            Fall::Hopeless => self.level = schedule.max_level(),
+            _ => {}
+        }
+        let base = schedule.nominal(1);
+        let longest = match fall {
+            // Backing off from our own outage would only prolong it.
+            Fall::Failed if facts.suspect => base,
+            Fall::NotReady => {
+                let level = self.level.max(1).saturating_add(self.not_ready);
+                self.not_ready = self.not_ready.saturating_add(1);
+                schedule.nominal(level).min(penalty.get_not_ready_max())
+            }
+            _ if flaps => penalty.get_flap_hold(),
+            _ => schedule.nominal(self.level),
+        };
+        // The first wait may be half as long as the base, so that not all clients probe at once.
+        // Where waits may stay that short, half would mean more than ten dials a second.
+        let shortest = if serving && !facts.suspect {
+            Duration::ZERO
+        } else {
+            base.min(longest)
+        };
+        let wait = schedule.draw(longest, facts.unit).max(shortest);
+        self.state = State::Down {
+            until: later(facts.now, wait),
+        };
+        self.epoch += 1;
+        self.reason = Some(reason);
+        self.strikes = Strikes::default();
+        self.tried_at = facts.now;
+    }
+
+    /// Notes one more ejection from service; says whether they have become too many.
+    fn is_flapping(&mut self, penalty: &Penalty, now: Instant) -> bool {
+        let limit = penalty.get_flap_count() as usize;
+        if limit == 0 {
+            return false;
+        }
+        self.ejections.push_back(now);
+        while self.ejections.len() > limit
+            || self
+                .ejections
+                .front()
+                .is_some_and(|&at| now.saturating_duration_since(at) > penalty.get_flap_window())
+        {
+            self.ejections.pop_front();
+        }
+        self.ejections.len() >= limit
+    }
+
+    /// A caller found no node that admits: the next probe comes sooner, but never in a storm.
+    /// Returns the new end of the wait.
+    pub(super) fn demand(&mut self, now: Instant, rules: &Rules) -> Option<Instant> {
+        let State::Down { until } = &mut self.state else {
+            return None;
+        };
+        let gap = (rules.schedule.nominal(self.level) / 4)
+            .max(rules.penalty.get_demand_min())
+            .min(rules.penalty.get_demand_max());
+        let sooner = later(self.tried_at, gap).max(now);
+        (sooner < *until).then(|| {
+            *until = sooner;
+            sooner
+        })
+    }
+
+    /// The wait is over.
+    pub(super) fn open_half(&mut self, now: Instant) {
+        if let State::Down { .. } = self.state {
+            self.state = State::HalfOpen {
+                probe: None,
+                next: now,
+                oks: 0,
+            };
+        }
+    }
+
+    /// Starts the probe that is due, if none is in flight; returns its deadline.
+    pub(super) fn start_probe(&mut self, id: u64, now: Instant, rules: &Rules) -> Option<Instant> {
+        match &mut self.state {
+            State::HalfOpen { probe, next, .. } if probe.is_none() && *next <= now => {
+                let deadline = later(now, rules.penalty.get_probe_timeout());
+                *probe = Some((id, deadline));
+                Some(deadline)
+            }
+            _ => None,
+        }
+    }
+
+    /// The probe in flight.
+    pub(super) fn probe(&self) -> Option<(u64, Instant)> {
+        match self.state {
+            State::HalfOpen { probe, .. } => probe,
+            _ => None,
+        }
+    }
+
+    /// The probe in flight ended.
+    pub(super) fn probed(&mut self, result: ProbeResult, facts: &Facts<'_>) {
+        let penalty = &facts.rules.penalty;
+        let State::HalfOpen { probe, next, oks } = &mut self.state else {
+            return;
+        };
+        match result {
+            ProbeResult::Ok => {
+                *oks += 1;
+                *probe = None;
+                self.tried_at = facts.now;
+                if *oks < penalty.get_rise() {
+                    *next = later(facts.now, half_jitter(penalty.get_probe_gap(), facts.unit));
+                } else if penalty.get_probation().is_zero() {
+                    self.rise(facts);
+                } else {
+                    self.state = State::Probation {
+                        since: facts.now,
+                        oks: 0,
+                    };
+                }
+            }
+            // The level is the node's memory: it outlives good probes, and only serving makes it
+            // fall.
+            ProbeResult::Failed(reason) => self.fall(reason.into(), reason, facts),
+            ProbeResult::NotReady(reason) => self.fall(Fall::NotReady, reason, facts),
+            ProbeResult::Config => self.fall(Fall::Hopeless, Reason::Config, facts),
+            ProbeResult::NotRedis => self.fall(Fall::Hopeless, Reason::NotRedis, facts),
+        }
+    }
+
+    /// What time alone changes in service.
+    pub(super) fn tick(&mut self, facts: &Facts<'_>) {
+        self.leave_probation(facts);
+        self.decay(facts);
+    }
+
+    /// When time alone changes something; the end of a wait in `Down` is the penalty box's.
+    pub(super) fn deadline(&self, rules: &Rules) -> Option<Instant> {
+        match self.state {
+            State::Up { decay_at } => (self.level > 0).then_some(decay_at),
+            State::Down { .. } => None,
+            State::HalfOpen { probe, next, .. } => {
+                Some(probe.map_or(next, |(_, deadline)| deadline))
+            }
+            State::Probation { since, .. } => Some(later(since, rules.penalty.get_probation())),
+        }
+    }
+}

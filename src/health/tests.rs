@@ -1,0 +1,783 @@
+//! Every row of the state machine's table, by hand.
+
+use super::*;
+use crate::verdict::Soft;
+
+const RT: Duration = Duration::from_millis(500);
+
+/// A cluster and its clock, in milliseconds since the start.
+struct Bench {
+    health: Health<u8>,
+    start: Instant,
+}
+
+fn cluster(n: u8) -> Bench {
+    with(Penalty::default(), n)
+}
+
+fn with(penalty: Penalty, n: u8) -> Bench {
+    let start = Instant::now();
+    let mut health = Health::new(penalty, RT);
+    for key in 0..n {
+        health.insert(key, start);
+    }
+    Bench { health, start }
+}
+
+fn strike() -> Verdict {
+    Verdict::Soft(Soft::Strike(Reason::Busy))
+}
+
+impl Bench {
+    fn at(&self, ms: u64) -> Instant {
+        self.start + Duration::from_millis(ms)
+    }
+
+    /// Evidence under the node's present epoch, with the longest jitter.
+    fn see(&mut self, key: u8, ms: u64, verdict: Verdict) -> Option<Transition<u8>> {
+        let epoch = self.health.epoch(key)?;
+        self.health.observe(key, epoch, verdict, self.at(ms), 1.0)
+    }
+
+    fn hard(&mut self, key: u8, ms: u64, reason: Reason) -> Option<Transition<u8>> {
+        self.see(key, ms, Verdict::Hard(reason))
+    }
+
+    fn timeout(&mut self, key: u8, sent: u64, ms: u64, silent: bool) -> Option<Transition<u8>> {
+        let sent_at = self.at(sent);
+        self.see(key, ms, Verdict::Soft(Soft::Timeout { sent_at, silent }))
+    }
+
+    fn lost(&mut self, key: u8, ms: u64, idle: bool) -> Option<Transition<u8>> {
+        self.see(key, ms, Verdict::Soft(Soft::Lost { idle }))
+    }
+
+    fn due(&mut self, ms: u64) -> Vec<Action<u8>> {
+        let now = self.at(ms);
+        self.health.due(now, &mut || 1.0)
+    }
+
+    /// Runs the timers and returns the id of the one probe they start.
+    fn probe(&mut self, ms: u64) -> u64 {
+        let ids: Vec<_> = self
+            .due(ms)
+            .into_iter()
+            .filter_map(|action| match action {
+                Action::Probe { id, .. } => Some(id),
+                Action::Publish(_) => None,
+            })
+            .collect();
+        assert_eq!(ids.len(), 1, "one probe starts at {ms} ms");
+        ids[0]
+    }
+
+    fn probed(&mut self, key: u8, id: u64, ms: u64, result: ProbeResult) -> Option<Transition<u8>> {
+        self.health
+            .probe_finished(key, id, result, self.at(ms), 1.0)
+    }
+
+    /// Two good probes, the first when the wait is over; returns when the second one ends.
+    fn bring_back(&mut self, key: u8) -> u64 {
+        let due = self.health.next_deadline().expect("it waits");
+        let ms = due
+            .duration_since(self.start)
+            .as_nanos()
+            .div_ceil(1_000_000) as u64;
+        let id = self.probe(ms);
+        self.probed(key, id, ms + 1, ProbeResult::Ok);
+        let id = self.probe(ms + 51);
+        self.probed(key, id, ms + 52, ProbeResult::Ok);
+        ms + 52
+    }
+
+    fn state(&self, key: u8) -> NodeState {
+        self.health.state(key).expect("a known node")
+    }
+
+    fn wait(&self, change: Option<Transition<u8>>, ms: u64) -> u64 {
+        let until = change
+            .and_then(|change| change.until)
+            .expect("it went down");
+        until.duration_since(self.at(ms)).as_millis() as u64
+    }
+}
+
+#[test]
+fn proof_ejects_at_once() {
+    for reason in [Reason::Refused, Reason::Unreachable, Reason::Timeout] {
+        let mut b = cluster(3);
+        let change = b.hard(0, 10, reason).expect("a change");
+        assert_eq!((change.from, change.to), (NodeState::Up, NodeState::Down));
+        assert_eq!((change.epoch, change.level), (1, 1), "{reason}");
+        assert_eq!(change.reason, Some(reason));
+        assert_eq!(b.wait(Some(change), 10), 100, "the base wait");
+        assert!(!b.health.admits(0), "{reason}");
+        assert_eq!(b.health.reason(0), Some(reason));
+    }
+}
+
+#[test]
+fn three_strikes_eject_and_a_success_between_them_forgives() {
+    let mut b = cluster(3);
+    assert_eq!(b.see(0, 0, strike()), None, "one");
+    assert_eq!(b.see(0, 1, strike()), None, "two");
+    b.see(0, 2, Verdict::Alive);
+    assert_eq!(b.see(0, 3, strike()), None, "one again");
+    assert_eq!(b.see(0, 4, strike()), None, "two again");
+    assert!(b.see(0, 5, strike()).is_some(), "three");
+}
+
+#[test]
+fn strikes_are_forgotten_after_their_window() {
+    let mut b = cluster(3);
+    b.see(0, 0, strike());
+    b.see(0, 10_000, strike());
+    assert_eq!(
+        b.see(0, 10_001, strike()),
+        None,
+        "the first two are forgotten"
+    );
+    assert_eq!(b.see(0, 10_002, strike()), None, "two in the new window");
+    assert!(
+        b.see(0, 20_001, strike()).is_some(),
+        "three in the new window"
+    );
+}
+
+#[test]
+fn neutral_evidence_changes_nothing() {
+    let mut b = cluster(3);
+    b.see(0, 0, strike());
+    let before = b.health.clone();
+    assert_eq!(b.see(0, 1, Verdict::Neutral), None);
+    assert_eq!(b.health, before);
+}
+
+#[test]
+fn a_burst_of_time_outs_is_one_strike() {
+    let mut b = cluster(3);
+    for i in 0..64 {
+        assert_eq!(
+            b.timeout(0, i, 500 + i, false),
+            None,
+            "command {i} of the burst"
+        );
+    }
+    assert_eq!(b.timeout(0, 499, 999, false), None, "still the same burst");
+    assert_eq!(b.timeout(0, 500, 1_000, false), None, "a second strike");
+    assert!(
+        b.timeout(0, 501, 1_001, false).is_some(),
+        "three span a response time-out"
+    );
+}
+
+#[test]
+fn a_stopped_server_under_load_is_out_with_the_first_time_outs() {
+    let mut b = cluster(3);
+    let out = (0..64).find(|&i| b.timeout(0, i, 500 + i, true).is_some());
+    assert_eq!(out, Some(19), "the twentieth bad result");
+}
+
+#[test]
+fn time_outs_of_a_node_that_still_speaks_count_once_per_burst() {
+    let mut b = cluster(3);
+    for burst in 0..15 {
+        for i in 0..10 {
+            let sent = burst * 500 + i;
+            assert_eq!(b.timeout(0, sent, sent + 500, false), None, "burst {burst}");
+        }
+        let now = b.at(burst * 500 + 510);
+        b.health.observe_successes(0, 0, 2, now);
+    }
+    assert_eq!(
+        b.state(0),
+        NodeState::Up,
+        "15 bad and 30 good are not 150 bad"
+    );
+}
+
+#[test]
+fn half_of_twenty_results_eject_counted_from_the_first_bad_one() {
+    let mut b = cluster(3);
+    b.health.observe_successes(0, 0, 1_000_000, b.at(0));
+    for i in 0..9 {
+        assert_eq!(b.see(0, 1_000 + i, strike()), None, "bad result {i}");
+        b.health.observe_successes(0, 0, 1, b.at(1_000 + i));
+    }
+    b.health.observe_successes(0, 0, 1, b.at(1_100));
+    assert!(b.see(0, 1_200, strike()).is_some(), "10 of 20");
+
+    let mut b = cluster(3);
+    for i in 0..40 {
+        b.see(0, 1_000 + i, strike());
+        b.health.observe_successes(0, 0, 2, b.at(1_000 + i));
+    }
+    assert_eq!(b.state(0), NodeState::Up, "a third is bad: good enough");
+}
+
+#[test]
+fn results_older_than_the_window_do_not_count() {
+    let mut b = cluster(3);
+    for i in 0..40 {
+        // One bad, one good, every 1.1 s: never twenty in ten seconds.
+        let ms = i * 1_100;
+        assert_eq!(b.see(0, ms, strike()), None, "result {i}");
+        b.health.observe_successes(0, 0, 1, b.at(ms));
+    }
+}
+
+#[test]
+fn the_first_idle_connection_that_breaks_is_excused() {
+    let mut b = cluster(3);
+    for i in 0..20 {
+        assert_eq!(
+            b.lost(0, i * 100, true),
+            None,
+            "one idle connection every 100 ms"
+        );
+    }
+    assert_eq!(
+        b.health.watch(0, b.at(1_900)),
+        Watch::Nothing,
+        "no strike at all"
+    );
+    b.lost(0, 1_950, true);
+    assert_eq!(
+        b.health.watch(0, b.at(1_950)),
+        Watch::Report,
+        "the second one within 100 ms"
+    );
+}
+
+#[test]
+fn connections_that_break_together_are_one_strike() {
+    let mut b = cluster(3);
+    for i in 0..100 {
+        assert_eq!(b.lost(0, i, false), None, "connection {i}");
+    }
+    assert_eq!(b.lost(0, 100, false), None, "the second event");
+    assert!(b.lost(0, 200, false).is_some(), "the third event");
+}
+
+#[test]
+fn suspicion_may_take_half_of_the_nodes_and_never_the_last() {
+    for (n, most) in [(1, 0), (2, 1), (3, 1), (4, 2), (5, 2), (10, 5)] {
+        let mut b = cluster(n);
+        for key in 0..n {
+            for i in 0..100 {
+                b.see(key, i, strike());
+            }
+        }
+        let out = (0..n).filter(|&key| !b.health.admits(key)).count();
+        assert_eq!(out, most, "of {n} nodes");
+    }
+}
+
+#[test]
+fn proof_may_take_every_node_and_counts_against_suspicion() {
+    let mut b = cluster(3);
+    b.hard(0, 0, Reason::Refused);
+    for i in 0..10 {
+        assert_eq!(b.see(1, i, strike()), None, "one of three is out already");
+    }
+    assert!(b.hard(1, 20, Reason::Refused).is_some());
+    assert!(b.hard(2, 21, Reason::Refused).is_some());
+    assert!((0..3).all(|key| !b.health.admits(key)), "none is left");
+}
+
+#[test]
+fn a_capped_node_goes_with_its_next_strike_once_there_is_room() {
+    let mut b = cluster(2);
+    b.hard(0, 0, Reason::Refused);
+    for i in 0..5 {
+        b.see(1, i, strike());
+    }
+    b.health.remove(0);
+    b.health.insert(2, b.at(10));
+    assert!(b.see(1, 11, strike()).is_some(), "another node serves now");
+}
+
+#[test]
+fn traffic_does_not_move_a_node_that_is_out() {
+    let mut b = cluster(3);
+    b.hard(0, 0, Reason::Refused);
+    let everything = |b: &mut Bench, ms| {
+        let before = b.health.clone();
+        for verdict in [Verdict::Alive, strike(), Verdict::Hard(Reason::Refused)] {
+            assert_eq!(b.see(0, ms, verdict), None, "{verdict:?}");
+        }
+        b.health.observe_successes(0, 1, 99, b.at(ms));
+        assert_eq!(b.health, before, "at {ms} ms");
+    };
+    everything(&mut b, 10);
+    b.probe(100);
+    assert_eq!(b.state(0), NodeState::HalfOpen);
+    everything(&mut b, 110);
+}
+
+#[test]
+fn evidence_of_an_older_epoch_is_ignored() {
+    let mut b = cluster(3);
+    b.hard(0, 0, Reason::Refused);
+    b.bring_back(0);
+    assert_eq!(b.state(0), NodeState::Probation);
+    let before = b.health.clone();
+    let now = b.at(300);
+    for verdict in [Verdict::Alive, strike(), Verdict::Hard(Reason::Timeout)] {
+        assert_eq!(
+            b.health.observe(0, 0, verdict, now, 0.5),
+            None,
+            "{verdict:?}"
+        );
+    }
+    assert_eq!(b.health.observe_successes(0, 0, 99, now), None);
+    assert_eq!(b.health, before);
+}
+
+#[test]
+fn a_node_that_replaces_one_of_the_same_key_inherits_nothing() {
+    let mut b = cluster(3);
+    b.hard(0, 0, Reason::Refused);
+    let id = b.probe(100);
+    b.health.remove(0);
+    b.health.insert(0, b.at(110));
+    assert_eq!(b.health.epoch(0), Some(2), "beyond its predecessor's");
+    let before = b.health.clone();
+    assert_eq!(
+        b.probed(0, id, 120, ProbeResult::Failed(Reason::Refused)),
+        None
+    );
+    let now = b.at(120);
+    assert_eq!(
+        b.health
+            .observe(0, 1, Verdict::Hard(Reason::Refused), now, 0.5),
+        None
+    );
+    assert_eq!(b.health, before);
+    assert_eq!(b.health.next_deadline(), None, "no timer of the old one");
+}
+
+#[test]
+fn two_good_probes_bring_a_node_back_on_probation() {
+    let mut b = cluster(3);
+    b.hard(0, 0, Reason::Refused);
+    assert_eq!(b.due(99), [], "it waits");
+    let id = b.probe(100);
+    assert_eq!(b.due(150), [], "one probe at a time");
+    assert_eq!(
+        b.probed(0, id, 160, ProbeResult::Ok),
+        None,
+        "one is not enough"
+    );
+    assert_eq!(b.due(209), [], "a pause between them");
+    let id = b.probe(210);
+    let change = b.probed(0, id, 215, ProbeResult::Ok).expect("a change");
+    assert_eq!(
+        (change.from, change.to),
+        (NodeState::HalfOpen, NodeState::Probation)
+    );
+    assert_eq!((change.epoch, change.level), (1, 1), "the level stays");
+    assert!(b.health.admits(0));
+}
+
+#[test]
+fn a_failed_probe_waits_longer_up_to_the_maximum() {
+    let mut b = cluster(3);
+    let mut ms = 0;
+    let mut waits = vec![b.hard(0, 0, Reason::Refused)];
+    for i in 0..9 {
+        ms += b.wait(waits[i], ms);
+        let id = b.probe(ms);
+        waits.push(b.probed(0, id, ms, ProbeResult::Failed(Reason::Refused)));
+    }
+    let waits: Vec<_> = waits.iter().map(|change| change.unwrap().level).collect();
+    assert_eq!(waits, [1, 2, 3, 4, 5, 6, 7, 7, 7, 7]);
+    assert_eq!(
+        b.health.retry_after(0, b.at(ms)),
+        Some(Duration::from_secs(5))
+    );
+}
+
+#[test]
+fn a_probe_past_its_deadline_failed_and_its_late_answer_is_ignored() {
+    let mut b = cluster(3);
+    b.hard(0, 0, Reason::Refused);
+    let id = b.probe(100);
+    assert_eq!(b.health.next_deadline(), Some(b.at(600)));
+    let actions = b.due(600);
+    let [Action::Publish(change)] = actions[..] else {
+        panic!("{actions:?}")
+    };
+    assert_eq!((change.to, change.level), (NodeState::Down, 2));
+    assert_eq!(change.reason, Some(Reason::Timeout));
+    assert_eq!(b.probed(0, id, 610, ProbeResult::Ok), None, "too late");
+    assert_eq!(b.state(0), NodeState::Down);
+}
+
+#[test]
+fn a_probe_of_another_id_is_ignored() {
+    let mut b = cluster(3);
+    b.hard(0, 0, Reason::Refused);
+    let id = b.probe(100);
+    let before = b.health.clone();
+    assert_eq!(b.probed(0, id + 1, 110, ProbeResult::Ok), None);
+    assert_eq!(b.probed(1, id, 110, ProbeResult::Ok), None, "another node");
+    assert_eq!(b.health, before);
+}
+
+#[test]
+fn a_server_that_is_not_ready_keeps_its_level_and_is_asked_every_second() {
+    let mut b = cluster(3);
+    let change = b.hard(0, 0, Reason::NotReady);
+    assert_eq!(change.unwrap().level, 0, "no step up");
+    assert_eq!(b.wait(change, 0), 100, "the first level's wait");
+    let mut ms = 100;
+    for wait in [200, 400, 800, 1_000, 1_000] {
+        let id = b.probe(ms);
+        let change = b.probed(0, id, ms, ProbeResult::NotReady(Reason::NotReady));
+        assert_eq!(change.unwrap().level, 0);
+        assert_eq!(b.wait(change, ms), wait);
+        ms += wait;
+    }
+    let ms = b.bring_back(0) + 1;
+    let change = b.hard(0, ms, Reason::NotReady);
+    assert_eq!(b.wait(change, ms), 100, "serving in between starts anew");
+    // One that had failed for long before it began to load.
+    let mut b = cluster(3);
+    b.hard(0, 0, Reason::Config);
+    let id = b.probe(5_000);
+    let change = b.probed(0, id, 5_000, ProbeResult::NotReady(Reason::Busy));
+    assert_eq!(change.unwrap().level, 7, "neither up nor down");
+    assert_eq!(b.wait(change, 5_000), 1_000, "at most a second");
+}
+
+#[test]
+fn what_waiting_does_not_cure_is_probed_at_the_slowest() {
+    for reason in [Reason::Config, Reason::NotRedis] {
+        let mut b = cluster(3);
+        let change = b.hard(0, 0, reason);
+        assert_eq!(change.unwrap().level, 7, "{reason}");
+        assert_eq!(b.wait(change, 0), 5_000, "{reason}");
+    }
+    for (result, reason) in [
+        (ProbeResult::Config, Reason::Config),
+        (ProbeResult::NotRedis, Reason::NotRedis),
+    ] {
+        let mut b = cluster(3);
+        b.hard(0, 0, Reason::Refused);
+        let id = b.probe(100);
+        let change = b.probed(0, id, 100, result).expect("a change");
+        assert_eq!((change.level, change.reason), (7, Some(reason)));
+    }
+}
+
+#[test]
+fn one_strike_on_probation_ejects_at_a_higher_level() {
+    let mut b = cluster(3);
+    b.hard(0, 0, Reason::Refused);
+    let ms = b.bring_back(0);
+    b.see(0, ms + 1, Verdict::Alive);
+    let change = b.see(0, ms + 2, strike()).expect("out again");
+    assert_eq!((change.from, change.level), (NodeState::Probation, 2));
+}
+
+#[test]
+fn the_first_broken_idle_connection_is_excused_on_probation_too() {
+    let mut b = cluster(3);
+    b.hard(0, 0, Reason::Refused);
+    let ms = b.bring_back(0);
+    assert_eq!(b.lost(0, ms + 1, true), None);
+    assert_eq!(b.state(0), NodeState::Probation);
+}
+
+#[test]
+fn probation_ends_with_twenty_successes_or_after_five_seconds() {
+    let mut b = cluster(3);
+    b.hard(0, 0, Reason::Refused);
+    let ms = b.bring_back(0);
+    for i in 0..19 {
+        assert_eq!(b.see(0, ms + 1, Verdict::Alive), None, "success {i}");
+    }
+    let change = b.see(0, ms + 1, Verdict::Alive).expect("the twentieth");
+    assert_eq!((change.to, change.level), (NodeState::Up, 1));
+
+    let mut b = cluster(3);
+    b.hard(0, 0, Reason::Refused);
+    let ms = b.bring_back(0);
+    assert_eq!(b.due(ms + 4_999), [], "still on probation");
+    assert_eq!(b.health.next_deadline(), Some(b.at(ms + 5_000)));
+    let actions = b.due(ms + 5_000);
+    assert!(
+        matches!(actions[..], [Action::Publish(change)] if change.to == NodeState::Up),
+        "without any traffic: {actions:?}"
+    );
+    let mut b = cluster(3);
+    b.hard(0, 0, Reason::Refused);
+    let ms = b.bring_back(0);
+    let change = b.health.observe_successes(0, 1, 20, b.at(ms + 1));
+    assert_eq!(change.expect("counted ones do as well").to, NodeState::Up);
+}
+
+#[test]
+fn a_level_is_forgiven_per_ten_seconds_of_service() {
+    let mut b = cluster(3);
+    b.hard(0, 0, Reason::Config);
+    let ms = b.bring_back(0) + 5_000;
+    b.due(ms);
+    assert_eq!((b.state(0), b.health.level(0)), (NodeState::Up, Some(7)));
+    for (later, level) in [
+        (9_999, 7),
+        (10_000, 6),
+        (19_999, 6),
+        (35_000, 4),
+        (90_000, 0),
+    ] {
+        assert_eq!(b.due(ms + later), [], "nothing to publish");
+        assert_eq!(
+            b.health.level(0),
+            Some(level),
+            "after {later} ms of service"
+        );
+    }
+    assert_eq!(b.health.next_deadline(), None, "nothing left to forgive");
+}
+
+#[test]
+fn the_fifth_ejection_in_a_minute_is_held_for_long() {
+    let mut b = cluster(3);
+    let mut ms = 0;
+    for i in 1..=5 {
+        let change = b.hard(0, ms, Reason::Refused);
+        let wait = b.wait(change, ms);
+        assert_eq!(wait == 30_000, i == 5, "ejection {i} waits {wait} ms");
+        if i < 5 {
+            ms = b.bring_back(0) + 1;
+        }
+    }
+    // The same five, spread over more than a minute.
+    let mut b = cluster(3);
+    let mut ms = 0;
+    for i in 1..=10 {
+        let change = b.hard(0, ms, Reason::Refused);
+        assert!(b.wait(change, ms) <= 5_000, "ejection {i}");
+        ms = b.bring_back(0) + 15_000;
+        b.due(ms);
+    }
+}
+
+#[test]
+fn a_flapping_server_that_is_loading_is_still_asked_every_second() {
+    let mut b = cluster(3);
+    let mut ms = 0;
+    for i in 1..=6 {
+        let change = b.hard(0, ms, Reason::NotReady);
+        assert!(b.wait(change, ms) <= 1_000, "ejection {i}");
+        ms = b.bring_back(0) + 1;
+    }
+}
+
+#[test]
+fn silence_of_most_nodes_raises_no_level() {
+    let mut b = cluster(4);
+    let levels: Vec<_> = (0..4)
+        .map(|key| b.hard(key, u64::from(key), Reason::Timeout).unwrap())
+        .map(|change| (change.level, change.client_suspect))
+        .collect();
+    assert_eq!(levels, [(1, false), (1, false), (0, true), (0, true)]);
+    // Their probes fail together as well, and keep the base pace.
+    for round in 0..5 {
+        let ms = 110 + round * 700;
+        let ids: Vec<_> = b
+            .due(ms)
+            .into_iter()
+            .filter_map(|action| match action {
+                Action::Probe { key, id, .. } => Some((key, id)),
+                Action::Publish(_) => None,
+            })
+            .collect();
+        assert_eq!(ids.len(), 4, "round {round}");
+        for (key, id) in ids {
+            let ms = ms + 500 + u64::from(key);
+            let change = b.probed(key, id, ms, ProbeResult::Failed(Reason::Timeout));
+            if round > 0 {
+                assert_eq!(b.wait(change, ms), 100, "round {round}");
+            }
+            assert!(change.unwrap().level <= 2, "round {round}");
+        }
+    }
+}
+
+#[test]
+fn failures_more_than_a_second_apart_raise_levels() {
+    let mut b = cluster(2);
+    b.hard(0, 0, Reason::Timeout);
+    let change = b.hard(1, 1_001, Reason::Timeout).unwrap();
+    assert_eq!((change.level, change.client_suspect), (1, false));
+}
+
+#[test]
+fn refused_dials_are_never_our_own_network() {
+    let mut b = cluster(3);
+    for key in 0..3 {
+        let change = b.hard(key, 0, Reason::Refused).unwrap();
+        assert_eq!((change.level, change.client_suspect), (1, false));
+    }
+}
+
+#[test]
+fn unreachable_is_only_a_strike_when_most_nodes_are() {
+    let mut b = cluster(4);
+    assert!(b.hard(0, 0, Reason::Unreachable).is_some(), "one of four");
+    assert!(
+        b.hard(1, 1, Reason::Unreachable).is_some(),
+        "half is not most"
+    );
+    assert_eq!(
+        b.hard(2, 2, Reason::Unreachable),
+        None,
+        "three of four: our own network"
+    );
+    assert!(b.health.client_suspect(b.at(2)));
+    assert!(
+        b.health.admits(2) && b.health.admits(3),
+        "half of them stay"
+    );
+    assert!(
+        !b.health.client_suspect(b.at(1_003)),
+        "a second later it is forgotten"
+    );
+    assert!(
+        b.hard(2, 1_500, Reason::Unreachable).is_some(),
+        "alone it is proof again"
+    );
+}
+
+#[test]
+fn the_only_node_of_a_cluster_backs_off() {
+    let mut b = cluster(1);
+    b.hard(0, 0, Reason::Unreachable);
+    let id = b.probe(100);
+    let change = b
+        .probed(0, id, 100, ProbeResult::Failed(Reason::Unreachable))
+        .unwrap();
+    assert_eq!((change.level, change.client_suspect), (2, false));
+}
+
+#[test]
+fn demand_pulls_the_next_probe_forward() {
+    let mut b = cluster(1);
+    b.hard(0, 0, Reason::Config);
+    assert!(b.health.demand(0, b.at(10)), "sooner than 5 s");
+    assert_eq!(
+        b.health.retry_after(0, b.at(10)),
+        Some(Duration::from_millis(490))
+    );
+    assert_eq!(
+        b.health.next_deadline(),
+        Some(b.at(500)),
+        "the longest pause"
+    );
+    assert!(!b.health.demand(0, b.at(20)), "no sooner than that");
+    let id = b.probe(500);
+    assert!(!b.health.demand(0, b.at(510)), "it is being probed");
+    b.probed(0, id, 800, ProbeResult::Failed(Reason::Timeout));
+    assert!(b.health.demand(0, b.at(900)));
+    assert_eq!(
+        b.health.next_deadline(),
+        Some(b.at(1_300)),
+        "counted from the probe's end"
+    );
+    assert!(!b.health.demand(9, b.at(900)), "an unknown node");
+}
+
+#[test]
+fn demand_at_a_low_level_waits_the_shortest_pause() {
+    let mut b = cluster(1);
+    b.hard(0, 0, Reason::Refused);
+    let id = b.probe(100);
+    b.probed(0, id, 100, ProbeResult::Failed(Reason::Refused));
+    assert!(b.health.demand(0, b.at(101)), "sooner than 200 ms");
+    assert_eq!(b.health.next_deadline(), Some(b.at(200)));
+}
+
+#[test]
+fn demand_brings_a_held_node_forward() {
+    let mut b = with(Penalty::default().flap_count(1), 1);
+    let change = b.hard(0, 0, Reason::Refused);
+    assert_eq!(b.wait(change, 0), 30_000, "held");
+    assert!(b.health.demand(0, b.at(1_000)));
+    assert_eq!(
+        b.health.next_deadline(),
+        Some(b.at(1_000)),
+        "its pause is over already"
+    );
+}
+
+#[test]
+fn a_healthy_node_wants_to_hear_of_no_success() {
+    let mut b = cluster(3);
+    let watch = |b: &Bench, ms| b.health.watch(0, b.at(ms));
+    assert_eq!(watch(&b, 0), Watch::Nothing);
+    b.see(0, 0, strike());
+    assert_eq!(watch(&b, 1), Watch::Report, "a strike to clear");
+    b.see(0, 2, Verdict::Alive);
+    assert_eq!(watch(&b, 3), Watch::Count, "a bad result in the window");
+    assert_eq!(watch(&b, 10_001), Watch::Nothing, "out of the window");
+    b.hard(0, 10_002, Reason::Refused);
+    assert_eq!(watch(&b, 10_003), Watch::Nothing, "out of service");
+    b.due(10_102);
+    assert_eq!(watch(&b, 10_103), Watch::Nothing, "being probed");
+    assert_eq!(
+        b.health.watch(9, b.at(0)),
+        Watch::Nothing,
+        "an unknown node"
+    );
+    let mut b = cluster(3);
+    b.hard(0, 0, Reason::Refused);
+    let ms = b.bring_back(0);
+    assert_eq!(watch(&b, ms), Watch::Report, "on probation");
+}
+
+#[test]
+fn the_originals_rules_eject_at_the_first_error_and_trust_the_first_answer() {
+    let mut b = with(Penalty::fluster_py(), 3);
+    let change = b.timeout(0, 0, 500, false);
+    assert_eq!(b.wait(change, 500), 10_000);
+    let id = b.probe(10_500);
+    let change = b.probed(0, id, 10_501, ProbeResult::Failed(Reason::Refused));
+    assert_eq!(b.wait(change, 10_501), 15_000, "half as long again");
+    assert!(!b.health.demand(0, b.at(10_600)), "nobody hurries it");
+    let id = b.probe(25_501);
+    let change = b.probed(0, id, 25_502, ProbeResult::Ok).expect("back");
+    assert_eq!(
+        (change.to, change.level),
+        (NodeState::Up, 0),
+        "and forgiven"
+    );
+    let change = b.hard(0, 25_600, Reason::Refused);
+    assert_eq!(b.wait(change, 25_600), 10_000, "the first wait again");
+}
+
+#[test]
+fn all_nodes_are_probed_at_once() {
+    let mut b = cluster(100);
+    for key in 0..100 {
+        b.hard(key, 0, Reason::Refused);
+    }
+    let probes = b
+        .due(100)
+        .into_iter()
+        .filter(|action| matches!(action, Action::Probe { .. }));
+    assert_eq!(probes.count(), 100);
+}
+
+#[test]
+fn a_reinserted_node_keeps_its_state() {
+    let mut b = cluster(3);
+    b.hard(0, 0, Reason::Refused);
+    b.health.insert(0, b.at(10));
+    assert_eq!(b.state(0), NodeState::Down);
+    assert_eq!(b.state(0).as_str(), "down");
+    assert_eq!(b.health.state(9), None, "an unknown node");
+    assert_eq!(b.see(9, 0, strike()), None);
+}

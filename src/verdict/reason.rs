@@ -1,0 +1,66 @@
+//! Why a node is out.
+
+use std::fmt;
+
+/// Why a node is or was out of service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Nobody listens at the address.
+    Refused,
+    /// There is no way to the address: host or network unreachable or down.
+    Unreachable,
+    /// No answer in time.
+    Timeout,
+    /// Connections break: closed, reset or cut in the middle of a reply.
+    Lost,
+    /// Something answers, but it does not speak the Redis protocol.
+    NotRedis,
+    /// The server does not answer a `PING` as it should.
+    Protocol,
+    /// The name does not resolve.
+    Dns,
+    /// The server is fine and refuses us: password, permission, database, certificate or protected
+    /// mode. Somebody has to change the configuration.
+    Config,
+    /// The server says that it cannot serve yet: `LOADING`, `MASTERDOWN` or `CLUSTERDOWN`.
+    NotReady,
+    /// The server is busy with a script: `BUSY`.
+    Busy,
+    /// The server has all the connections it accepts.
+    MaxClients,
+    /// Another error of the operating system.
+    Io,
+}
+
+impl Reason {
+    /// The reason as it appears in metrics, events and logs: `refused`, `timeout`, `not_redis`, ...
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Lost => "lost",
+            Self::NotRedis => "not_redis",
+            Self::Protocol => "protocol",
+            Self::Dns => "dns",
+            Self::Config => "config",
+            Self::NotReady => "not_ready",
+            Self::Busy => "busy",
+            Self::MaxClients => "max_clients",
+            Self::Io => "io",
+        }
+    }
+
+    /// Whether the cause could as well be our own network: nothing came back at all.
+    pub(crate) fn is_silence(self) -> bool {
+        matches!(self, Self::Timeout | Self::Unreachable)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,49 @@
+//! What becomes of the command.
+
+use super::{Class, Group, Observation, Phase, Seen, io_group};
+
+/// Where a command goes after this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// Back to the caller as it is; no other node would say better.
+    Answer,
+    /// Never reached a server: the next candidate may have it.
+    NotSent,
+    /// The server did not execute it and cannot serve now: the next candidate may have it.
+    Rejected,
+    /// The server lives and refused this command (`READONLY`, `OOM`, `MISCONF`, `NOREPLICAS`):
+    /// back to the caller unless the cluster was told to move on.
+    NotServing,
+    /// It may have been executed: only what is safe to repeat goes on.
+    MaybeExecuted,
+}
+
+/// Says what an observation means for the command, whatever it means for the node.
+///
+/// For `EXECABORT` and for set-up failures the class inside decides. Each command of a plain
+/// pipeline is an observation of its own.
+pub(crate) fn route(o: &Observation) -> Route {
+    match (o.seen, o.phase) {
+        // Our own mistake fails everywhere.
+        (Seen::Misuse, _) => Route::Answer,
+        (Seen::Io(kind, os), _) if io_group(kind, os) == Group::Misuse => Route::Answer,
+        (Seen::Value | Seen::TypeMismatch | Seen::WrongToken, _) => Route::Answer,
+        (Seen::Error(class), Phase::Command) => class.route(),
+        (Seen::Error(class), Phase::Setup) => setup_route(o.line.unwrap_or(class)),
+        (_, Phase::Setup) => o.line.map_or(Route::NotSent, setup_route),
+        (Seen::PoolWait | Seen::PoolClosed, _) => Route::NotSent,
+        // However little was written: the reply of a timed-out command may still be on its way.
+        (Seen::Io(kind, os), _) if io_group(kind, os) == Group::Silence => Route::MaybeExecuted,
+        _ if o.written => Route::MaybeExecuted,
+        _ => Route::NotSent,
+    }
+}
+
+/// Nothing of the caller's was sent during set-up, so even a refusal is at worst "not sent".
+fn setup_route(class: Class) -> Route {
+    match class.route() {
+        Route::Rejected => Route::Rejected,
+        _ if class == Class::NoProto => Route::Answer,
+        _ => Route::NotSent,
+    }
+}

@@ -1,0 +1,681 @@
+use std::io::ErrorKind as K;
+
+use super::*;
+
+const MS: Duration = Duration::from_millis(1);
+
+fn seen(phase: Phase, seen: Seen) -> Observation {
+    Observation::new(phase, seen, Instant::now())
+}
+
+fn setup(kind: K) -> Observation {
+    seen(Phase::Setup, Seen::Io(kind, None))
+}
+
+fn command(kind: K) -> Observation {
+    seen(Phase::Command, Seen::Io(kind, None))
+}
+
+fn reply(code: &str, detail: &str) -> Observation {
+    seen(Phase::Command, Seen::Error(classify_code(code, detail)))
+}
+
+fn strike(reason: Reason) -> Verdict {
+    Verdict::Soft(Soft::Strike(reason))
+}
+
+fn lost(idle: bool) -> Verdict {
+    Verdict::Soft(Soft::Lost { idle })
+}
+
+fn timeout(o: &Observation) -> Verdict {
+    Verdict::Soft(Soft::Timeout {
+        sent_at: o.sent_at,
+        silent: o.silent,
+    })
+}
+
+use Fate::{Discard, Keep};
+use Verdict::{Alive, Hard, Neutral};
+
+#[test]
+fn every_reply_code_has_its_verdict_its_fate_and_its_route() {
+    let read_only = "You can't write against a read only replica.";
+    let demoted =
+        "force unblock from blocking operation, instance state changed (master -> replica?)";
+    let rows = [
+        (
+            "LOADING",
+            "Redis is loading the dataset in memory",
+            Hard(Reason::NotReady),
+            Keep,
+            Route::Rejected,
+        ),
+        (
+            "MASTERDOWN",
+            "Link with MASTER is down",
+            Hard(Reason::NotReady),
+            Keep,
+            Route::Rejected,
+        ),
+        (
+            "CLUSTERDOWN",
+            "The cluster is down",
+            Hard(Reason::NotReady),
+            Keep,
+            Route::Rejected,
+        ),
+        (
+            "BUSY",
+            "Redis is busy running a script",
+            strike(Reason::Busy),
+            Keep,
+            Route::Rejected,
+        ),
+        (
+            "ERR",
+            "max number of clients reached",
+            strike(Reason::MaxClients),
+            Discard,
+            Route::Rejected,
+        ),
+        (
+            "DENIED",
+            "Redis is running in protected mode",
+            strike(Reason::Config),
+            Discard,
+            Route::Answer,
+        ),
+        ("READONLY", read_only, Alive, Keep, Route::NotServing),
+        (
+            "NOREPLICAS",
+            "Not enough good replicas to write.",
+            Alive,
+            Keep,
+            Route::NotServing,
+        ),
+        (
+            "OOM",
+            "command not allowed when used memory > 'maxmemory'.",
+            Alive,
+            Keep,
+            Route::NotServing,
+        ),
+        (
+            "MISCONF",
+            "Redis is configured to save RDB snapshots",
+            Alive,
+            Keep,
+            Route::NotServing,
+        ),
+        ("UNBLOCKED", demoted, Alive, Keep, Route::NotServing),
+        (
+            "UNBLOCKED",
+            "client unblocked via CLIENT UNBLOCK",
+            Alive,
+            Keep,
+            Route::Answer,
+        ),
+        (
+            "NOAUTH",
+            "Authentication required.",
+            Alive,
+            Discard,
+            Route::Answer,
+        ),
+        (
+            "WRONGPASS",
+            "invalid username-password pair",
+            Alive,
+            Keep,
+            Route::Answer,
+        ),
+        (
+            "NOPERM",
+            "this user has no permissions",
+            Alive,
+            Keep,
+            Route::Answer,
+        ),
+        (
+            "WRONGTYPE",
+            "Operation against a key",
+            Alive,
+            Keep,
+            Route::Answer,
+        ),
+        (
+            "ERR",
+            "value is not an integer or out of range",
+            Alive,
+            Keep,
+            Route::Answer,
+        ),
+        ("ERR", "unknown command 'FOO'", Alive, Keep, Route::Answer),
+        (
+            "NOSCRIPT",
+            "No matching script.",
+            Alive,
+            Keep,
+            Route::Answer,
+        ),
+        (
+            "CROSSSLOT",
+            "Keys in request don't hash to the same slot",
+            Alive,
+            Keep,
+            Route::Answer,
+        ),
+        ("MOVED", "3999 127.0.0.1:6381", Alive, Keep, Route::Answer),
+        ("ASK", "3999 127.0.0.1:6381", Alive, Keep, Route::Answer),
+        (
+            "TRYAGAIN",
+            "Multiple keys request during rehashing",
+            Alive,
+            Keep,
+            Route::Answer,
+        ),
+        (
+            "EXECABORT",
+            "Transaction discarded",
+            Alive,
+            Keep,
+            Route::Answer,
+        ),
+        (
+            "NOTBUSY",
+            "No scripts in execution right now.",
+            Alive,
+            Keep,
+            Route::Answer,
+        ),
+        (
+            "UNKILLABLE",
+            "Sorry the script already executed writes",
+            Alive,
+            Keep,
+            Route::Answer,
+        ),
+        (
+            "BUSYGROUP",
+            "Consumer Group name already exists",
+            Alive,
+            Keep,
+            Route::Answer,
+        ),
+        (
+            "BUSYKEY",
+            "Target key name already exists.",
+            Alive,
+            Keep,
+            Route::Answer,
+        ),
+        (
+            "NOGROUP",
+            "No such key or consumer group",
+            Alive,
+            Keep,
+            Route::Answer,
+        ),
+        ("NOSUB", "", Alive, Keep, Route::Answer),
+        (
+            "NOPROTO",
+            "unsupported protocol version",
+            Alive,
+            Keep,
+            Route::Answer,
+        ),
+        (
+            "INPROG",
+            "Failover already in progress.",
+            Alive,
+            Keep,
+            Route::Answer,
+        ),
+        (
+            "NOMASTERLINK",
+            "Can't SYNC while not connected",
+            Alive,
+            Keep,
+            Route::Answer,
+        ),
+        (
+            "IOERR",
+            "error or timeout writing to target instance",
+            Alive,
+            Keep,
+            Route::Answer,
+        ),
+        (
+            "NOQUORUM",
+            "Not enough available Sentinels",
+            Alive,
+            Keep,
+            Route::Answer,
+        ),
+        ("STALE", "", Alive, Keep, Route::Answer),
+        (
+            "loading",
+            "codes are upper case",
+            Alive,
+            Keep,
+            Route::Answer,
+        ),
+        ("", "", Alive, Keep, Route::Answer),
+    ];
+    for (code, detail, verdict, fate, next) in rows {
+        let o = reply(code, detail);
+        let judged = judge(&o);
+        assert_eq!(judged.verdict, verdict, "verdict on {code} {detail}");
+        assert_eq!(judged.connection, fate, "connection after {code} {detail}");
+        assert_eq!(route(&o), next, "route of {code} {detail}");
+        let refuses = next == Route::NotServing;
+        assert_eq!(
+            judged.refuses_writes, refuses,
+            "write hint of {code} {detail}"
+        );
+        assert!(!judged.verify, "{code} needs no dial");
+    }
+}
+
+#[test]
+fn every_error_of_a_dial_has_its_verdict() {
+    let now = Instant::now();
+    for (kind, verdict) in [
+        (K::ConnectionRefused, Hard(Reason::Refused)),
+        (K::NotFound, Hard(Reason::Refused)),
+        (K::HostUnreachable, Hard(Reason::Unreachable)),
+        (K::NetworkUnreachable, Hard(Reason::Unreachable)),
+        (K::NetworkDown, Hard(Reason::Unreachable)),
+        (K::TimedOut, Hard(Reason::Timeout)),
+        (K::WouldBlock, Hard(Reason::Timeout)),
+        (K::ConnectionReset, strike(Reason::Lost)),
+        (K::ConnectionAborted, strike(Reason::Lost)),
+        (K::BrokenPipe, strike(Reason::Lost)),
+        (K::NotConnected, strike(Reason::Lost)),
+        (K::UnexpectedEof, strike(Reason::Lost)),
+        (K::InvalidData, Hard(Reason::Config)),
+        (K::PermissionDenied, Hard(Reason::Config)),
+        (K::AddrNotAvailable, Neutral),
+        (K::AddrInUse, Neutral),
+        (K::OutOfMemory, Neutral),
+        (K::InvalidInput, Neutral),
+        (K::Unsupported, Neutral),
+        (K::Other, strike(Reason::Io)),
+    ] {
+        let o = Observation::new(Phase::Setup, Seen::Io(kind, None), now);
+        assert_eq!(judge(&o).verdict, verdict, "dial: {kind:?}");
+        assert_eq!(judge(&o).connection, Discard, "dial: {kind:?}");
+        let misuse = matches!(kind, K::InvalidInput | K::Unsupported);
+        let next = if misuse {
+            Route::Answer
+        } else {
+            Route::NotSent
+        };
+        assert_eq!(route(&o), next, "dial: {kind:?}");
+    }
+    for other in [
+        (Seen::Dns, strike(Reason::Dns), Route::NotSent),
+        (Seen::Certificate, Hard(Reason::Config), Route::NotSent),
+        (Seen::Credentials, Hard(Reason::Config), Route::NotSent),
+        (Seen::Misuse, Neutral, Route::Answer),
+        (
+            Seen::Garbage { valid: false },
+            Hard(Reason::NotRedis),
+            Route::NotSent,
+        ),
+        (
+            Seen::Garbage { valid: true },
+            strike(Reason::Lost),
+            Route::NotSent,
+        ),
+    ] {
+        let o = seen(Phase::Setup, other.0);
+        assert_eq!(judge(&o).verdict, other.1, "dial: {:?}", other.0);
+        assert_eq!(route(&o), other.2, "dial: {:?}", other.0);
+    }
+    let done = judge(&seen(Phase::Setup, Seen::Value));
+    assert_eq!(
+        (done.verdict, done.connection),
+        (Alive, Keep),
+        "a finished set-up"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn our_own_limit_on_open_files_says_nothing_about_a_node() {
+    for number in [23, 24] {
+        let o = seen(Phase::Setup, Seen::Io(K::Other, Some(number)));
+        assert_eq!(judge(&o).verdict, Neutral, "errno {number}");
+        assert_eq!(route(&o), Route::NotSent, "errno {number}");
+    }
+}
+
+#[test]
+fn a_dial_that_times_out_is_proof_only_without_a_recent_success() {
+    let mut o = setup(K::TimedOut);
+    for (ago, hard) in [
+        (None, true),
+        (Some(1_001), true),
+        (Some(1_000), false),
+        (Some(0), false),
+    ] {
+        o.since_success = ago.map(Duration::from_millis);
+        let verdict = if hard {
+            Hard(Reason::Timeout)
+        } else {
+            timeout(&o)
+        };
+        assert_eq!(judge(&o).verdict, verdict, "last success {ago:?} ms ago");
+    }
+    o.since_success = None;
+    o.stalled = true;
+    assert_eq!(judge(&o).verdict, Neutral, "our own stall");
+}
+
+#[test]
+fn what_the_server_wrote_before_closing_decides_about_a_dial() {
+    let full = b"-ERR max number of clients reached\r\n";
+    let denied = b"-DENIED Redis is running in protected mode because...\r\n";
+    for (line, live, verdict, next) in [
+        (
+            &full[..],
+            false,
+            strike(Reason::MaxClients),
+            Route::Rejected,
+        ),
+        (&full[..], true, Neutral, Route::Rejected),
+        (&denied[..], false, strike(Reason::Config), Route::NotSent),
+        (&denied[..], true, Neutral, Route::NotSent),
+        (
+            b"-LOADING Redis is loading\r\n",
+            false,
+            Hard(Reason::NotReady),
+            Route::Rejected,
+        ),
+        (
+            b"-BUSY Redis is busy\r\n",
+            false,
+            strike(Reason::Busy),
+            Route::Rejected,
+        ),
+        (
+            b"-NOAUTH Authentication required.\r\n",
+            false,
+            Hard(Reason::Config),
+            Route::NotSent,
+        ),
+        (
+            b"+OK\r\n-WRONGPASS invalid\r\n",
+            false,
+            Hard(Reason::Config),
+            Route::NotSent,
+        ),
+        (b"+OK\r\n", false, strike(Reason::Lost), Route::NotSent),
+        (b"", false, strike(Reason::Lost), Route::NotSent),
+        (b"\xff\xfe-", false, strike(Reason::Lost), Route::NotSent),
+    ] {
+        let mut o = setup(K::BrokenPipe);
+        o.line = classify_line(line);
+        o.has_live = live;
+        let text = String::from_utf8_lossy(line);
+        assert_eq!(
+            judge(&o).verdict,
+            verdict,
+            "{text:?}, live connection: {live}"
+        );
+        assert_eq!(route(&o), next, "{text:?}");
+    }
+    // `SELECT` against a busy server: the client library says "refused to switch database".
+    let mut o = seen(Phase::Setup, Seen::Error(Class::Answer));
+    assert_eq!(
+        judge(&o).verdict,
+        Hard(Reason::Config),
+        "database out of range"
+    );
+    o.line = classify_line(b"-BUSY Redis is busy\r\n");
+    assert_eq!(
+        judge(&o).verdict,
+        strike(Reason::Busy),
+        "the line knows better"
+    );
+    let mut o = seen(Phase::Setup, Seen::Garbage { valid: false });
+    o.line = classify_line(b"-ERR max number of clients reached\r\n");
+    assert_eq!(
+        judge(&o).verdict,
+        strike(Reason::MaxClients),
+        "not garbage at all"
+    );
+}
+
+#[test]
+fn error_replies_during_set_up_are_about_the_configuration() {
+    for (code, verdict, next) in [
+        ("NOAUTH", Hard(Reason::Config), Route::NotSent),
+        ("WRONGPASS", Hard(Reason::Config), Route::NotSent),
+        ("NOPERM", Hard(Reason::Config), Route::NotSent),
+        ("ERR", Hard(Reason::Config), Route::NotSent),
+        ("LOADING", Hard(Reason::NotReady), Route::Rejected),
+        ("NOPROTO", Neutral, Route::Answer),
+    ] {
+        let o = seen(Phase::Setup, Seen::Error(classify_code(code, "")));
+        assert_eq!(judge(&o).verdict, verdict, "{code}");
+        assert_eq!(route(&o), next, "{code}");
+    }
+}
+
+#[test]
+fn a_command_that_times_out_is_a_strike_unless_it_is_our_own_doing() {
+    let mut o = command(K::TimedOut);
+    for silent in [false, true] {
+        o.silent = silent;
+        assert_eq!(judge(&o).verdict, timeout(&o), "silent: {silent}");
+    }
+    o.stalled = true;
+    assert_eq!(judge(&o).verdict, Neutral, "our own stall");
+    o.stalled = false;
+    o.own_limit = true;
+    assert_eq!(judge(&o).verdict, Neutral, "a blocking command's own limit");
+    assert_eq!(judge(&o).connection, Discard, "its reply may still come");
+    o.written = false;
+    assert_eq!(route(&o), Route::MaybeExecuted, "whatever was written");
+}
+
+#[test]
+fn a_broken_connection_is_judged_by_how_long_it_was_unused() {
+    for kind in [
+        K::ConnectionReset,
+        K::BrokenPipe,
+        K::UnexpectedEof,
+        K::ConnectionAborted,
+    ] {
+        let mut o = command(kind);
+        for (unused, idle) in [(0, false), (999, false), (1_000, true), (60_000, true)] {
+            o.unused_for = unused * MS;
+            let judged = judge(&o);
+            assert_eq!(judged.verdict, lost(idle), "{kind:?} after {unused} ms");
+            assert_eq!(judged.connection, Discard, "{kind:?}");
+            assert!(judged.verify, "one dial tells whether it is gone");
+        }
+        assert_eq!(route(&o), Route::MaybeExecuted, "{kind:?}");
+        o.written = false;
+        assert_eq!(route(&o), Route::NotSent, "{kind:?}: provably not written");
+    }
+}
+
+#[test]
+fn other_ends_of_a_command_have_their_verdicts() {
+    for (what, verdict, fate, next) in [
+        (Seen::Value, Alive, Keep, Route::Answer),
+        (Seen::TypeMismatch, Alive, Keep, Route::Answer),
+        (
+            Seen::Garbage { valid: false },
+            Hard(Reason::NotRedis),
+            Discard,
+            Route::MaybeExecuted,
+        ),
+        (
+            Seen::Garbage { valid: true },
+            lost(false),
+            Discard,
+            Route::MaybeExecuted,
+        ),
+        (Seen::Unsolicited, Neutral, Discard, Route::MaybeExecuted),
+        (Seen::Misuse, Neutral, Keep, Route::Answer),
+        (Seen::PoolWait, Neutral, Keep, Route::NotSent),
+        (Seen::PoolClosed, Neutral, Keep, Route::NotSent),
+        (Seen::Cancelled, Neutral, Discard, Route::MaybeExecuted),
+        (
+            Seen::Io(K::HostUnreachable, None),
+            strike(Reason::Unreachable),
+            Discard,
+            Route::MaybeExecuted,
+        ),
+        (
+            Seen::Io(K::Other, None),
+            lost(false),
+            Discard,
+            Route::MaybeExecuted,
+        ),
+    ] {
+        let o = seen(Phase::Command, what);
+        let judged = judge(&o);
+        assert_eq!(
+            (judged.verdict, judged.connection),
+            (verdict, fate),
+            "{what:?}"
+        );
+        assert_eq!(route(&o), next, "{what:?}");
+    }
+}
+
+#[test]
+fn an_applications_type_error_is_proof_of_life() {
+    // redis-rs calls it unrecoverable and wants to reconnect.
+    let judged = judge(&seen(Phase::Command, Seen::TypeMismatch));
+    assert_eq!(judged.verdict, Alive);
+    assert_eq!(judged.connection, Keep);
+}
+
+#[test]
+fn an_aborted_transaction_is_judged_by_the_worst_error_inside() {
+    let class = |codes: &[&str]| worst(codes.iter().map(|code| classify_code(code, "")));
+    for (codes, expected) in [
+        (&[][..], Class::Answer),
+        (&["EXECABORT"][..], Class::Answer),
+        (&["EXECABORT", "READONLY"][..], Class::ReadOnly),
+        (&["READONLY", "WRONGTYPE"][..], Class::ReadOnly),
+        (&["OOM", "READONLY"][..], Class::ReadOnly),
+        (&["NOAUTH", "ERR"][..], Class::NoAuth),
+        (&["BUSY", "OOM"][..], Class::Busy),
+        (&["LOADING", "BUSY", "ERR"][..], Class::NotReady),
+        (&["ERR", "MASTERDOWN"][..], Class::NotReady),
+    ] {
+        assert_eq!(class(codes), expected, "{codes:?}");
+    }
+}
+
+#[test]
+fn a_probe_succeeds_only_when_the_node_serves() {
+    use ProbeResult::{Config, Failed, NotReady, NotRedis, Ok};
+    for (code, detail, result) in [
+        ("LOADING", "", NotReady(Reason::NotReady)),
+        ("MASTERDOWN", "", NotReady(Reason::NotReady)),
+        ("CLUSTERDOWN", "", NotReady(Reason::NotReady)),
+        ("BUSY", "", NotReady(Reason::Busy)),
+        ("MISCONF", "", Ok),
+        ("NOPERM", "", Ok),
+        ("ERR", "unknown command 'PING'", Ok),
+        ("NOAUTH", "", Config),
+        ("WRONGPASS", "", Config),
+        ("DENIED", "", Config),
+        (
+            "ERR",
+            "max number of clients reached",
+            Failed(Reason::MaxClients),
+        ),
+        ("ERR", "upstream failure", Failed(Reason::Protocol)),
+    ] {
+        assert_eq!(
+            judge_probe(&reply(code, detail)),
+            result,
+            "PING says {code} {detail}"
+        );
+    }
+    for (what, result) in [
+        (Seen::Value, Ok),
+        (Seen::WrongToken, NotRedis),
+        (Seen::Io(K::TimedOut, None), Failed(Reason::Timeout)),
+        (Seen::Io(K::BrokenPipe, None), Failed(Reason::Lost)),
+    ] {
+        assert_eq!(
+            judge_probe(&seen(Phase::Command, what)),
+            result,
+            "PING: {what:?}"
+        );
+    }
+    for (what, result) in [
+        (Seen::Value, Failed(Reason::Protocol)),
+        (
+            Seen::Io(K::ConnectionRefused, None),
+            Failed(Reason::Refused),
+        ),
+        (
+            Seen::Io(K::HostUnreachable, None),
+            Failed(Reason::Unreachable),
+        ),
+        (Seen::Io(K::TimedOut, None), Failed(Reason::Timeout)),
+        (Seen::Io(K::ConnectionReset, None), Failed(Reason::Lost)),
+        (Seen::Io(K::AddrNotAvailable, None), NotReady(Reason::Io)),
+        (Seen::Garbage { valid: false }, NotRedis),
+        (Seen::Dns, Failed(Reason::Dns)),
+        (Seen::Certificate, Config),
+        (Seen::Credentials, Config),
+        (Seen::Misuse, Config),
+        (Seen::Error(Class::Answer), Config),
+        (Seen::Error(Class::NotReady), NotReady(Reason::NotReady)),
+    ] {
+        assert_eq!(
+            judge_probe(&seen(Phase::Setup, what)),
+            result,
+            "set-up: {what:?}"
+        );
+    }
+    let mut o = setup(K::BrokenPipe);
+    o.line = Some(Class::MaxClients);
+    assert_eq!(judge_probe(&o), Failed(Reason::MaxClients), "full");
+    o.line = Some(Class::Denied);
+    assert_eq!(judge_probe(&o), Config, "protected mode");
+    let mut o = setup(K::TimedOut);
+    o.stalled = true;
+    assert_eq!(
+        judge_probe(&o),
+        NotReady(Reason::Timeout),
+        "our own stall: nothing learnt"
+    );
+}
+
+#[test]
+fn reasons_have_distinct_names() {
+    use Reason::*;
+    let all = [
+        Refused,
+        Unreachable,
+        Timeout,
+        Lost,
+        NotRedis,
+        Protocol,
+        Dns,
+        Config,
+        NotReady,
+        Busy,
+        MaxClients,
+        Io,
+    ];
+    let mut names: Vec<_> = all.iter().map(|reason| reason.to_string()).collect();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), all.len());
+    assert_eq!(MaxClients.as_str(), "max_clients");
+}

@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# Proves that the tests of the failover rules would notice a broken rule: each patch here breaks
+# one, and the tests named in its first line must fail.
+#
+#   tests/mutants/run.sh              all of them
+#   tests/mutants/run.sh soft_cap_off demand_ignored
+#
+# Works on a copy; set MUTANTS_TARGET_DIR to keep the build between runs. Exits with 1 when a
+# mutant survives, does not apply or does not compile.
+set -u
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+
+export CARGO_TARGET_DIR=${MUTANTS_TARGET_DIR:-$work/target}
+export RUSTFLAGS=${RUSTFLAGS---cap-lints=warn}
+# A mutant may loop for ever; that is noticed, too.
+limit=${MUTANTS_TIMEOUT:-300}
+
+mkdir "$work/tree" || exit 1
+# With new times (-m): cargo takes a kept build of a mutant for newer than the sources else.
+(cd "$root" && tar --exclude=./target --exclude=./.git -cf - .) | tar -xmf - -C "$work/tree" || exit 1
+cd "$work/tree" || exit 1
+# Failing seeds of a mutant are of no use to anybody.
+export PROPTEST_DISABLE_FAILURE_PERSISTENCE=1
+
+if [ $# -gt 0 ]; then
+    patches=$(printf "$here/%s.patch\n" "$@")
+else
+    patches=$(ls "$here"/*.patch)
+fi
+
+if ! cargo test --quiet --lib --no-run >"$work/log" 2>&1; then
+    cat "$work/log"
+    echo "the unchanged sources do not compile"
+    exit 1
+fi
+
+filter_of() { sed -n '1s/^# must be caught by: //p' "$1"; }
+
+# Runs the tests of a filter: 0 passed, 1 failed, 2 nothing ran.
+run_tests() {
+    # shellcheck disable=SC2086 # several filters are several words
+    timeout "$limit" cargo test --quiet --lib -- $1 >"$work/log" 2>&1
+    local status=$?
+    grep -q '^running [1-9]' "$work/log" || return 2
+    [ $status -eq 0 ] || return 1
+}
+
+all=$(for patch in $patches; do filter_of "$patch"; done)
+run_tests "$all"
+if [ $? -ne 0 ]; then
+    tail -n 40 "$work/log"
+    echo "the unchanged sources do not pass"
+    exit 1
+fi
+
+bad=0
+count=0
+printf '%-40s %s\n' mutant result
+for patch in $patches; do
+    name=$(basename "$patch" .patch)
+    filter=$(filter_of "$patch")
+    count=$((count + 1))
+    if [ -z "$filter" ]; then
+        result="NAMES NO TEST"
+    elif ! patch -p1 --quiet --no-backup-if-mismatch --fuzz=0 <"$patch" >"$work/log" 2>&1; then
+        # A half applied patch must not meet the next one.
+        rm -rf "$work/tree/src" && cp -R "$root/src" "$work/tree/src"
+        result="DOES NOT APPLY"
+    else
+        if ! cargo test --quiet --lib --no-run >"$work/log" 2>&1; then
+            result="DOES NOT COMPILE"
+        else
+            run_tests "$filter"
+            case $? in
+                0) result="SURVIVED" ;;
+                1) result="caught" ;;
+                *) result="NO SUCH TEST" ;;
+            esac
+        fi
+        patch -R -p1 --quiet --no-backup-if-mismatch <"$patch" || exit 1
+    fi
+    [ "$result" = caught ] || bad=$((bad + 1))
+    printf '%-40s %s\n' "$name" "$result"
+done
+echo "$((count - bad)) of $count mutants caught"
+[ "$bad" -eq 0 ]
