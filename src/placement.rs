@@ -1,0 +1,88 @@
+//! Which node a key belongs to: the rule, the table it builds, and a hash ring of its own.
+//!
+//! This module needs no Redis, no runtime and no I/O. A [`Placement`] is the rule; with the
+//! cluster's nodes it makes a [`Table`], which turns a key into its **candidates**: distinct nodes
+//! in the order of the rule, the **owner** first. A [`Live`] says which nodes admit traffic; a key
+//! whose owner is out goes to its next live candidate, and back to the owner the moment it is in
+//! again, because no table is rebuilt for either.
+//!
+//! | rule | what it is | when to use it |
+//! |---|---|---|
+//! | [`Placement::ring`] | consistent hashing, exactly as the library fastring | default: about 10 ns per key at any size, weights |
+//! | [`Placement::rendezvous`] | weighted rendezvous hashing | up to some 50 nodes: perfectly even shares, no memory; the cost grows with the nodes |
+//! | [`Placement::modulo`] | `hash mod nodes` | compatibility with fleets that shard that way; moves most keys when a node is added |
+//! | [`Placement::fluster_py`] | the same, hash tags off | sharing servers with Python's `fluster` |
+//!
+//! [`HashRing`] is the same ring as a collection: nodes by name, with a payload, added and removed
+//! in place.
+//!
+//! ```
+//! use fluster::placement::{Live, Member, Placement};
+//!
+//! # fn main() -> Result<(), fluster::BuildError> {
+//! let members = [Member::new("a"), Member::new("b"), Member::new("c").weight(2)];
+//! let table = Placement::ring().table(&members)?;
+//!
+//! let owner = table.owner(b"user:1234");
+//! let everyone = Live::all(3);
+//! assert_eq!(table.first(b"user:1234", &everyone), Some(owner));
+//!
+//! // The owner fails: its keys go to the next candidate, nobody else's move.
+//! let without_owner = everyone.with(owner, false);
+//! let stand_in = table.first(b"user:1234", &without_owner);
+//! assert_eq!(stand_in, table.candidates(b"user:1234").nth(1));
+//! # Ok(())
+//! # }
+//! ```
+
+mod hash_ring;
+mod live;
+mod modulo;
+mod points;
+mod rendezvous;
+mod ring;
+mod rule;
+mod scored;
+mod table;
+mod tags;
+
+pub use self::hash_ring::{HashRing, RingCandidates, RingNode};
+pub use self::live::Live;
+pub use self::rule::Placement;
+pub use self::table::{Candidates, Table};
+pub use self::tags::HashTags;
+
+/// One node as a placement rule sees it.
+///
+/// The name alone identifies a node: addresses, credentials and the place in the list can change
+/// without moving a key (except under [`Placement::modulo`] and [`Placement::fluster_py`], which
+/// go by the place and ignore the name).
+///
+/// ```
+/// use fluster::placement::Member;
+///
+/// let member = Member::new("cache0").weight(3);
+/// assert_eq!((member.name, member.weight), ("cache0", 3));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Member<'a> {
+    /// The node's name, unique in its cluster.
+    pub name: &'a str,
+    /// How many shares of the keys the node gets, relative to the others; at least 1. Default: 1.
+    pub weight: u32,
+}
+
+impl<'a> Member<'a> {
+    /// A node of weight 1.
+    #[must_use]
+    pub fn new(name: &'a str) -> Self {
+        Self { name, weight: 1 }
+    }
+
+    /// The node's share of the keys relative to the others, at least 1. Default: 1.
+    #[must_use]
+    pub fn weight(self, weight: u32) -> Self {
+        Self { weight, ..self }
+    }
+}

@@ -1,0 +1,185 @@
+//! The part of a key that is hashed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::BuildError;
+
+/// Which part of a key decides its placement, so that an application can force keys together.
+///
+/// Cluster and [`Table`](super::Table) apply it before hashing; [`HashRing`](super::HashRing)
+/// never does, as fastring.
+///
+/// ```
+/// use fluster::placement::HashTags;
+///
+/// assert_eq!(HashTags::Redis.tagged(b"cart:{user:7}:items"), b"user:7");
+/// assert_eq!(HashTags::Off.tagged(b"cart:{user:7}:items"), b"cart:{user:7}:items");
+/// assert_eq!("redis".parse(), Ok(HashTags::Redis));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HashTags {
+    /// Redis Cluster's rule: what stands between the first `{` and the first `}` after it, unless
+    /// that is empty; otherwise the whole key.
+    ///
+    /// Source: "Hash tags" in the [Redis Cluster specification].
+    ///
+    /// [Redis Cluster specification]: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
+    #[default]
+    Redis,
+    /// The whole key, always.
+    Off,
+}
+
+impl HashTags {
+    /// The part of `key` that is hashed.
+    ///
+    /// ```
+    /// use fluster::placement::HashTags;
+    ///
+    /// assert_eq!(HashTags::Redis.tagged(b"{}{x}"), b"{}{x}"); // only the first brace is tried
+    /// assert_eq!(HashTags::Redis.tagged(b"{{x}}"), b"{x");
+    /// ```
+    #[inline]
+    #[must_use]
+    pub fn tagged<'k>(&self, key: &'k [u8]) -> &'k [u8] {
+        match self {
+            Self::Redis if has_open_brace(key) => between_braces(key).unwrap_or(key),
+            Self::Redis | Self::Off => key,
+        }
+    }
+}
+
+#[cold]
+fn between_braces(key: &[u8]) -> Option<&[u8]> {
+    let after = &key[key.iter().position(|&b| b == b'{')? + 1..];
+    let tag = &after[..after.iter().position(|&b| b == b'}')?];
+    (!tag.is_empty()).then_some(tag)
+}
+
+/// Whether `key` has a `{`, eight bytes at a time.
+///
+/// Almost no key has one, and looking byte by byte would cost as much as hashing it.
+#[inline]
+fn has_open_brace(key: &[u8]) -> bool {
+    let Some(last) = key.last_chunk::<8>() else {
+        return key.contains(&b'{');
+    };
+    // The last word overlaps the one before it, which spares a loop over the left-over bytes.
+    let (words, _) = key.as_chunks::<8>();
+    words
+        .iter()
+        .chain([last])
+        .any(|&word| word_has_open_brace(word))
+}
+
+/// The classic zero-byte test, on the bytes that differ from `{`.
+#[inline]
+fn word_has_open_brace(word: [u8; 8]) -> bool {
+    let differs = u64::from_ne_bytes(word) ^ u64::from_ne_bytes([b'{'; 8]);
+    let ones = u64::from_ne_bytes([0x01; 8]);
+    let tops = u64::from_ne_bytes([0x80; 8]);
+    differs.wrapping_sub(ones) & !differs & tops != 0
+}
+
+impl fmt::Display for HashTags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Redis => "redis",
+            Self::Off => "off",
+        })
+    }
+}
+
+impl FromStr for HashTags {
+    type Err = BuildError;
+
+    /// Reads `redis` or `off`.
+    fn from_str(text: &str) -> Result<Self, BuildError> {
+        match text {
+            "redis" => Ok(Self::Redis),
+            "off" => Ok(Self::Off),
+            _ => Err(BuildError::Option {
+                name: "hash_tags",
+                why: format!("\"{text}\" is not known: write `redis` or `off`"),
+            }),
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for HashTags {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for HashTags {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_tag_is_what_redis_cluster_hashes() {
+        let cases: [(&str, &str); 14] = [
+            ("", ""),
+            ("{", "{"),
+            ("}", "}"),
+            ("{}", "{}"),
+            ("plain", "plain"),
+            ("{user1000}.following", "user1000"),
+            ("foo{}{bar}", "foo{}{bar}"),
+            ("foo{{bar}}zap", "{bar"),
+            ("foo{bar}{zap}", "bar"),
+            ("}{a}", "a"),
+            ("a}b{c", "a}b{c"),
+            ("{a", "{a"),
+            ("0123456789abcdef{tag}0123456789abcdef", "tag"),
+            ("0123456789abcdef{", "0123456789abcdef{"),
+        ];
+        for (key, tag) in cases {
+            assert_eq!(
+                HashTags::Redis.tagged(key.as_bytes()),
+                tag.as_bytes(),
+                "key {key:?}"
+            );
+            assert_eq!(
+                HashTags::Off.tagged(key.as_bytes()),
+                key.as_bytes(),
+                "key {key:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_wrong_name_is_refused_with_the_right_ones() {
+        let error = "on".parse::<HashTags>().expect_err("`on` is no rule");
+        assert!(error.to_string().contains("`redis` or `off`"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_brace_is_found_wherever_it_stands(
+            mut key in prop::collection::vec(prop_oneof![Just(b'z'), Just(b'|'), Just(b'}'), Just(0xfb), any::<u8>()], 0..40),
+            at in any::<prop::sample::Index>(),
+        ) {
+            prop_assert_eq!(has_open_brace(&key), key.iter().any(|&b| b == b'{'));
+            if !key.is_empty() {
+                let at = at.index(key.len());
+                key[at] = b'{';
+                prop_assert!(has_open_brace(&key));
+            }
+        }
+    }
+}
