@@ -1,0 +1,278 @@
+//! One node at run time: its gate, its lane, its exclusive connections, its dials.
+
+mod dialling;
+mod errors;
+mod observe;
+
+use std::fmt;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+pub(crate) use self::observe::error_class;
+use crate::dial::Dialer;
+use crate::failure::Error;
+use crate::gate::Gate;
+use crate::lane::{Lane, outcome};
+use crate::link::{Fault, Link, LinkError, Reply, Request};
+use crate::meter::Meter;
+use crate::node::{Node, NodeId};
+use crate::pool::Pool;
+use crate::verdict::Observation;
+use crate::vitals::Vitals;
+
+/// How long a failed call waits for the dial that tells whether its node is gone, so that the
+/// caller's next try already meets the stand-in.
+const VERIFY_WAIT: Duration = Duration::from_millis(5);
+/// How often a command whose connection died before it was sent gets a new one.
+const RESENDS: usize = 2;
+
+/// What a node reports to whoever keeps the health of all nodes.
+pub(crate) trait Observer: Send + Sync {
+    /// A dial or command told something about the node.
+    fn observed(&self, backend: &Arc<Backend>, epoch: u64, what: Observation);
+    /// A command succeeded while somebody wants to know; see [`Backend::watch`].
+    fn succeeded(&self, backend: &Arc<Backend>, epoch: u64);
+    /// A dial begins: background tasks are needed from now on.
+    fn dialling(&self);
+    /// When the node's next probe is due, while it is out.
+    fn retry_after(&self, backend: &Backend) -> Option<Duration>;
+}
+
+/// Limits that all nodes of a cluster share.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) response_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    /// One call, over all candidates, dials and retries.
+    pub(crate) deadline: Duration,
+    pub(crate) pool_size: usize,
+    pub(crate) pool_wait: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) max_lifetime: Duration,
+}
+
+/// A node that can be talked to.
+pub(crate) struct Backend {
+    node: Node,
+    key: u64,
+    gate: Gate,
+    /// Whether successes matter to the node's health now: [`Self::WATCH_NOTHING`], ...
+    watch: AtomicU8,
+    /// Successes since somebody took the count, while they are counted.
+    counted: AtomicU64,
+    lane: Lane,
+    pool: OnceLock<Pool>,
+    dials: Semaphore,
+    dialer: Dialer,
+    limits: Arc<Limits>,
+    vitals: Arc<Vitals>,
+    meter: Meter,
+    observer: Arc<dyn Observer>,
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backend")
+            .field("node", &self.node)
+            .field("gate", &self.gate)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Backend {
+    /// Successes cost nothing.
+    pub(crate) const WATCH_NOTHING: u8 = 0;
+    /// Successes are counted: they weigh in the share of bad results.
+    pub(crate) const WATCH_COUNT: u8 = 1;
+    /// Each success is reported: it clears strikes or ends probation.
+    pub(crate) const WATCH_REPORT: u8 = 2;
+
+    pub(crate) fn new(
+        node: Node,
+        key: u64,
+        dialer: Dialer,
+        limits: Arc<Limits>,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        Self {
+            key,
+            gate: Gate::open(),
+            watch: AtomicU8::new(Self::WATCH_NOTHING),
+            counted: AtomicU64::new(0),
+            lane: Lane::new(Instant::now()),
+            pool: OnceLock::new(),
+            dials: Semaphore::new(dialling::DIALS as usize),
+            limits,
+            vitals: Arc::clone(&dialer.vitals),
+            meter: Meter::new(node.id_ref()),
+            observer,
+            dialer,
+            node,
+        }
+    }
+
+    pub(crate) fn id(&self) -> &NodeId {
+        self.node.id_ref()
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// What tells this run-time node from any other, also of the same name.
+    pub(crate) fn key(&self) -> u64 {
+        self.key
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    pub(crate) fn lane(&self) -> &Lane {
+        &self.lane
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn vitals(&self) -> &Vitals {
+        &self.vitals
+    }
+
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    pub(crate) fn dialer(&self) -> &Dialer {
+        &self.dialer
+    }
+
+    pub(crate) fn watch(&self) -> &AtomicU8 {
+        &self.watch
+    }
+
+    /// Whether anybody has dialled the node yet.
+    pub(crate) fn is_used(&self) -> bool {
+        self.vitals.dials.load(Relaxed) > 0
+    }
+
+    /// Commands that wait for their reply, and exclusive connections on loan.
+    pub(crate) fn in_flight(&self) -> u64 {
+        let on_lane = self.lane.get().map_or(0, |link| link.wire().in_flight());
+        let on_loan = self.pool.get().map_or(0, |pool| {
+            let (open, idle) = pool.sizes();
+            (open - idle) as u64
+        });
+        on_lane + on_loan
+    }
+
+    /// The successes counted since the last call.
+    pub(crate) fn take_counted(&self) -> u64 {
+        self.counted.swap(0, Relaxed)
+    }
+
+    pub(crate) fn pool(self: &Arc<Self>) -> &Pool {
+        self.pool.get_or_init(|| Pool::new(self))
+    }
+
+    pub(crate) fn pool_if_used(&self) -> Option<&Pool> {
+        self.pool.get()
+    }
+
+    /// The node went out: nothing idle survives, nothing new is put on what is in use.
+    pub(crate) fn shut(&self) {
+        self.lane.shut();
+        if let Some(pool) = self.pool.get() {
+            pool.discard_idle();
+        }
+    }
+
+    /// Puts the request on the lane and waits for the reply.
+    ///
+    /// A command whose connection died before a byte of it was written gets another connection; any
+    /// other failure is returned with what is known.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe; the command may still be executed.
+    pub(crate) async fn call(
+        self: &Arc<Self>,
+        request: Request<'_>,
+        deadline: Instant,
+    ) -> Result<Reply, Error> {
+        let began = Instant::now();
+        let mut resends = 0;
+        loop {
+            let pass = self.gate.read();
+            if !pass.admits() {
+                return Err(self.refuse(pass.is_closed()));
+            }
+            let link = match self.lane.get() {
+                Some(link) => link,
+                None => self.new_lane(deadline).await?,
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            let limit = self.limits.response_timeout.min(left);
+            let sent_at = Instant::now();
+            match link.call(request, Some(limit)).await {
+                Ok(reply) => {
+                    self.answered(&reply, pass.epoch(), sent_at, began);
+                    return Ok(reply);
+                }
+                Err(e) => {
+                    let epoch = pass.epoch();
+                    let again = self.failed(&link, &e, epoch, sent_at, deadline).await;
+                    if again && resends < RESENDS {
+                        resends += 1;
+                        continue;
+                    }
+                    return Err(self.call_error(e, limit));
+                }
+            }
+        }
+    }
+
+    /// A call failed on `link`: takes it out of use, reports, starts the dial that tells more.
+    /// Returns whether the command may be put on another connection of this node.
+    async fn failed(
+        self: &Arc<Self>,
+        link: &Arc<Link>,
+        e: &LinkError,
+        epoch: u64,
+        sent_at: Instant,
+        deadline: Instant,
+    ) -> bool {
+        let seen = self.call_observation(e, sent_at);
+        match e.fault {
+            Fault::Misuse => return false,
+            Fault::Timeout => {
+                self.lane.retire(link);
+                self.report(epoch, seen);
+                // The next caller finds a lane, or the verdict, sooner; that there is none may be
+                // for good reason, and is not this caller's error.
+                let _ = self.dial_lane(true);
+                return false;
+            }
+            Fault::Lost | Fault::Garbage | Fault::Stray => {}
+        }
+        self.lane.retire(link);
+        if let Some(pool) = self.pool.get() {
+            pool.discard_dead();
+        }
+        self.report(epoch, seen);
+        if e.unsent {
+            return self.gate.read().admits();
+        }
+        if let Ok(dial) = self.dial_lane(false) {
+            let limit = VERIFY_WAIT.min(deadline.saturating_duration_since(Instant::now()));
+            // Only its effect on the node's state matters here, and that it had its time.
+            let _ = timeout(limit, outcome(dial)).await;
+        }
+        false
+    }
+}

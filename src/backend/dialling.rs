@@ -1,0 +1,126 @@
+//! Getting connections: the shared dial of the lane, and the limit on concurrent dials.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout_at};
+
+use super::Backend;
+use crate::dial::DialError;
+use crate::failure::Error;
+use crate::lane::{Dialled, NoLane, Report, Turn, outcome};
+use crate::link::Link;
+use crate::meter::Use;
+use crate::vitals::Vitals;
+
+/// How many dials of callers may run at once to one node.
+pub(super) const DIALS: u32 = 4;
+/// ... and while it is on probation, so that a node that just came back is not overrun.
+const DIALS_ON_PROBATION: u32 = 2;
+
+impl Backend {
+    /// Waits for the shared dial, running it when nobody does.
+    pub(super) async fn new_lane(self: &Arc<Self>, deadline: Instant) -> Result<Arc<Link>, Error> {
+        let waiting = match self.dial_lane(false) {
+            Ok(receiver) => timeout_at(deadline.into(), outcome(receiver)).await,
+            Err(e) => Ok(Err(e)),
+        };
+        match waiting {
+            Ok(Ok(link)) => Ok(link),
+            Ok(Err(no_lane)) => Err(self.no_lane(no_lane)),
+            Err(_) => Err(self.no_lane(NoLane::Dial(DialError::timed_out()))),
+        }
+    }
+
+    /// Joins or starts the shared dial.
+    pub(super) fn dial_lane(
+        self: &Arc<Self>,
+        replace: bool,
+    ) -> Result<watch::Receiver<Dialled>, NoLane> {
+        match self.lane.turn(Instant::now(), replace) {
+            Turn::Wait(receiver) => Ok(receiver),
+            Turn::TooSoon => Err(NoLane::TooSoon),
+            Turn::Dial {
+                report,
+                receiver,
+                delay,
+            } => {
+                self.observer.dialling();
+                let duty = DialDuty {
+                    backend: Arc::clone(self),
+                    report,
+                    done: false,
+                };
+                self.dialer
+                    .tasks
+                    .spawn(duty.run(delay))
+                    .map_err(|e| NoLane::Dial(DialError::closed(e)))?;
+                Ok(receiver)
+            }
+        }
+    }
+
+    /// Dials within the node's limit on concurrent dials. The failure is the caller's to report.
+    pub(crate) async fn dial(self: &Arc<Self>, kind: Use) -> Result<Link, NoLane> {
+        let share = match self.gate.read().on_probation() {
+            true => DIALS / DIALS_ON_PROBATION,
+            false => 1,
+        };
+        let Ok(_permit) = self.dials.acquire_many(share).await else {
+            return Err(NoLane::NodeOut);
+        };
+        let pass = self.gate.read();
+        if !pass.admits() {
+            return Err(NoLane::NodeOut);
+        }
+        Vitals::count(&self.vitals.dials);
+        match self
+            .dialer
+            .dial(pass.epoch(), self.meter.connection(kind))
+            .await
+        {
+            // It may have gone out while we dialled: such a link is stale before its first use.
+            Ok(link) if self.gate.read().epoch() == pass.epoch() => Ok(link),
+            Ok(_) => Err(NoLane::NodeOut),
+            Err(e) => Err(NoLane::Dial(e)),
+        }
+    }
+}
+
+/// Runs the shared dial; when it is dropped half-way, those who wait are told.
+struct DialDuty {
+    backend: Arc<Backend>,
+    report: Report,
+    done: bool,
+}
+
+impl DialDuty {
+    async fn run(mut self, delay: Duration) {
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
+        let epoch = self.backend.gate.read().epoch();
+        let result = self.backend.dial(Use::Lane).await.map(Arc::new);
+        self.done = true;
+        self.backend
+            .lane
+            .close(&self.report, &result, Instant::now());
+        if let Err(why) = &result {
+            self.backend.report_dial(epoch, why);
+        }
+        self.report.tell(result);
+    }
+}
+
+impl Drop for DialDuty {
+    fn drop(&mut self) {
+        if !self.done {
+            let result = Err(NoLane::NodeOut);
+            self.backend
+                .lane
+                .close(&self.report, &result, Instant::now());
+            self.report.tell(result);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The errors that a node's callers get.
+
+use std::time::Duration;
+
+use super::Backend;
+use crate::error::Outcome;
+use crate::failure::{Error, ErrorKind};
+use crate::lane::{DIAL_GAP, NoLane};
+use crate::link::{Fault, LinkError};
+use crate::verdict::{Reason, Route, Seen, Verdict, judge, route};
+
+impl Backend {
+    /// The node is out, or the cluster closed.
+    pub(super) fn refuse(&self, closed: bool) -> Error {
+        self.meter.failed(Outcome::NotSent);
+        if closed {
+            return Error::closed().at(self.id());
+        }
+        let text = "the node is out; ask the cluster for a client again to get its stand-in";
+        Error::new(ErrorKind::NodeOut, Outcome::NotSent, text)
+            .at(self.id())
+            .retry_in(self.observer.retry_after(self))
+    }
+
+    pub(crate) fn call_error(&self, e: LinkError, limit: Duration) -> Error {
+        let (kind, text) = match e.fault {
+            Fault::Timeout => (ErrorKind::Timeout, format!("no reply within {limit:?}")),
+            Fault::Lost => (
+                ErrorKind::ConnectionLost,
+                format!("the connection was lost: {}", e.error),
+            ),
+            Fault::Garbage => (
+                ErrorKind::ConnectionLost,
+                format!("the reply is not RESP: {}", e.error),
+            ),
+            Fault::Stray => {
+                let text =
+                    "the server sent bytes that answer no command; the connection was closed";
+                (ErrorKind::ConnectionLost, text.to_owned())
+            }
+            Fault::Misuse => (
+                ErrorKind::Refused,
+                format!("the command cannot be sent: {}", e.error),
+            ),
+        };
+        let outcome = match e.fault {
+            Fault::Misuse => Outcome::NotSent,
+            // However little was written: its reply may still be on its way.
+            Fault::Timeout => Outcome::MaybeExecuted,
+            _ if e.unsent => Outcome::NotSent,
+            _ => Outcome::MaybeExecuted,
+        };
+        self.meter.failed(outcome);
+        Error::new(kind, outcome, text)
+            .at(self.id())
+            .because(e.error)
+    }
+
+    pub(crate) fn no_lane(&self, why: NoLane) -> Error {
+        let e = match why {
+            NoLane::NodeOut => return self.refuse(self.gate.read().is_closed()),
+            NoLane::TooSoon => {
+                self.meter.failed(Outcome::NotSent);
+                let text = "connecting failed a moment ago, and is not tried again at once";
+                return Error::new(ErrorKind::Connect, Outcome::NotSent, text)
+                    .at(self.id())
+                    .retry_in(Some(DIAL_GAP));
+            }
+            NoLane::Dial(e) => e,
+        };
+        let seen = self.dial_observation(&e);
+        let outcome = match route(&seen) {
+            Route::Rejected => Outcome::Rejected,
+            _ => Outcome::NotSent,
+        };
+        let kind = match judge(&seen).verdict {
+            _ if e.seen == Seen::PoolClosed => ErrorKind::Closed,
+            Verdict::Hard(Reason::Config) => ErrorKind::Config,
+            _ => ErrorKind::Connect,
+        };
+        self.meter.failed(outcome);
+        let text = format!("cannot connect: {}", e.error);
+        Error::new(kind, outcome, text)
+            .at(self.id())
+            .because(e.error)
+    }
+}

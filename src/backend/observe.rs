@@ -1,0 +1,148 @@
+//! What calls and dials show of a node, in the terms that its health is judged in.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use redis::Value;
+
+use super::Backend;
+use crate::dial::{DialError, io_parts};
+use crate::error::Outcome;
+use crate::lane::NoLane;
+use crate::link::{Fault, LinkError, Reply};
+use crate::pool::Pool;
+use crate::verdict::{Class, Observation, Phase, Route, Seen, classify_code, route, worst};
+use crate::vitals::now_micros;
+
+impl Backend {
+    pub(crate) fn dial_observation(&self, e: &DialError) -> Observation {
+        Observation {
+            line: e.line,
+            ..self.observation(Phase::Setup, e.seen, e.began)
+        }
+    }
+
+    pub(super) fn observation(&self, phase: Phase, seen: Seen, sent_at: Instant) -> Observation {
+        let last_heard = self.vitals.last_heard();
+        Observation {
+            silent: !self.vitals.heard_since(sent_at),
+            since_success: (last_heard > 0)
+                .then(|| Duration::from_micros(now_micros().saturating_sub(last_heard))),
+            has_live: self.lane.has_live() || self.pool.get().is_some_and(Pool::has_live),
+            ..Observation::new(phase, seen, sent_at)
+        }
+    }
+
+    pub(super) fn report(self: &Arc<Self>, epoch: u64, what: Observation) {
+        self.observer.observed(self, epoch, what);
+    }
+
+    /// Reports a failed dial to whoever keeps the node's health.
+    pub(crate) fn report_dial(self: &Arc<Self>, epoch: u64, why: &NoLane) {
+        if let NoLane::Dial(e) = why {
+            self.report(epoch, self.dial_observation(e));
+        }
+    }
+
+    /// A reply came: what does it say about the node?
+    pub(crate) fn answered(
+        self: &Arc<Self>,
+        reply: &Reply,
+        epoch: u64,
+        sent_at: Instant,
+        began: Instant,
+    ) {
+        let Some(class) = error_class(reply) else {
+            let took = began.elapsed();
+            self.meter.succeeded(took);
+            self.vitals.answered(took);
+            match self.watch.load(Relaxed) {
+                Self::WATCH_NOTHING => {}
+                Self::WATCH_COUNT => drop(self.counted.fetch_add(1, Relaxed)),
+                _ => self.observer.succeeded(self, epoch),
+            }
+            return;
+        };
+        let seen = self.observation(Phase::Command, Seen::Error(class), sent_at);
+        self.meter.failed(match route(&seen) {
+            Route::Rejected => Outcome::Rejected,
+            _ => Outcome::Answered,
+        });
+        self.report(epoch, seen);
+    }
+
+    pub(crate) fn call_observation(&self, e: &LinkError, sent_at: Instant) -> Observation {
+        let seen = match e.fault {
+            Fault::Timeout => Seen::Io(io::ErrorKind::TimedOut, None),
+            Fault::Lost => {
+                let (kind, os) = io_parts(&e.error);
+                Seen::Io(kind, os)
+            }
+            Fault::Garbage => Seen::Garbage { valid: false },
+            Fault::Stray => Seen::Unsolicited,
+            Fault::Misuse => Seen::Misuse,
+        };
+        Observation {
+            written: !e.unsent,
+            unused_for: if e.was_idle {
+                Duration::from_secs(2)
+            } else {
+                Duration::ZERO
+            },
+            ..self.observation(Phase::Command, seen, sent_at)
+        }
+    }
+
+    pub(crate) fn observe_call(
+        self: &Arc<Self>,
+        e: &LinkError,
+        epoch: u64,
+        sent_at: Instant,
+        own_limit: bool,
+    ) {
+        let seen = Observation {
+            own_limit,
+            ..self.call_observation(e, sent_at)
+        };
+        self.report(epoch, seen);
+        if e.fault == Fault::Lost {
+            // A dead connection is rarely alone: the verify dial tells, and feeds the lane.
+            let _ = self.dial_lane(false);
+        }
+    }
+}
+
+/// The error class that a reply carries: of the error itself, or the worst of a pipeline or
+/// transaction. `None` for the usual case, a value.
+pub(crate) fn error_class(reply: &Reply) -> Option<Class> {
+    fn of(value: &Value) -> Option<Class> {
+        match value {
+            Value::ServerError(e) => Some(classify_code(e.code(), e.details().unwrap_or_default())),
+            _ => None,
+        }
+    }
+    match reply {
+        Reply::One(value) => of(value),
+        Reply::Aborted(e) => Some(worst(
+            e.clone()
+                .into_server_errors()
+                .iter()
+                .flat_map(|all| all.iter())
+                .map(|(_, e)| classify_code(e.code(), e.details().unwrap_or_default())),
+        )),
+        Reply::Many(values) => {
+            // One level down: the errors of a transaction are inside the reply to its EXEC.
+            let mut errors = values
+                .iter()
+                .flat_map(|v| match v {
+                    Value::Array(inner) => inner.as_slice(),
+                    other => std::slice::from_ref(other),
+                })
+                .filter_map(of)
+                .peekable();
+            errors.peek().is_some().then(|| worst(errors))
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What a command is: read-only, blocking, or about the state of its connection.
+//!
+//! Commands are told apart by name, in any case, and where needed by subcommand or option. The facts
+//! are those of `COMMAND` in Redis 7; `tests/commands.rs` compares them with a real server.
+
+use std::time::Duration;
+
+/// The longest command or subcommand name looked at; anything longer is unknown.
+const LONGEST: usize = 24;
+
+/// How long a blocking command may wait at the server before it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Block {
+    /// It answers at once.
+    No,
+    /// It answers within this time.
+    AtMost(Duration),
+    /// It may wait for ever.
+    Forever,
+}
+
+/// What a command does to the connection that carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Nothing: the next command finds the connection as it was.
+    Unchanged,
+    /// It leaves something behind (WATCH, SELECT, ...): an exclusive connection may carry it, and is
+    /// closed rather than handed to the next user.
+    Changes,
+    /// It ends what `MULTI` or `WATCH` began.
+    Ends,
+    /// It breaks the pairing of commands and replies (SUBSCRIBE, MONITOR, CLIENT REPLY): no pooled
+    /// connection may carry it.
+    Breaks,
+}
+
+/// An upper-case copy of a name on the stack, so that `get` and `GET` are one command and asking
+/// costs no allocation.
+struct Name {
+    bytes: [u8; LONGEST],
+    len: usize,
+}
+
+impl Name {
+    fn new(text: &[u8]) -> Self {
+        let mut bytes = [0; LONGEST];
+        let len = if text.len() <= LONGEST { text.len() } else { 0 };
+        for (to, from) in bytes.iter_mut().zip(&text[..len]) {
+            *to = from.to_ascii_uppercase();
+        }
+        Self { bytes, len }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// Whether sending the command twice, or to another node, changes nothing at any server.
+///
+/// Unknown commands (modules) count as writes: a write that is taken for a read could be applied twice.
+pub(crate) fn is_read_only<'a>(mut args: impl Iterator<Item = &'a [u8]>) -> bool {
+    let name = Name::new(args.next().unwrap_or_default());
+    match name.as_bytes() {
+        b"GET" | b"MGET" | b"HGET" | b"HMGET" | b"HGETALL" | b"EXISTS" | b"TTL" | b"PTTL" | b"TYPE"
+        | b"STRLEN" | b"GETRANGE" | b"SUBSTR" | b"GETBIT" | b"BITCOUNT" | b"BITPOS" | b"BITFIELD_RO"
+        | b"LCS" | b"DBSIZE" | b"DUMP" | b"KEYS" | b"SCAN" | b"RANDOMKEY" | b"TOUCH" | b"EXPIRETIME"
+        | b"PEXPIRETIME" | b"SORT_RO" | b"HEXISTS" | b"HKEYS" | b"HLEN" | b"HRANDFIELD" | b"HSCAN"
+        | b"HSTRLEN" | b"HVALS" | b"LINDEX" | b"LLEN" | b"LPOS" | b"LRANGE" | b"SCARD" | b"SDIFF"
+        | b"SINTER" | b"SINTERCARD" | b"SISMEMBER" | b"SMEMBERS" | b"SMISMEMBER" | b"SRANDMEMBER"
+        | b"SSCAN" | b"SUNION" | b"ZCARD" | b"ZCOUNT" | b"ZDIFF" | b"ZINTER" | b"ZINTERCARD"
+        | b"ZLEXCOUNT" | b"ZMSCORE" | b"ZRANDMEMBER" | b"ZRANGE" | b"ZRANGEBYLEX" | b"ZRANGEBYSCORE"
+        | b"ZRANK" | b"ZREVRANGE" | b"ZREVRANGEBYLEX" | b"ZREVRANGEBYSCORE" | b"ZREVRANK" | b"ZSCAN"
+        | b"ZSCORE" | b"ZUNION" | b"XLEN" | b"XPENDING" | b"XRANGE" | b"XREVRANGE" | b"XREAD"
+        | b"PFCOUNT" | b"GEODIST" | b"GEOHASH" | b"GEOPOS" | b"GEOSEARCH" | b"GEORADIUS_RO"
+        | b"GEORADIUSBYMEMBER_RO" | b"EVAL_RO" | b"EVALSHA_RO" | b"FCALL_RO" | b"LOLWUT"
+        // Not flagged by the server, and still without effect:
+        | b"PING" | b"ECHO" | b"TIME" | b"INFO" | b"LASTSAVE" | b"ROLE" | b"COMMAND" => true,
+        b"OBJECT" => {
+            let sub = Name::new(args.next().unwrap_or_default());
+            matches!(sub.as_bytes(), b"ENCODING" | b"FREQ" | b"IDLETIME" | b"REFCOUNT" | b"HELP")
+        }
+        b"MEMORY" => {
+            let sub = Name::new(args.next().unwrap_or_default());
+            matches!(sub.as_bytes(), b"USAGE" | b"STATS" | b"DOCTOR" | b"HELP")
+        }
+        b"XINFO" => true,
+        _ => false,
+    }
+}
+
+/// How long the server may hold the command back before it answers.
+///
+/// A time that does not parse counts as [`Block::Forever`]: the server will answer with an error at
+/// once, and until then no guess can make the wait wrong.
+pub(crate) fn block<'a>(mut args: impl Iterator<Item = &'a [u8]>) -> Block {
+    let name = Name::new(args.next().unwrap_or_default());
+    match name.as_bytes() {
+        b"BLPOP" | b"BRPOP" | b"BLMOVE" | b"BRPOPLPUSH" | b"BZPOPMIN" | b"BZPOPMAX" => {
+            seconds(args.last())
+        }
+        b"BLMPOP" | b"BZMPOP" => seconds(args.next()),
+        b"WAIT" => millis(args.nth(1)),
+        b"WAITAOF" => millis(args.nth(2)),
+        b"XREAD" | b"XREADGROUP" => {
+            while let Some(arg) = args.next() {
+                match Name::new(arg).as_bytes() {
+                    b"BLOCK" => return millis(args.next()),
+                    b"STREAMS" => break,
+                    // The names of a group and a consumer are not options.
+                    b"GROUP" => drop(args.nth(1)),
+                    _ => {}
+                }
+            }
+            Block::No
+        }
+        _ => Block::No,
+    }
+}
+
+fn seconds(arg: Option<&[u8]>) -> Block {
+    let parsed = arg
+        .and_then(|a| std::str::from_utf8(a).ok())
+        .and_then(|a| a.parse::<f64>().ok());
+    match parsed.map(Duration::try_from_secs_f64) {
+        Some(Ok(wait)) if !wait.is_zero() => Block::AtMost(wait),
+        _ => Block::Forever,
+    }
+}
+
+fn millis(arg: Option<&[u8]>) -> Block {
+    let parsed = arg
+        .and_then(|a| std::str::from_utf8(a).ok())
+        .and_then(|a| a.parse::<u64>().ok());
+    match parsed {
+        Some(wait) if wait > 0 => Block::AtMost(Duration::from_millis(wait)),
+        _ => Block::Forever,
+    }
+}
+
+/// What the command leaves behind on its connection.
+pub(crate) fn state<'a>(mut args: impl Iterator<Item = &'a [u8]>) -> State {
+    let name = Name::new(args.next().unwrap_or_default());
+    let mut sub = || Name::new(args.next().unwrap_or_default());
+    match name.as_bytes() {
+        b"SUBSCRIBE" | b"PSUBSCRIBE" | b"SSUBSCRIBE" | b"UNSUBSCRIBE" | b"PUNSUBSCRIBE"
+        | b"SUNSUBSCRIBE" | b"MONITOR" | b"SYNC" | b"PSYNC" => State::Breaks,
+        b"MULTI" | b"WATCH" | b"SELECT" | b"AUTH" | b"HELLO" | b"RESET" | b"QUIT" | b"READONLY"
+        | b"READWRITE" | b"ASKING" | b"REPLCONF" => State::Changes,
+        b"EXEC" | b"DISCARD" | b"UNWATCH" => State::Ends,
+        b"CLIENT" => match sub().as_bytes() {
+            b"REPLY" => State::Breaks,
+            b"TRACKING" | b"NO-EVICT" | b"NO-TOUCH" | b"SETNAME" | b"CACHING" | b"CAPA"
+            | b"IMPORT-SOURCE" => State::Changes,
+            _ => State::Unchanged,
+        },
+        b"SCRIPT" if sub().as_bytes() == b"DEBUG" => State::Changes,
+        _ => State::Unchanged,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> impl Iterator<Item = &[u8]> {
+        line.split(' ').map(str::as_bytes)
+    }
+
+    #[test]
+    fn reads_are_known_in_any_case_and_the_unknown_counts_as_a_write() {
+        for line in [
+            "GET k",
+            "get k",
+            "Object Encoding k",
+            "xinfo stream s",
+            "EVAL_RO s 0",
+        ] {
+            assert!(is_read_only(words(line)), "{line}");
+        }
+        for line in [
+            "SET k v",
+            "GETDEL k",
+            "GETEX k",
+            "EVAL s 0",
+            "SORT k STORE d",
+            "FT.SEARCH i q",
+            "",
+            "SPOP k",
+        ] {
+            assert!(!is_read_only(words(line)), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_blocking_command_says_how_long() {
+        let s = |n| Block::AtMost(Duration::from_secs(n));
+        for (line, expected) in [
+            ("BLPOP a b 2", s(2)),
+            ("brpop a 0", Block::Forever),
+            (
+                "BLMOVE a b LEFT RIGHT 0.5",
+                Block::AtMost(Duration::from_millis(500)),
+            ),
+            ("BZMPOP 1 1 z MIN", s(1)),
+            ("BLMPOP 3 1 l LEFT", s(3)),
+            ("XREAD BLOCK 1000 STREAMS s $", s(1)),
+            ("XREAD COUNT 1 block 0 STREAMS s $", Block::Forever),
+            (
+                "XREADGROUP GROUP BLOCK c COUNT 2 BLOCK 2000 STREAMS s >",
+                s(2),
+            ),
+            ("XREADGROUP GROUP g c STREAMS block 0", Block::No),
+            ("XREAD STREAMS s 0", Block::No),
+            ("WAIT 1 1000", s(1)),
+            ("WAITAOF 1 0 0", Block::Forever),
+            ("BLPOP a nan", Block::Forever),
+            ("BLPOP a -1", Block::Forever),
+            ("BLPOP a 1e300", Block::Forever),
+            ("GET BLOCK", Block::No),
+        ] {
+            assert_eq!(block(words(line)), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn connection_state_is_told_by_name_and_subcommand() {
+        for (line, expected) in [
+            ("GET k", State::Unchanged),
+            ("CLIENT LIST", State::Unchanged),
+            ("SCRIPT LOAD x", State::Unchanged),
+            ("script debug yes", State::Changes),
+            ("client setname x", State::Changes),
+            ("CLIENT REPLY OFF", State::Breaks),
+            ("multi", State::Changes),
+            ("EXEC", State::Ends),
+            ("ssubscribe c", State::Breaks),
+        ] {
+            assert_eq!(state(words(line)), expected, "{line}");
+        }
+    }
+}

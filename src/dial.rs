@@ -1,0 +1,346 @@
+//! From a node's URL to an established, set-up connection, and what is learnt when there is none.
+
+use std::error::Error as _;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, ErrorKind, ProtocolVersion, RedisConnectionInfo, RedisError};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+use crate::credentials::CredentialsProvider;
+use crate::link::Link;
+use crate::meter::OpenConnection;
+use crate::node::{Address, Endpoint, NodeId};
+use crate::resolve::Resolver;
+use crate::tasks::{SpawnError, Tasks};
+use crate::verdict::{Class, Seen, classify_code, classify_line};
+use crate::vitals::Vitals;
+use crate::wire::{Socket, Tap, Wire};
+
+/// Half-open connections are noticed after 15 s + 3 x 5 s without traffic.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_PROBES: u32 = 3;
+/// Sent data that stays unacknowledged for this long ends the connection; without it a socket
+/// outlives a network outage by TCP's back-off, many seconds after the network has healed.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A failed dial: what was seen, for the verdict, and the error, for the caller.
+#[derive(Clone, Debug)]
+pub(crate) struct DialError {
+    pub(crate) seen: Seen,
+    /// What the server said before it hung up, which redis-rs drops.
+    pub(crate) line: Option<Class>,
+    pub(crate) error: RedisError,
+    pub(crate) began: Instant,
+}
+
+impl DialError {
+    fn is_auth(&self) -> bool {
+        self.seen == Seen::Credentials
+            || matches!(
+                self.seen,
+                Seen::Error(Class::NoAuth | Class::WrongPass | Class::NoPerm)
+            )
+    }
+
+    fn new(seen: Seen, error: impl Into<RedisError>) -> Self {
+        Self {
+            seen,
+            line: None,
+            error: error.into(),
+            began: Instant::now(),
+        }
+    }
+
+    fn io(error: io::Error) -> Self {
+        Self::new(Seen::Io(error.kind(), error.raw_os_error()), error)
+    }
+
+    pub(crate) fn timed_out() -> Self {
+        Self::io(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "connecting took too long",
+        ))
+    }
+
+    pub(crate) fn closed(why: SpawnError) -> Self {
+        let text = match why {
+            SpawnError::Closed => "the cluster was shut down",
+            SpawnError::NoRuntime => {
+                "there is no tokio runtime here: call from inside one, or build with `.runtime(..)`"
+            }
+        };
+        Self::new(
+            Seen::PoolClosed,
+            io::Error::new(io::ErrorKind::ConnectionAborted, text),
+        )
+    }
+}
+
+/// Dials one node.
+pub(crate) struct Dialer {
+    pub(crate) node: NodeId,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) resolver: Option<Resolver>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<tokio_rustls::TlsConnector>,
+    pub(crate) credentials: Option<Arc<dyn CredentialsProvider>>,
+    pub(crate) timeout: Duration,
+    pub(crate) vitals: Arc<Vitals>,
+    pub(crate) tasks: Arc<Tasks>,
+}
+
+impl Dialer {
+    /// Connects, encrypts, authenticates, selects: all within the connect time-out.
+    ///
+    /// `epoch` is the node's ejection count now; the link remembers it.
+    pub(crate) async fn dial(&self, epoch: u64, open: OpenConnection) -> Result<Link, DialError> {
+        let began = Instant::now();
+        let result = match tokio::time::timeout(self.timeout, self.attempt(epoch)).await {
+            Ok(result) => result.map(|link| link.counted(open)),
+            Err(_) => Err(DialError::timed_out()),
+        };
+        result.map_err(|e| {
+            Vitals::count(&self.vitals.failed_dials);
+            DialError { began, ..e }
+        })
+    }
+
+    async fn attempt(&self, epoch: u64) -> Result<Link, DialError> {
+        match self.set_up(epoch).await {
+            // A token may have been renewed a moment ago: ask for it once more.
+            Err(e) if self.credentials.is_some() && e.is_auth() => self.set_up(epoch).await,
+            result => result,
+        }
+    }
+
+    async fn set_up(&self, epoch: u64) -> Result<Link, DialError> {
+        let info = self.connection_info().await?;
+        let socket = self.connect().await?;
+        let wire = Wire::new();
+        let tap = Tap::new(
+            socket,
+            Arc::clone(&wire),
+            Arc::clone(&self.vitals),
+            self.endpoint.resp3,
+        );
+        let config = AsyncConnectionConfig::new()
+            .set_response_timeout(None)
+            .set_connection_timeout(None);
+        let (connection, driver) = MultiplexedConnection::new_with_config(&info, tap, config)
+            .await
+            .map_err(|e| setup_fault(&wire, e))?;
+        wire.setup_done();
+        let dead = DeadOnDrop(Arc::clone(&wire));
+        let driver = self
+            .tasks
+            .spawn(async move {
+                let _dead = dead;
+                driver.await;
+            })
+            .map_err(DialError::closed)?;
+        Ok(Link::new(connection, wire, driver, epoch))
+    }
+
+    async fn connection_info(&self) -> Result<RedisConnectionInfo, DialError> {
+        let endpoint = &self.endpoint;
+        let (user, password) = match &self.credentials {
+            None => (endpoint.username.clone(), endpoint.password.clone()),
+            Some(provider) => {
+                let given = provider.credentials(&self.node).await.map_err(|e| {
+                    let text = format!("the credentials provider failed: {e}");
+                    DialError::io(io::Error::new(io::ErrorKind::PermissionDenied, text))
+                })?;
+                let (user, password) = given.into_parts();
+                (user, Some(password))
+            }
+        };
+        let mut info = RedisConnectionInfo::default()
+            .set_db(endpoint.db)
+            .set_lib_name("fluster", env!("CARGO_PKG_VERSION"));
+        if let Some(user) = user {
+            info = info.set_username(user);
+        }
+        if let Some(password) = password {
+            info = info.set_password(password);
+        }
+        if endpoint.resp3 {
+            info = info.set_protocol(ProtocolVersion::RESP3);
+        }
+        Ok(info)
+    }
+
+    async fn connect(&self) -> Result<Socket, DialError> {
+        match &self.endpoint.address {
+            #[cfg(unix)]
+            Address::Unix(path) => {
+                let stream = tokio::net::UnixStream::connect(path)
+                    .await
+                    .map_err(DialError::io)?;
+                Ok(Socket::Unix(stream))
+            }
+            #[cfg(not(unix))]
+            Address::Unix(_) => Err(DialError::io(io::ErrorKind::Unsupported.into())),
+            Address::Tcp { host, .. } => {
+                let stream = self.connect_tcp().await?;
+                self.encrypt(host, stream).await
+            }
+        }
+    }
+
+    async fn connect_tcp(&self) -> Result<TcpStream, DialError> {
+        let Some(resolver) = &self.resolver else {
+            return Err(DialError::io(io::ErrorKind::Unsupported.into()));
+        };
+        let addrs = resolver
+            .addresses(self.timeout)
+            .await
+            .map_err(|e| DialError::new(Seen::Dns, e))?;
+        // At most two: the two families of one host. The first to accept is tried first next time.
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for addr in addrs {
+            match connect_to(addr).await {
+                Ok(stream) => {
+                    resolver.prefer(addr);
+                    return Ok(stream);
+                }
+                Err(e) => last = e,
+            }
+        }
+        Err(DialError::io(last))
+    }
+
+    #[cfg(feature = "tls")]
+    async fn encrypt(&self, host: &str, stream: TcpStream) -> Result<Socket, DialError> {
+        let Some(connector) = &self.tls else {
+            return Ok(Socket::Tcp(stream));
+        };
+        match crate::tls::handshake(connector, host, stream).await {
+            Ok(stream) => Ok(Socket::Tls(Box::new(stream))),
+            Err(e) => Err(tls_fault(e)),
+        }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[allow(clippy::unused_async, reason = "the signature of the feature's twin")]
+    async fn encrypt(&self, _host: &str, stream: TcpStream) -> Result<Socket, DialError> {
+        Ok(Socket::Tcp(stream))
+    }
+}
+
+/// Tells the callers that the driver is gone, also when its task is aborted or panics.
+struct DeadOnDrop(Arc<Wire>);
+
+impl Drop for DeadOnDrop {
+    fn drop(&mut self) {
+        self.0.set_dead();
+    }
+}
+
+async fn connect_to(addr: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(addr).await?;
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(&stream);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL);
+    #[cfg(not(windows))]
+    let keepalive = keepalive.with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
+    Ok(stream)
+}
+
+#[cfg(feature = "tls")]
+fn tls_fault(e: io::Error) -> DialError {
+    match e.kind() {
+        // rustls reports a peer that does not speak TLS and a certificate that does not verify alike.
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+            DialError::new(Seen::Certificate, e)
+        }
+        _ => DialError::io(e),
+    }
+}
+
+/// The first error line among the replies of the set-up; redis-rs hides it behind "broken pipe", "ERR"
+/// or no text at all. AUTH and SELECT are answered first, so the first error is the cause.
+fn first_error_line(said: &[u8]) -> Option<&str> {
+    said.split(|b| *b == b'\n')
+        .find(|line| line.first() == Some(&b'-'))
+        .and_then(|line| std::str::from_utf8(&line[1..]).ok())
+        .map(str::trim_end)
+}
+
+fn setup_fault(wire: &Wire, error: RedisError) -> DialError {
+    let said = wire.setup_bytes();
+    let seen = match error.kind() {
+        ErrorKind::Io => {
+            let (kind, os) = io_parts(&error);
+            Seen::Io(kind, os)
+        }
+        // A reply that stops in the middle was cut by the peer's FIN; anything else is not RESP.
+        ErrorKind::Parse if wire.saw_eof() => Seen::Io(io::ErrorKind::UnexpectedEof, None),
+        ErrorKind::Parse => Seen::Garbage { valid: false },
+        ErrorKind::AuthenticationFailed => Seen::Credentials,
+        ErrorKind::Server(_) | ErrorKind::Extension => Seen::Error(classify_code(
+            error.code().unwrap_or_default(),
+            error.detail().unwrap_or_default(),
+        )),
+        _ => Seen::Misuse,
+    };
+    let error = match first_error_line(&said) {
+        Some(line) if seen != Seen::Misuse => {
+            let kind = match error.kind() {
+                ErrorKind::Io => ErrorKind::Extension,
+                kind => kind,
+            };
+            RedisError::from((kind, "the server refused the connection", line.to_owned()))
+        }
+        _ => error,
+    };
+    DialError {
+        line: classify_line(&said),
+        ..DialError::new(seen, error)
+    }
+}
+
+/// The kind and number of the operating system's error inside.
+pub(crate) fn io_parts(error: &RedisError) -> (io::ErrorKind, Option<i32>) {
+    // redis-rs keeps the I/O error behind an `Arc`, and hands out the `Arc` as the source.
+    type Shared = Arc<dyn std::error::Error + Send + Sync>;
+    let inner = error
+        .source()
+        .and_then(|source| match source.downcast_ref::<Shared>() {
+            Some(shared) => shared.downcast_ref::<io::Error>(),
+            None => source.downcast_ref::<io::Error>(),
+        });
+    match inner {
+        Some(e) => (e.kind(), e.raw_os_error()),
+        None => (io::ErrorKind::BrokenPipe, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_error_line_is_found_among_other_replies() {
+        assert_eq!(
+            first_error_line(b"+OK\r\n-ERR DB index\r\n-x"),
+            Some("ERR DB index")
+        );
+        assert_eq!(
+            first_error_line(b"-ERR max number of clients reached\r\n"),
+            Some("ERR max number of clients reached")
+        );
+        assert_eq!(first_error_line(b"+OK\r\n$1\r\n-"), Some(""));
+        assert_eq!(first_error_line(b""), None);
+    }
+}

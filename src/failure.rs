@@ -1,0 +1,282 @@
+//! The error of a command: what kind, what is known of the command, which node.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use redis::RedisError;
+
+use crate::error::{ClusterEmptyError, Outcome};
+use crate::node::NodeId;
+
+/// What went wrong with a command, in the terms of a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Every candidate of the key is out; see [`ClusterEmptyError`].
+    ClusterEmpty,
+    /// The client's node is out; ask the cluster for a client again to get its stand-in.
+    NodeOut,
+    /// No connection could be had: refused, unreachable, timed out.
+    Connect,
+    /// No connection could be had, and trying again will not help: credentials, certificate, database.
+    Config,
+    /// The connection ended before the reply came.
+    ConnectionLost,
+    /// No reply came in time.
+    Timeout,
+    /// The server answered with an error.
+    Server,
+    /// The server's answer cannot be read as the type that was asked for.
+    Type,
+    /// The command cannot be sent over this kind of connection.
+    Refused,
+    /// All exclusive connections of the node are taken.
+    Saturated,
+    /// The cluster was shut down.
+    Closed,
+}
+
+/// The error of a command sent through fluster.
+///
+/// Through redis-rs's own methods it arrives as a [`RedisError`]; [`Error::from_redis`] gets it back.
+/// Answers of the server (`WRONGTYPE`, ...) stay plain `RedisError`s there.
+///
+/// ```
+/// use fluster::{Error, Outcome};
+///
+/// fn may_try_elsewhere(e: &redis::RedisError) -> bool {
+///     Error::from_redis(e).is_some_and(|e| e.outcome() == Outcome::NotSent)
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    outcome: Outcome,
+    node: Option<NodeId>,
+    retry_after: Option<Duration>,
+    message: String,
+    source: Option<Source>,
+}
+
+#[derive(Clone)]
+enum Source {
+    Redis(RedisError),
+    Empty(ClusterEmptyError),
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, outcome: Outcome, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            outcome,
+            node: None,
+            retry_after: None,
+            message: message.into(),
+            source: None,
+        }))
+    }
+
+    pub(crate) fn at(mut self, node: &NodeId) -> Self {
+        self.0.node = Some(node.clone());
+        self
+    }
+
+    pub(crate) fn because(mut self, source: RedisError) -> Self {
+        self.0.source = Some(Source::Redis(source));
+        self
+    }
+
+    pub(crate) fn retry_in(mut self, wait: Option<Duration>) -> Self {
+        self.0.retry_after = wait;
+        self
+    }
+
+    pub(crate) fn closed() -> Self {
+        Self::new(
+            ErrorKind::Closed,
+            Outcome::NotSent,
+            "the cluster was shut down",
+        )
+    }
+
+    /// The kind of failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// What is known of the command.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        self.0.outcome
+    }
+
+    /// The node that failed last, when one was involved.
+    #[must_use]
+    pub fn node(&self) -> Option<&NodeId> {
+        self.0.node.as_ref()
+    }
+
+    /// When the node's next probe is due, where that is known.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// Whether the connection failed rather than the command: the node is out, unreachable, silent or
+    /// hung up. The original's `ConnectionError` and `TimeoutError`.
+    #[must_use]
+    pub fn is_connection_error(&self) -> bool {
+        matches!(
+            self.kind(),
+            ErrorKind::NodeOut
+                | ErrorKind::Connect
+                | ErrorKind::Config
+                | ErrorKind::ConnectionLost
+                | ErrorKind::Timeout
+        )
+    }
+
+    /// The fluster error inside a [`RedisError`], when there is one.
+    #[must_use]
+    pub fn from_redis(error: &RedisError) -> Option<&Self> {
+        // redis-rs keeps the I/O error behind an `Arc`, and hands out the `Arc` as the source.
+        type Shared = std::sync::Arc<dyn StdError + Send + Sync>;
+        let source = error.source()?;
+        let io = match source.downcast_ref::<Shared>() {
+            Some(shared) => shared.downcast_ref::<io::Error>(),
+            None => source.downcast_ref::<io::Error>(),
+        }?;
+        io.get_ref()?.downcast_ref::<Self>()
+    }
+
+    pub(crate) fn io_kind(&self) -> io::ErrorKind {
+        match self.kind() {
+            ErrorKind::ClusterEmpty | ErrorKind::NodeOut => io::ErrorKind::NotConnected,
+            ErrorKind::Connect => io::ErrorKind::ConnectionRefused,
+            ErrorKind::ConnectionLost => io::ErrorKind::BrokenPipe,
+            ErrorKind::Timeout | ErrorKind::Saturated => io::ErrorKind::TimedOut,
+            ErrorKind::Closed => io::ErrorKind::ConnectionAborted,
+            ErrorKind::Config => io::ErrorKind::PermissionDenied,
+            ErrorKind::Refused => io::ErrorKind::Unsupported,
+            ErrorKind::Server | ErrorKind::Type => io::ErrorKind::InvalidData,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(node) = &self.0.node {
+            write!(f, "node {node}: ")?;
+        }
+        f.write_str(&self.0.message)?;
+        if self.0.outcome == Outcome::MaybeExecuted {
+            f.write_str(" (the command may have been executed)")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("outcome", &self.0.outcome)
+            .field("node", &self.0.node)
+            .field("message", &self.0.message)
+            .finish_non_exhaustive()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self.0.source.as_ref()? {
+            Source::Redis(e) => Some(e),
+            Source::Empty(e) => Some(e),
+        }
+    }
+}
+
+impl From<ClusterEmptyError> for Error {
+    fn from(empty: ClusterEmptyError) -> Self {
+        let mut error = Self::new(ErrorKind::ClusterEmpty, Outcome::NotSent, empty.to_string())
+            .retry_in(Some(empty.retry_after()));
+        error.0.source = Some(Source::Empty(empty));
+        error
+    }
+}
+
+/// An answer of the server becomes redis-rs's own error again, code and all; everything else becomes
+/// an I/O error that redis-rs's predicates understand and [`Error::from_redis`] opens.
+impl From<Error> for RedisError {
+    fn from(error: Error) -> Self {
+        match error.0.source {
+            Some(Source::Redis(answer))
+                if matches!(error.0.kind, ErrorKind::Server | ErrorKind::Type) =>
+            {
+                answer
+            }
+            _ => io::Error::new(error.io_kind(), error).into(),
+        }
+    }
+}
+
+impl From<ClusterEmptyError> for RedisError {
+    fn from(empty: ClusterEmptyError) -> Self {
+        Error::from(empty).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn an_error_survives_the_way_through_redis_rs() {
+        let error = Error::new(
+            ErrorKind::Timeout,
+            Outcome::MaybeExecuted,
+            "no reply within 500 ms",
+        )
+        .at(&NodeId::from("a"));
+        let redis = RedisError::from(error);
+        assert!(redis.is_timeout() && redis.is_io_error());
+        let back = Error::from_redis(&redis).expect("recovered");
+        assert_eq!(back.outcome(), Outcome::MaybeExecuted);
+        assert_eq!(back.node().unwrap(), "a");
+        assert!(
+            redis.to_string().contains("may have been executed"),
+            "{redis}"
+        );
+        assert!(Error::from_redis(&io::Error::other("x").into()).is_none());
+    }
+
+    #[test]
+    fn an_answer_of_the_server_keeps_its_code() {
+        let answer = redis::make_extension_error("OOM".into(), Some("no memory".into()));
+        let error = Error::new(ErrorKind::Server, Outcome::Answered, "OOM").because(answer);
+        assert_eq!(RedisError::from(error).code(), Some("OOM"));
+    }
+
+    #[test]
+    fn an_empty_cluster_keeps_its_reasons_as_the_source() {
+        let empty = ClusterEmptyError::new(Arc::new([]), Duration::from_millis(70));
+        let redis = RedisError::from(empty);
+        let error = Error::from_redis(&redis).unwrap();
+        assert_eq!(error.retry_after(), Some(Duration::from_millis(70)));
+        assert!(
+            error
+                .source()
+                .unwrap()
+                .downcast_ref::<ClusterEmptyError>()
+                .is_some()
+        );
+        assert!(redis.is_connection_dropped());
+    }
+}

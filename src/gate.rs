@@ -1,0 +1,85 @@
+//! Whether a node admits traffic, as one word that every call reads.
+
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+const ADMITS: u64 = 1;
+const PROBATION: u64 = 2;
+const CLOSED: u64 = 4;
+const EPOCH_SHIFT: u32 = 3;
+
+/// The gate of a node: open or shut, on probation or not, and how often the node was ejected.
+///
+/// The snapshot decides where a key goes; the gate stops a client that was handed out earlier, and
+/// tells evidence from before an ejection from evidence after it.
+#[derive(Debug)]
+pub(crate) struct Gate(AtomicU64);
+
+/// One reading of a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pass(u64);
+
+impl Gate {
+    pub(crate) fn open() -> Self {
+        Self(AtomicU64::new(ADMITS))
+    }
+
+    pub(crate) fn read(&self) -> Pass {
+        Pass(self.0.load(SeqCst))
+    }
+
+    /// Sets the gate, unless it was closed for good.
+    pub(crate) fn set(&self, epoch: u64, admits: bool, probation: bool) {
+        let word = (epoch << EPOCH_SHIFT)
+            | if admits { ADMITS } else { 0 }
+            | if probation { PROBATION } else { 0 };
+        // A closed gate stays closed: a probe may succeed while the cluster is shut down.
+        let _ = self
+            .0
+            .fetch_update(SeqCst, SeqCst, |now| (now & CLOSED == 0).then_some(word));
+    }
+
+    /// Shuts the gate for good.
+    pub(crate) fn close(&self) {
+        // The update always applies.
+        let _ = self
+            .0
+            .fetch_update(SeqCst, SeqCst, |now| Some((now & !ADMITS) | CLOSED));
+    }
+}
+
+impl Pass {
+    pub(crate) fn admits(self) -> bool {
+        self.0 & ADMITS != 0
+    }
+
+    pub(crate) fn on_probation(self) -> bool {
+        self.0 & PROBATION != 0
+    }
+
+    pub(crate) fn is_closed(self) -> bool {
+        self.0 & CLOSED != 0
+    }
+
+    pub(crate) fn epoch(self) -> u64 {
+        self.0 >> EPOCH_SHIFT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_gate_never_opens_again() {
+        let gate = Gate::open();
+        assert!(gate.read().admits());
+        gate.set(7, false, false);
+        assert_eq!((gate.read().epoch(), gate.read().admits()), (7, false));
+        gate.set(7, true, true);
+        assert!(gate.read().admits() && gate.read().on_probation());
+        gate.close();
+        gate.set(8, true, false);
+        assert!(gate.read().is_closed() && !gate.read().admits());
+        assert_eq!(gate.read().epoch(), 7);
+    }
+}

@@ -1,0 +1,190 @@
+//! The shared connection of a node, and the one dial that everybody who needs it waits for.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::dial::DialError;
+use crate::link::Link;
+
+/// After a failed dial nobody dials the node again for this long, whatever state it is in.
+pub(crate) const DIAL_GAP: Duration = Duration::from_millis(100);
+
+/// How the shared dial went; `None` while it runs.
+pub(crate) type Dialled = Option<Result<Arc<Link>, NoLane>>;
+
+/// Why there is no lane.
+#[derive(Clone, Debug)]
+pub(crate) enum NoLane {
+    Dial(DialError),
+    /// The node went out while the dial ran.
+    NodeOut,
+    /// A dial failed a moment ago; the next one has to wait.
+    TooSoon,
+}
+
+/// A node's lane and the dial that makes the next one.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    current: ArcSwapOption<Link>,
+    /// Guards the decision to dial, so that any number of callers make one dial.
+    dial: Mutex<Dial>,
+}
+
+#[derive(Debug)]
+struct Dial {
+    running: Option<watch::Sender<Dialled>>,
+    /// No dial before this.
+    not_before: Instant,
+    last_began: Option<Instant>,
+}
+
+/// What a caller without a lane has to do.
+pub(crate) enum Turn {
+    /// Somebody dials: wait for it.
+    Wait(watch::Receiver<Dialled>),
+    /// Nobody does: run the dial, after `delay`, and report it here.
+    Dial {
+        report: Report,
+        receiver: watch::Receiver<Dialled>,
+        delay: Duration,
+    },
+    /// A dial failed less than [`DIAL_GAP`] ago.
+    TooSoon,
+}
+
+/// The duty to say how a dial went; a report that is dropped says that the node is out.
+#[derive(Debug)]
+pub(crate) struct Report {
+    sender: watch::Sender<Dialled>,
+}
+
+impl Lane {
+    pub(crate) fn new(now: Instant) -> Self {
+        let dial = Dial {
+            running: None,
+            not_before: now,
+            last_began: None,
+        };
+        Self {
+            current: ArcSwapOption::empty(),
+            dial: Mutex::new(dial),
+        }
+    }
+
+    /// The lane in use, when there is one that commands may be put on.
+    pub(crate) fn get(&self) -> Option<Arc<Link>> {
+        self.current
+            .load_full()
+            .filter(|link| link.wire().is_usable())
+    }
+
+    pub(crate) fn has_live(&self) -> bool {
+        self.current
+            .load()
+            .as_ref()
+            .is_some_and(|link| link.wire().is_usable())
+    }
+
+    /// Takes `link` out of use; what is in flight on it goes on.
+    pub(crate) fn retire(&self, link: &Arc<Link>) {
+        link.wire().retire();
+        let current = self.current.load();
+        if current.as_ref().is_some_and(|now| Arc::ptr_eq(now, link)) {
+            // Another caller may have put a new link there: then the exchange fails, rightly.
+            self.current.compare_and_swap(&*current, None);
+        }
+    }
+
+    /// Takes whatever is there out of use, and tells those who wait for a dial that the node is out.
+    pub(crate) fn shut(&self) {
+        if let Some(link) = self.current.swap(None) {
+            link.wire().retire();
+        }
+        if let Some(sender) = self.dial.lock().running.take() {
+            sender.send_replace(Some(Err(NoLane::NodeOut)));
+        }
+    }
+
+    /// Joins the running dial, or becomes the one who runs it.
+    ///
+    /// With `replace`, the dial keeps [`DIAL_GAP`] to the one before: a lane that times out over and
+    /// over must not become a dial storm.
+    pub(crate) fn turn(&self, now: Instant, replace: bool) -> Turn {
+        let mut dial = self.dial.lock();
+        if let Some(sender) = &dial.running {
+            return Turn::Wait(sender.subscribe());
+        }
+        if now < dial.not_before {
+            return Turn::TooSoon;
+        }
+        let start = match dial.last_began {
+            Some(began) if replace => now.max(began + DIAL_GAP),
+            _ => now,
+        };
+        let (sender, receiver) = watch::channel(None);
+        dial.running = Some(sender.clone());
+        dial.last_began = Some(start);
+        Turn::Dial {
+            report: Report { sender },
+            receiver,
+            delay: start - now,
+        }
+    }
+
+    /// Whether an exclusive connection may be dialled now.
+    pub(crate) fn may_dial(&self, now: Instant) -> bool {
+        now >= self.dial.lock().not_before
+    }
+
+    /// A dial failed: nobody dials for a while.
+    pub(crate) fn dial_failed(&self, now: Instant) {
+        self.dial.lock().not_before = now + DIAL_GAP;
+    }
+
+    /// Ends the dial that `report` stands for: its link goes into use, or nobody dials for a while.
+    ///
+    /// [`Report::tell`] comes after it, and after the verdict on a failure: who waits must find the
+    /// node's new state.
+    pub(crate) fn close(&self, report: &Report, result: &Result<Arc<Link>, NoLane>, now: Instant) {
+        let mut dial = self.dial.lock();
+        if !dial
+            .running
+            .as_ref()
+            .is_some_and(|s| s.same_channel(&report.sender))
+        {
+            // The node went out meanwhile; a link that comes this late is not put in use.
+            return;
+        }
+        dial.running = None;
+        match result {
+            Ok(link) => self.current.store(Some(Arc::clone(link))),
+            Err(_) => dial.not_before = now + DIAL_GAP,
+        }
+    }
+}
+
+impl Report {
+    /// Tells everybody who waits, but for those who were told that the node is out.
+    pub(crate) fn tell(&self, result: Result<Arc<Link>, NoLane>) {
+        self.sender.send_if_modified(|state| {
+            let open = state.is_none();
+            if open {
+                *state = Some(result);
+            }
+            open
+        });
+    }
+}
+
+/// Waits for the shared dial.
+pub(crate) async fn outcome(mut receiver: watch::Receiver<Dialled>) -> Result<Arc<Link>, NoLane> {
+    match receiver.wait_for(Option::is_some).await {
+        Ok(state) => state.clone().unwrap_or(Err(NoLane::NodeOut)),
+        // The dialling task was ended: the cluster is closing.
+        Err(_) => Err(NoLane::NodeOut),
+    }
+}

@@ -1,0 +1,128 @@
+//! The metrics of one node; their handles are registered once, when the node is built.
+
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+use crate::error::Outcome;
+use crate::node::NodeId;
+
+/// What a connection is for, as a metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    Lane,
+    Dedicated,
+    Probe,
+}
+
+/// Handles into the metrics recorder that was installed when the node was built.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    node: String,
+    ok: Counter,
+    answered: Counter,
+    not_sent: Counter,
+    rejected: Counter,
+    maybe_executed: Counter,
+    duration: Histogram,
+    state: Gauge,
+    degraded: Gauge,
+    failovers: Counter,
+    lanes: Gauge,
+    dedicated: Gauge,
+    probing: Gauge,
+    dedicated_idle: Gauge,
+    dedicated_in_use: Gauge,
+}
+
+impl Meter {
+    pub(crate) fn new(node: &NodeId) -> Self {
+        let name = || node.to_string();
+        let commands = |outcome: &'static str| counter!("fluster_commands_total", "node" => name(), "outcome" => outcome);
+        let connections = |kind: &'static str, state: &'static str| gauge!("fluster_connections", "node" => name(), "kind" => kind, "state" => state);
+        Self {
+            node: name(),
+            ok: commands("ok"),
+            answered: commands(Outcome::Answered.as_str()),
+            not_sent: commands(Outcome::NotSent.as_str()),
+            rejected: commands(Outcome::Rejected.as_str()),
+            maybe_executed: commands(Outcome::MaybeExecuted.as_str()),
+            duration: histogram!("fluster_command_duration_seconds", "node" => name()),
+            state: gauge!("fluster_node_state", "node" => name()),
+            degraded: gauge!("fluster_node_degraded", "node" => name()),
+            failovers: counter!("fluster_failovers_total", "node" => name()),
+            lanes: connections("lane", "open"),
+            dedicated: connections("dedicated", "open"),
+            probing: connections("probe", "open"),
+            dedicated_idle: connections("dedicated", "idle"),
+            dedicated_in_use: connections("dedicated", "in_use"),
+        }
+    }
+
+    pub(crate) fn succeeded(&self, took: Duration) {
+        self.ok.increment(1);
+        self.duration.record(took);
+    }
+
+    pub(crate) fn failed(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::NotSent => &self.not_sent,
+            Outcome::Rejected => &self.rejected,
+            Outcome::MaybeExecuted => &self.maybe_executed,
+            Outcome::Answered => &self.answered,
+        }
+        .increment(1);
+    }
+
+    /// A command went to another node because this one could not take it.
+    pub(crate) fn failed_over(&self) {
+        self.failovers.increment(1);
+    }
+
+    /// 3 up, 2 on probation, 1 being probed, 0 down.
+    pub(crate) fn state(&self, value: u8) {
+        self.state.set(value);
+    }
+
+    /// 1 while the node is much slower than its peers.
+    pub(crate) fn degraded(&self, is: bool) {
+        self.degraded.set(f64::from(u8::from(is)));
+    }
+
+    pub(crate) fn ejected(&self, reason: &'static str) {
+        counter!("fluster_ejections_total", "node" => self.node.clone(), "reason" => reason)
+            .increment(1);
+    }
+
+    pub(crate) fn probed(&self, result: &'static str) {
+        counter!("fluster_probes_total", "node" => self.node.clone(), "result" => result)
+            .increment(1);
+    }
+
+    /// How many exclusive connections there are, and how many of them nobody uses.
+    pub(crate) fn pool(&self, open: usize, idle: usize) {
+        self.dedicated_idle.set(idle as f64);
+        self.dedicated_in_use.set((open - idle) as f64);
+    }
+
+    /// Counts an open connection until the guard is dropped.
+    pub(crate) fn connection(&self, kind: Use) -> OpenConnection {
+        let gauge = match kind {
+            Use::Lane => &self.lanes,
+            Use::Dedicated => &self.dedicated,
+            Use::Probe => &self.probing,
+        };
+        gauge.increment(1.0);
+        OpenConnection(gauge.clone())
+    }
+}
+
+/// One open connection in `fluster_connections`.
+#[derive(Debug)]
+pub(crate) struct OpenConnection(Gauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}

@@ -1,0 +1,64 @@
+//! Asking a node that is out whether it is back.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use redis::Value;
+
+use crate::backend::{Backend, error_class};
+use crate::link::{Reply, Request};
+use crate::meter::Use;
+use crate::verdict::{Observation, Phase, Seen};
+use crate::vitals::Vitals;
+
+pub(crate) type Probing = Pin<Box<dyn Future<Output = Observation> + Send>>;
+
+/// A way to find out whether a node serves.
+pub(crate) trait Probe: Send + Sync {
+    fn probe(&self, backend: Arc<Backend>) -> Probing;
+}
+
+/// A fresh connection through the whole set-up, and a `PING` whose answer must carry a random token.
+///
+/// Never an existing connection: after an outage old sockets stay dead for seconds. Never TCP alone:
+/// the kernel accepts connections for a stopped process.
+#[derive(Debug)]
+pub(crate) struct RedisProbe;
+
+impl Probe for RedisProbe {
+    fn probe(&self, backend: Arc<Backend>) -> Probing {
+        Box::pin(async move {
+            Vitals::count(&backend.vitals().probes);
+            let open = backend.meter().connection(Use::Probe);
+            let epoch = backend.gate().read().epoch();
+            let link = match backend.dialer().dial(epoch, open).await {
+                Ok(link) => link,
+                Err(e) => return backend.dial_observation(&e),
+            };
+            let token = format!("fluster-{:016x}", fastrand::u64(..));
+            let mut ping = redis::cmd("PING");
+            ping.arg(&token);
+            let sent_at = Instant::now();
+            let limit = backend.limits().response_timeout;
+            let seen = match link.call(Request::One(&ping), Some(limit)).await {
+                Ok(reply) => match error_class(&reply) {
+                    Some(class) => Seen::Error(class),
+                    None if carries(&reply, &token) => Seen::Value,
+                    None => Seen::WrongToken,
+                },
+                Err(e) => return backend.call_observation(&e, sent_at),
+            };
+            Observation::new(Phase::Command, seen, sent_at)
+        })
+    }
+}
+
+fn carries(reply: &Reply, token: &str) -> bool {
+    match reply {
+        Reply::One(Value::BulkString(bytes)) => bytes == token.as_bytes(),
+        Reply::One(Value::SimpleString(text)) => text == token,
+        _ => false,
+    }
+}

@@ -1,0 +1,140 @@
+//! The background tasks of one cluster, and their end.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::task::{AbortHandle, JoinHandle};
+
+/// Owns every task that a cluster starts, so that one call ends them all.
+#[derive(Debug)]
+pub(crate) struct Tasks {
+    runtime: Option<Handle>,
+    closed: AtomicBool,
+    /// Guards the handles of the running tasks; finished ones are swept out as the list grows.
+    running: Mutex<Running>,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    handles: Vec<JoinHandle<()>>,
+    sweep_at: usize,
+}
+
+/// The cluster is closed, or there is no tokio runtime to run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SpawnError {
+    Closed,
+    NoRuntime,
+}
+
+impl Tasks {
+    pub(crate) fn new(runtime: Option<Handle>) -> Self {
+        Self {
+            runtime,
+            closed: AtomicBool::new(false),
+            running: Mutex::default(),
+        }
+    }
+
+    /// The runtime that tasks run on: the one that was named, else the caller's.
+    pub(crate) fn runtime(&self) -> Option<Handle> {
+        self.runtime.clone().or_else(|| Handle::try_current().ok())
+    }
+
+    pub(crate) fn spawn(
+        &self,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<AbortHandle, SpawnError> {
+        let runtime = self.runtime().ok_or(SpawnError::NoRuntime)?;
+        let mut running = self.running.lock();
+        // Under the lock: `close` empties the list under it, so no task slips in behind it.
+        if self.is_closed() {
+            return Err(SpawnError::Closed);
+        }
+        if running.handles.len() >= running.sweep_at {
+            running.handles.retain(|h| !h.is_finished());
+            running.sweep_at = 2 * running.handles.len() + 16;
+        }
+        let handle = runtime.spawn(task);
+        let abort = handle.abort_handle();
+        running.handles.push(handle);
+        Ok(abort)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(SeqCst)
+    }
+
+    /// How many tasks are running.
+    pub(crate) fn count(&self) -> usize {
+        self.running
+            .lock()
+            .handles
+            .iter()
+            .filter(|h| !h.is_finished())
+            .count()
+    }
+
+    /// Aborts every task and refuses new ones; returns what was running.
+    pub(crate) fn close(&self) -> Vec<JoinHandle<()>> {
+        let handles = {
+            let mut running = self.running.lock();
+            self.closed.store(true, SeqCst);
+            std::mem::take(&mut running.handles)
+        };
+        for handle in &handles {
+            handle.abort();
+        }
+        handles
+    }
+}
+
+/// Waits until aborted tasks are gone, `limit` at most: a task that never yields cannot be ended.
+pub(crate) async fn wait_for(handles: Vec<JoinHandle<()>>, limit: Duration) {
+    let all = async {
+        for handle in handles {
+            // An aborted task ends with a JoinError, which is what was asked for.
+            let _ = handle.await;
+        }
+    };
+    // Whoever is left after the limit stays aborted and goes at its next await.
+    let _ = tokio::time::timeout(limit, all).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn close_ends_all_tasks_and_refuses_new_ones() {
+        let tasks = Tasks::new(None);
+        for _ in 0..100 {
+            tasks.spawn(std::future::pending()).unwrap();
+        }
+        assert_eq!(tasks.count(), 100);
+        wait_for(tasks.close(), Duration::from_secs(5)).await;
+        assert_eq!(tasks.count(), 0);
+        assert_eq!(tasks.spawn(async {}).unwrap_err(), SpawnError::Closed);
+    }
+
+    #[tokio::test]
+    async fn finished_tasks_are_swept_out() {
+        let tasks = Tasks::new(None);
+        for _ in 0..1000 {
+            tasks.spawn(async {}).unwrap();
+            tokio::task::yield_now().await;
+        }
+        assert!(tasks.running.lock().handles.len() < 50);
+    }
+
+    #[test]
+    fn without_a_runtime_nothing_is_started() {
+        assert_eq!(
+            Tasks::new(None).spawn(async {}).unwrap_err(),
+            SpawnError::NoRuntime
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! The signs of life of one node, counted by everything that touches it.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crate::latency::{BUCKETS, Histogram, bucket};
+
+/// Microseconds since the process first asked, at least 1; fits an atomic, which `Instant` does not.
+pub(crate) fn now_micros() -> u64 {
+    micros(Instant::now())
+}
+
+/// The same scale for an instant that was taken before.
+pub(crate) fn micros(at: Instant) -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let start = *START.get_or_init(Instant::now);
+    1 + u64::try_from(at.saturating_duration_since(start).as_micros()).unwrap_or(u64::MAX - 1)
+}
+
+/// Counters of one node; the ones that every read touches stand apart from the others.
+#[derive(Debug)]
+pub(crate) struct Vitals {
+    heard: Heard,
+    answers: [AtomicU32; BUCKETS],
+    pub(crate) dials: AtomicU64,
+    pub(crate) failed_dials: AtomicU64,
+    pub(crate) probes: AtomicU64,
+    pub(crate) ejections: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Heard(AtomicU64);
+
+impl Default for Vitals {
+    fn default() -> Self {
+        Self {
+            heard: Heard::default(),
+            answers: [const { AtomicU32::new(0) }; BUCKETS],
+            dials: AtomicU64::new(0),
+            failed_dials: AtomicU64::new(0),
+            probes: AtomicU64::new(0),
+            ejections: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Vitals {
+    /// An answer took this long.
+    pub(crate) fn answered(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.answers[bucket(micros)].fetch_add(1, Relaxed);
+    }
+
+    /// The answers counted since the last call.
+    pub(crate) fn take_answers(&self) -> Histogram {
+        Histogram(std::array::from_fn(|i| {
+            match self.answers[i].load(Relaxed) {
+                0 => 0,
+                _ => self.answers[i].swap(0, Relaxed),
+            }
+        }))
+    }
+
+    /// A byte came from the node, on any connection.
+    pub(crate) fn heard(&self, now: u64) {
+        self.heard.0.store(now, Relaxed);
+    }
+
+    /// Whether anything came from the node since `at`.
+    pub(crate) fn heard_since(&self, at: Instant) -> bool {
+        self.heard.0.load(Relaxed) >= micros(at)
+    }
+
+    /// Microseconds (see [`now_micros`]) of the last byte from the node; 0 when there was none.
+    pub(crate) fn last_heard(&self) -> u64 {
+        self.heard.0.load(Relaxed)
+    }
+
+    pub(crate) fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Relaxed);
+    }
+}

@@ -1,0 +1,423 @@
+//! The byte stream under a connection, and what can be seen on it that redis-rs does not tell.
+//!
+//! redis-rs drives one [`Tap`] per connection. The tap sits between its codec and the socket and
+//! notes, in a [`Wire`] shared with the callers: whether the peer is gone, whether any byte was
+//! written since a call began (if not, the server cannot have seen it), when the node was last heard,
+//! the first line of a refused set-up, and bytes that nobody asked for.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::vitals::{Vitals, now_micros};
+
+/// How much of the set-up's replies is kept, enough for the error line that redis-rs swallows.
+const SETUP_KEPT: usize = 256;
+
+/// A connection that was quiet for longer than this is peeked at before it is written to.
+const IDLE: Duration = Duration::from_millis(1);
+
+/// What the two sides of a connection know of each other.
+///
+/// The driver task writes one half, the callers the other; each half has its own cache lines.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    driver: DriverSide,
+    callers: CallerSide,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct DriverSide {
+    written: AtomicU64,
+    last_active: AtomicU64,
+    dead: AtomicBool,
+    eof: AtomicBool,
+    stray: AtomicBool,
+    /// Guards the bytes of the set-up, written by the driver, read once by the dial.
+    setup: Mutex<Option<Vec<u8>>>,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct CallerSide {
+    started: AtomicU64,
+    finished: AtomicU64,
+    /// `started` at the last abandoned call, until a later call proves its reply has passed.
+    abandoned_at: AtomicU64,
+    /// `written` when nothing was in flight any more: bytes that arrive while it has not moved since
+    /// were asked for by nobody.
+    quiet_at: AtomicU64,
+    retired: AtomicBool,
+}
+
+impl Wire {
+    pub(crate) fn new() -> Arc<Self> {
+        let wire = Self {
+            driver: DriverSide::default(),
+            callers: CallerSide::default(),
+        };
+        *wire.driver.setup.lock() = Some(Vec::with_capacity(SETUP_KEPT));
+        Arc::new(wire)
+    }
+
+    /// The set-up is over: what it wrote was answered, and its bytes are no longer kept.
+    pub(crate) fn setup_done(&self) {
+        self.driver.setup.lock().take();
+        self.callers.quiet_at.store(self.written(), SeqCst);
+    }
+
+    /// What the peer said during the set-up, up to [`SETUP_KEPT`] bytes.
+    pub(crate) fn setup_bytes(&self) -> Vec<u8> {
+        self.driver.setup.lock().clone().unwrap_or_default()
+    }
+
+    pub(crate) fn written(&self) -> u64 {
+        self.driver.written.load(SeqCst)
+    }
+
+    /// Commands may no longer be put on this connection, or could not arrive.
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.is_dead() && !self.callers.retired.load(Relaxed)
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.driver.dead.load(Relaxed)
+    }
+
+    pub(crate) fn set_dead(&self) {
+        self.driver.dead.store(true, Relaxed);
+    }
+
+    /// The peer closed its side: a reply that stops in the middle was cut, not garbled.
+    pub(crate) fn saw_eof(&self) -> bool {
+        self.driver.eof.load(Relaxed)
+    }
+
+    /// Bytes arrived that nobody had asked for.
+    pub(crate) fn saw_stray(&self) -> bool {
+        self.driver.stray.load(Relaxed)
+    }
+
+    /// No new commands; those in flight run to their own deadlines.
+    pub(crate) fn retire(&self) {
+        self.callers.retired.store(true, Relaxed);
+    }
+
+    pub(crate) fn in_flight(&self) -> u64 {
+        let finished = self.callers.finished.load(Relaxed);
+        self.callers.started.load(Relaxed).saturating_sub(finished)
+    }
+
+    /// Nothing is in flight, and no abandoned command's reply is outstanding.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.in_flight() == 0 && self.callers.abandoned_at.load(SeqCst) == 0
+    }
+
+    /// Microseconds since the last byte in or out.
+    pub(crate) fn idle_micros(&self) -> u64 {
+        now_micros().saturating_sub(self.driver.last_active.load(Relaxed))
+    }
+
+    /// Announces a call; its end is told by the guard, by whatever way it ends.
+    pub(crate) fn begin(&self) -> Call<'_> {
+        Call {
+            wire: self,
+            ticket: self.callers.started.fetch_add(1, SeqCst) + 1,
+            written: self.written(),
+            answered: false,
+        }
+    }
+
+    /// Whether everything written so far has been answered.
+    fn is_quiet(&self) -> bool {
+        self.written() == self.callers.quiet_at.load(SeqCst)
+            && self.callers.abandoned_at.load(SeqCst) == 0
+    }
+}
+
+/// One command or pipeline on its way.
+pub(crate) struct Call<'a> {
+    wire: &'a Wire,
+    ticket: u64,
+    written: u64,
+    answered: bool,
+}
+
+impl Call<'_> {
+    /// No byte left the connection since the call began: the server has not seen it.
+    pub(crate) fn is_unsent(&self) -> bool {
+        self.wire.written() == self.written
+    }
+
+    /// The reply came; without this the call counts as abandoned, and its late reply is expected.
+    pub(crate) fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        let callers = &self.wire.callers;
+        if !self.answered {
+            callers
+                .abandoned_at
+                .store(callers.started.load(SeqCst), SeqCst);
+            callers.finished.fetch_add(1, SeqCst);
+            return;
+        }
+        // Replies come in the order of the commands: one for a command that was started after the
+        // last abandoned call means that call's reply has passed.
+        let abandoned = callers.abandoned_at.load(SeqCst);
+        if abandoned != 0 && abandoned < self.ticket {
+            // A call abandoned right now keeps its mark: the exchange fails.
+            let _ = callers
+                .abandoned_at
+                .compare_exchange(abandoned, 0, SeqCst, SeqCst);
+        }
+        // The order finished, written, started matters: when the last equals the first, no call
+        // began in between, so `written` holds nothing but answered commands.
+        let finished = callers.finished.fetch_add(1, SeqCst) + 1;
+        let written = self.wire.written();
+        if callers.started.load(SeqCst) == finished {
+            callers.quiet_at.store(written, SeqCst);
+        }
+    }
+}
+
+/// The socket itself.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+}
+
+/// What a look at an idle socket shows.
+enum Glance {
+    Healthy,
+    Closed,
+    Stray,
+}
+
+impl Socket {
+    /// Looks for an end of stream or unexpected bytes without taking them.
+    fn glance(&self) -> Glance {
+        let mut buf = [MaybeUninit::uninit(); 1];
+        let (seen, opaque) = match self {
+            Self::Tcp(s) => (socket2::SockRef::from(s).peek(&mut buf), false),
+            #[cfg(unix)]
+            Self::Unix(s) => (socket2::SockRef::from(s).peek(&mut buf), false),
+            // Under TLS waiting bytes may be a session ticket: only the end says something.
+            #[cfg(feature = "tls")]
+            Self::Tls(s) => (socket2::SockRef::from(s.get_ref().0).peek(&mut buf), true),
+        };
+        match seen {
+            Ok(0) => Glance::Closed,
+            Ok(_) if opaque => Glance::Healthy,
+            Ok(_) => Glance::Stray,
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                Glance::Healthy
+            }
+            Err(_) => Glance::Closed,
+        }
+    }
+}
+
+macro_rules! on_socket {
+    ($self:expr, $s:ident => $call:expr) => {
+        match $self {
+            Socket::Tcp($s) => $call,
+            #[cfg(unix)]
+            Socket::Unix($s) => $call,
+            #[cfg(feature = "tls")]
+            Socket::Tls($s) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        on_socket!(self.get_mut(), s => Pin::new(s).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        on_socket!(self.get_mut(), s => Pin::new(s).poll_write(cx, buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_socket!(self.get_mut(), s => Pin::new(s).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_socket!(self.get_mut(), s => Pin::new(s).poll_shutdown(cx))
+    }
+}
+
+/// The stream that redis-rs reads and writes.
+#[derive(Debug)]
+pub(crate) struct Tap {
+    socket: Socket,
+    wire: Arc<Wire>,
+    vitals: Arc<Vitals>,
+    resp3: bool,
+    /// Set once the connection is handed out; until then its bytes belong to the set-up.
+    in_setup: bool,
+    yielded: bool,
+}
+
+impl Tap {
+    pub(crate) fn new(socket: Socket, wire: Arc<Wire>, vitals: Arc<Vitals>, resp3: bool) -> Self {
+        Self {
+            socket,
+            wire,
+            vitals,
+            resp3,
+            in_setup: true,
+            yielded: false,
+        }
+    }
+
+    fn note_read(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let driver = &self.wire.driver;
+        if bytes.is_empty() {
+            driver.eof.store(true, Relaxed);
+            self.wire.set_dead();
+            return Ok(());
+        }
+        let now = now_micros();
+        driver.last_active.store(now, Relaxed);
+        self.vitals.heard(now);
+        if self.in_setup {
+            if let Some(kept) = driver.setup.lock().as_mut() {
+                kept.extend(&bytes[..bytes.len().min(SETUP_KEPT - kept.len())]);
+                return Ok(());
+            }
+            self.in_setup = false;
+        }
+        // With RESP3 the server may push; with RESP2 nothing comes unasked on our connections.
+        if self.wire.is_quiet() && !(self.resp3 && bytes[0] == b'>') {
+            driver.stray.store(true, Relaxed);
+            self.wire.set_dead();
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the server sent bytes that answer no command",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Before the first write after a pause: is anybody still there?
+    ///
+    /// A stalled runtime sees a socket as writable long after its peer has gone; a write into it
+    /// would turn a clean "never sent" into "maybe executed".
+    fn check_idle(&self) -> io::Result<()> {
+        let idle = self.wire.idle_micros() > IDLE.as_micros() as u64;
+        if !idle || !self.wire.is_quiet() {
+            return Ok(());
+        }
+        match self.socket.glance() {
+            Glance::Healthy => Ok(()),
+            Glance::Closed => {
+                self.wire.driver.eof.store(true, Relaxed);
+                self.wire.set_dead();
+                Err(io::Error::new(
+                    io::ErrorKind::BrokenPipe,
+                    "closed by the server while idle",
+                ))
+            }
+            Glance::Stray => {
+                self.wire.driver.stray.store(true, Relaxed);
+                self.wire.set_dead();
+                Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the server sent bytes that answer no command",
+                ))
+            }
+        }
+    }
+}
+
+impl AsyncRead for Tap {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        match Pin::new(&mut this.socket).poll_read(cx, buf) {
+            Poll::Ready(Ok(())) => Poll::Ready(this.note_read(&buf.filled()[before..])),
+            Poll::Ready(Err(e)) => {
+                this.wire.set_dead();
+                Poll::Ready(Err(e))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncWrite for Tap {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        // The cork: with several calls in flight, step back once; redis-rs then finds more commands
+        // in its queue and puts them all into one write. Measured: 1.3x the throughput.
+        if !this.yielded && this.wire.in_flight() > 1 {
+            this.yielded = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        this.yielded = false;
+        this.check_idle()?;
+        match Pin::new(&mut this.socket).poll_write(cx, buf) {
+            Poll::Ready(Ok(n)) => {
+                let driver = &this.wire.driver;
+                driver.written.fetch_add(n as u64, SeqCst);
+                driver.last_active.store(now_micros(), Relaxed);
+                Poll::Ready(Ok(n))
+            }
+            Poll::Ready(Err(e)) => {
+                this.wire.set_dead();
+                Poll::Ready(Err(e))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+    }
+}
