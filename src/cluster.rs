@@ -1,0 +1,175 @@
+//! The cluster: what an application builds, asks for clients, changes and shuts down.
+
+pub(crate) mod builder;
+pub(crate) mod change;
+pub(crate) mod clients;
+#[cfg(feature = "serde")]
+pub(crate) mod config;
+pub(crate) mod core;
+pub(crate) mod events;
+mod monitor;
+pub(crate) mod options;
+mod routing;
+pub(crate) use self::routing::parse;
+pub(crate) mod status;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::cluster::builder::Builder;
+use crate::cluster::change::Change;
+use crate::cluster::core::Core;
+use crate::cluster::events::Events;
+use crate::error::BuildError;
+use crate::node::Node;
+use crate::tasks;
+
+/// A set of independent Redis servers, seen as one: keys have nodes, nodes have stand-ins.
+///
+/// Cheap to clone; all clones are the same cluster. Background tasks start with the first call inside
+/// a tokio runtime and end with [`shutdown`](Self::shutdown) or with the last clone.
+///
+/// ```no_run
+/// use fluster::FlusterCluster;
+/// use redis::AsyncCommands;
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let cluster = FlusterCluster::from_urls(["redis://10.0.0.1", "redis://10.0.0.2", "redis://10.0.0.3"])?;
+/// let visits: u64 = cluster.get_client("user:42")?.incr("user:42", 1).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct FlusterCluster {
+    handle: Arc<Handle>,
+}
+
+/// What all clones share; the tasks hold the core, not this, so that the last clone ends them.
+struct Handle {
+    core: Arc<Core>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.core.close_gates();
+        // Aborted tasks end by themselves; nobody is left to wait for them.
+        drop(self.core.tasks.close());
+        self.core.close_connections();
+    }
+}
+
+impl FlusterCluster {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self {
+            handle: Arc::new(Handle { core }),
+        }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.handle.core
+    }
+
+    /// A cluster of these servers with all defaults; see [`Node`] for the forms of a URL.
+    ///
+    /// Needs no runtime and does no network I/O. A server that is down is no error.
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] for a URL that cannot be used, for two that name the same server, or for none.
+    pub fn from_urls<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Result<Self, BuildError> {
+        Self::builder().nodes(urls).build()
+    }
+
+    /// A builder, for everything else.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Adds a node under load. About its share of the keys moves to it; all others stay.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::DuplicateName`] when the name is taken, or what [`build`](Builder::build) says.
+    pub fn add_node(&self, node: Node) -> Result<Change, BuildError> {
+        self.core().change(|mut nodes| {
+            nodes.push(node);
+            Ok(nodes)
+        })
+    }
+
+    /// Removes a node under load. Its keys move to the others; what is in flight on it is finished.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::UnknownNode`] when there is none of this name, [`BuildError::NoNodes`] when it is
+    /// the last.
+    pub fn remove_node(&self, name: impl AsRef<str>) -> Result<Change, BuildError> {
+        let name = name.as_ref();
+        self.core().change(|mut nodes| {
+            let index = nodes
+                .iter()
+                .position(|n| n.id_ref() == name)
+                .ok_or_else(|| BuildError::UnknownNode {
+                    name: name.to_owned(),
+                })?;
+            nodes.remove(index);
+            Ok(nodes)
+        })
+    }
+
+    /// Replaces the whole set of nodes under load.
+    ///
+    /// Nodes that keep their name and URL keep their connections and their health; a new URL under an
+    /// old name is a new server. Concurrent changes are applied one after the other; readers never wait.
+    ///
+    /// # Errors
+    ///
+    /// What [`build`](Builder::build) says; nothing is changed then.
+    pub fn set_nodes(&self, nodes: impl IntoIterator<Item = Node>) -> Result<Change, BuildError> {
+        self.core().change(|_| Ok(nodes.into_iter().collect()))
+    }
+
+    /// What happens to the cluster from now on.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events::new(self.core().events.subscribe())
+    }
+
+    /// Refuses new calls, gives those in flight `grace` to finish, then ends every task and closes every
+    /// connection. Calls from now on, also through clients still held, get
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed).
+    ///
+    /// # Cancellation
+    ///
+    /// New calls stay refused; the rest ends with the last handle, or with another `shutdown`.
+    pub async fn shutdown(&self, grace: Duration) {
+        let core = self.core();
+        core.close_gates();
+        let until = Instant::now() + grace;
+        while Instant::now() < until && in_flight(core) > 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let running = core.tasks.close();
+        core.close_connections();
+        tasks::wait_for(running, Duration::from_secs(1)).await;
+        tracing::info!("the cluster is shut down");
+    }
+}
+
+fn in_flight(core: &Core) -> u64 {
+    let snapshot = core.snapshot.load();
+    snapshot.nodes.iter().map(|b| b.in_flight()).sum()
+}
+
+impl fmt::Debug for FlusterCluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let snapshot = self.core().snapshot.load();
+        f.debug_struct("FlusterCluster")
+            .field(
+                "nodes",
+                &snapshot.nodes.iter().map(|b| b.id()).collect::<Vec<_>>(),
+            )
+            .field("live", &snapshot.live.count())
+            .finish_non_exhaustive()
+    }
+}

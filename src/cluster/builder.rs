@@ -1,0 +1,312 @@
+//! From a description of a cluster to the cluster.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use crate::backend::{Backend, Limits};
+use crate::cluster::FlusterCluster;
+use crate::cluster::core::{Core, Reporter};
+use crate::cluster::options::{Failover, Options, Refusals, SlowNodes};
+use crate::credentials::CredentialsProvider;
+use crate::dial::Dialer;
+use crate::error::BuildError;
+use crate::node::{Address, Node, Transport};
+use crate::penalty_box::Penalty;
+use crate::placement::{HashTags, Member, Placement, Table};
+use crate::probe::RedisProbe;
+use crate::resolve::Resolver;
+use crate::tasks::Tasks;
+use crate::vitals::Vitals;
+
+/// Describes a cluster; [`build`](Self::build) makes it, and is the only one to judge.
+///
+/// ```
+/// use std::time::Duration;
+/// use fluster::{Failover, FlusterCluster, Node, Placement};
+///
+/// let cluster = FlusterCluster::builder()
+///     .nodes(["redis://10.0.0.1", "redis://10.0.0.2"])
+///     .node(Node::new("redis://10.0.0.3")?.name("c").weight(2))
+///     .placement(Placement::ring())
+///     .response_timeout(Duration::from_millis(250))
+///     .failover(Failover::IfSafe)
+///     .build()?;
+/// # Ok::<(), fluster::BuildError>(())
+/// ```
+#[must_use = "a builder does nothing until `build` is called"]
+#[derive(Clone, Default)]
+pub struct Builder {
+    nodes: Vec<Result<Node, BuildError>>,
+    options: Options,
+}
+
+impl Builder {
+    /// Adds nodes by URL; see [`Node`] for the forms.
+    pub fn nodes<U: AsRef<str>>(mut self, urls: impl IntoIterator<Item = U>) -> Self {
+        self.nodes.extend(urls.into_iter().map(Node::new));
+        self
+    }
+
+    /// Adds one node.
+    pub fn node(mut self, node: Node) -> Self {
+        self.nodes.push(Ok(node));
+        self
+    }
+
+    /// The rule from keys to nodes. Default: [`Placement::ring`].
+    pub fn placement(mut self, placement: Placement) -> Self {
+        self.options.placement = placement;
+        self
+    }
+
+    /// Whether the part of a key in braces decides its node. Default: what the placement says, which is
+    /// Redis Cluster's rule for fluster's own placements.
+    pub fn hash_tags(mut self, tags: HashTags) -> Self {
+        self.options.hash_tags = Some(tags);
+        self
+    }
+
+    /// How failing nodes are put out and taken back. Default: [`Penalty::default`].
+    pub fn penalty(mut self, penalty: Penalty) -> Self {
+        self.options.penalty = penalty;
+        self
+    }
+
+    /// When a failed command is sent to the next candidate. Default: [`Failover::IfSafe`].
+    pub fn failover(mut self, failover: Failover) -> Self {
+        self.options.failover = failover;
+        self
+    }
+
+    /// What happens when a living node refuses a command (`READONLY`, `OOM`, ...). Default:
+    /// [`Refusals::Return`].
+    pub fn refusals(mut self, refusals: Refusals) -> Self {
+        self.options.refusals = refusals;
+        self
+    }
+
+    /// What happens to nodes that are much slower than their peers. Default: [`SlowNodes::Report`].
+    pub fn slow_nodes(mut self, slow: SlowNodes) -> Self {
+        self.options.slow_nodes = slow;
+        self
+    }
+
+    /// How long calls wait for a node to come back when every candidate is out. Default: not at all,
+    /// [`ClusterEmptyError`](crate::ClusterEmptyError) comes at once.
+    ///
+    /// `get_client` never waits.
+    pub fn wait_for_node(mut self, wait: Duration) -> Self {
+        self.options.wait_for_node = Some(wait);
+        self
+    }
+
+    /// How long a command may wait for its reply. Default: 500 ms.
+    pub fn response_timeout(mut self, timeout: Duration) -> Self {
+        self.options.limits.response_timeout = timeout;
+        self
+    }
+
+    /// How long a new connection may take, name look-up, TLS and log-in included. Default: 500 ms, or
+    /// 1 s when any node uses TLS.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.options.connect_timeout = Some(timeout);
+        self
+    }
+
+    /// How long one call may take over all candidates, dials and retries. Default: three times the
+    /// response time-out.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.options.deadline = Some(deadline);
+        self
+    }
+
+    /// How many exclusive connections a node may have. Default: 16.
+    pub fn pool_size(mut self, connections: usize) -> Self {
+        self.options.limits.pool_size = connections;
+        self
+    }
+
+    /// How long [`dedicated`](crate::Client::dedicated) waits when all of them are taken. Default: 250 ms.
+    pub fn pool_wait(mut self, wait: Duration) -> Self {
+        self.options.limits.pool_wait = wait;
+        self
+    }
+
+    /// After how much idle time an exclusive connection is closed. Default: 5 minutes.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.options.limits.idle_timeout = timeout;
+        self
+    }
+
+    /// The age at which an exclusive connection is replaced, ± 20 %. Default: 30 minutes.
+    pub fn max_lifetime(mut self, age: Duration) -> Self {
+        self.options.limits.max_lifetime = age;
+        self
+    }
+
+    /// Where user and password come from, in place of the URL's. Asked at every dial.
+    pub fn credentials(mut self, provider: impl CredentialsProvider) -> Self {
+        self.options.credentials = Some(Arc::new(provider));
+        self
+    }
+
+    /// The TLS settings of the `rediss://` nodes. Default: the platform's authorities.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: crate::tls::Tls) -> Self {
+        self.options.tls = tls;
+        self
+    }
+
+    /// The runtime for background tasks and connections. Default: that of the first call.
+    pub fn runtime(mut self, runtime: Handle) -> Self {
+        self.options.runtime = Some(runtime);
+        self
+    }
+
+    /// Makes the cluster. Needs no runtime and does no network I/O; a node that is down, or whose name
+    /// does not resolve, is no error.
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] that names the node or option that is wrong, and the remedy.
+    pub fn build(self) -> Result<FlusterCluster, BuildError> {
+        let nodes = self.nodes.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let options = self.options.settle(nodes.iter().any(uses_tls))?;
+        let table = table(&options.placement, &nodes)?;
+        let maker = Maker::new(&options, &nodes)?;
+        let tasks = Arc::new(Tasks::new(options.runtime.clone()));
+        let core = Arc::new_cyclic(|weak| {
+            let make = |weak: &Weak<Core>, node: &Node, key, lookups: &_, limits: &_| {
+                maker.backend(weak, node, key, lookups, limits, &tasks)
+            };
+            Core::new(
+                weak,
+                nodes,
+                table,
+                options,
+                Arc::clone(&tasks),
+                Arc::new(RedisProbe),
+                make,
+            )
+        });
+        Ok(FlusterCluster::new(core))
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("nodes", &self.nodes)
+            .field("placement", &self.options.placement)
+            .field("penalty", &self.options.penalty)
+            .field("failover", &self.options.failover)
+            .field("limits", &self.options.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+fn uses_tls(node: &Node) -> bool {
+    node.endpoint().transport != Transport::Plain
+}
+
+/// Checks the nodes and builds their placement.
+pub(crate) fn table(placement: &Placement, nodes: &[Node]) -> Result<Table, BuildError> {
+    if nodes.is_empty() {
+        return Err(BuildError::NoNodes);
+    }
+    let mut names = BTreeSet::new();
+    for node in nodes {
+        node.validate()?;
+        if !names.insert(node.id_ref()) {
+            return Err(BuildError::DuplicateName {
+                name: node.id_ref().to_string(),
+            });
+        }
+    }
+    let members: Vec<_> = nodes
+        .iter()
+        .map(|n| Member::new(n.id_ref().as_str()).weight(n.weight_value()))
+        .collect();
+    placement.table(&members)
+}
+
+/// Makes run-time nodes; what can go wrong goes wrong in [`new`](Self::new), before any is made.
+pub(crate) struct Maker {
+    credentials: Option<Arc<dyn CredentialsProvider>>,
+    /// One connector for all nodes that verify, one for those that do not; made when needed, since
+    /// making one reads files.
+    #[cfg(feature = "tls")]
+    verifying: Option<tokio_rustls::TlsConnector>,
+    #[cfg(feature = "tls")]
+    trusting: Option<tokio_rustls::TlsConnector>,
+}
+
+impl Maker {
+    #[cfg_attr(
+        not(feature = "tls"),
+        allow(unused_variables, reason = "the nodes matter to TLS alone")
+    )]
+    pub(crate) fn new(options: &Options, nodes: &[Node]) -> Result<Self, BuildError> {
+        #[cfg(feature = "tls")]
+        let connector = |transport| {
+            let needed = nodes.iter().any(|n| n.endpoint().transport == transport);
+            needed
+                .then(|| options.tls.connector(transport == Transport::TlsInsecure))
+                .transpose()
+        };
+        Ok(Self {
+            credentials: options.credentials.clone(),
+            #[cfg(feature = "tls")]
+            verifying: connector(Transport::Tls)?,
+            #[cfg(feature = "tls")]
+            trusting: connector(Transport::TlsInsecure)?,
+        })
+    }
+
+    pub(crate) fn backend(
+        &self,
+        core: &Weak<Core>,
+        node: &Node,
+        key: u64,
+        lookups: &Arc<Semaphore>,
+        limits: &Arc<Limits>,
+        tasks: &Arc<Tasks>,
+    ) -> Arc<Backend> {
+        let endpoint = node.endpoint().clone();
+        if endpoint.transport == Transport::TlsInsecure {
+            tracing::warn!(node = %node.id_ref(), "the server's certificate is NOT verified (#insecure)");
+        }
+        let resolver = match &endpoint.address {
+            Address::Tcp { host, port } => Some(Resolver::new(host, *port, Arc::clone(lookups))),
+            Address::Unix(_) => None,
+        };
+        let dialer = Dialer {
+            node: node.id(),
+            #[cfg(feature = "tls")]
+            tls: match endpoint.transport {
+                Transport::Plain => None,
+                Transport::Tls => self.verifying.clone(),
+                Transport::TlsInsecure => self.trusting.clone(),
+            },
+            endpoint,
+            resolver,
+            credentials: self.credentials.clone(),
+            timeout: limits.connect_timeout,
+            vitals: Arc::new(Vitals::default()),
+            tasks: Arc::clone(tasks),
+        };
+        let observer = Arc::new(Reporter(core.clone()));
+        Arc::new(Backend::new(
+            node.clone(),
+            key,
+            dialer,
+            Arc::clone(limits),
+            observer,
+        ))
+    }
+}

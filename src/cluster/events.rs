@@ -1,0 +1,122 @@
+//! What happens to the cluster, as a stream.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::Stream;
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use crate::cluster::change::Change;
+use crate::node::NodeId;
+use crate::verdict::Reason;
+
+/// How many events wait for a slow reader before the oldest are dropped.
+pub(crate) const BACKLOG: usize = 256;
+
+/// Something that happened to the cluster.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A node went out; its keys are served by their stand-ins.
+    NodeDown {
+        /// The node.
+        node: NodeId,
+        /// What it did.
+        reason: Reason,
+        /// The time until its first probe.
+        retry_after: Duration,
+    },
+    /// A node that is out was probed, and stays out.
+    NodeStillDown {
+        /// The node.
+        node: NodeId,
+        /// What the probe saw.
+        reason: Reason,
+        /// The time until the next probe.
+        retry_after: Duration,
+    },
+    /// A node answered its probes and serves its own keys again.
+    NodeUp {
+        /// The node.
+        node: NodeId,
+        /// How long it was out.
+        out_for: Duration,
+    },
+    /// A node is much slower than its peers, or no longer is.
+    NodeSlow {
+        /// The node.
+        node: NodeId,
+        /// Whether it is slow now.
+        slow: bool,
+    },
+    /// The set of nodes changed.
+    TopologyChanged(Change),
+    /// This process was stalled; time-outs of that time are not held against any node.
+    ClientStall {
+        /// How long no task of this runtime ran.
+        lasted: Duration,
+    },
+    /// A node's name now leads to another address; its connections are replaced.
+    AddressChanged {
+        /// The node.
+        node: NodeId,
+    },
+    /// The reader was too slow: this many events were dropped before the next one.
+    Missed(u64),
+}
+
+/// The events of a cluster, from the moment [`events`](crate::FlusterCluster::events) was called.
+///
+/// It is a `futures` stream; it ends when the cluster is shut down and dropped. A reader that falls
+/// more than 256 events behind gets [`Event::Missed`] and the newest ones.
+///
+/// ```no_run
+/// # async fn watch(cluster: fluster::FlusterCluster) {
+/// let mut events = cluster.events();
+/// while let Some(event) = events.next().await {
+///     println!("{event:?}");
+/// }
+/// # }
+/// ```
+pub struct Events {
+    stream: Pin<Box<dyn Stream<Item = Event> + Send + Sync>>,
+}
+
+impl Events {
+    pub(crate) fn new(receiver: broadcast::Receiver<Event>) -> Self {
+        let stream = futures_util::stream::unfold(receiver, |mut receiver| async {
+            match receiver.recv().await {
+                Ok(event) => Some((event, receiver)),
+                Err(RecvError::Lagged(n)) => Some((Event::Missed(n), receiver)),
+                Err(RecvError::Closed) => None,
+            }
+        });
+        Self {
+            stream: Box::pin(stream),
+        }
+    }
+
+    /// The next event; `None` when there will be no more.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe: no event is lost.
+    pub async fn next(&mut self) -> Option<Event> {
+        std::future::poll_fn(|cx| self.stream.as_mut().poll_next(cx)).await
+    }
+}
+
+impl Stream for Events {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.stream.as_mut().poll_next(cx)
+    }
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,90 @@
+//! Reads that ask every live node.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::future::join_all;
+use redis::{Cmd, ToRedisArgs, Value};
+
+use crate::client::{one, refusal_on_lane};
+use crate::cluster::FlusterCluster;
+use crate::error::Outcome;
+use crate::failure::{Error, ErrorKind};
+use crate::link::Request;
+use crate::node::NodeId;
+
+impl FlusterCluster {
+    /// Sends `cmd` to every live node at once; one result per node, in the order of the nodes.
+    ///
+    /// Nodes that are out are not asked and not listed. An error reply is an `Err` of its node alone.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe; the command may still be executed where it was sent.
+    ///
+    /// ```no_run
+    /// # async fn run(cluster: fluster::FlusterCluster) {
+    /// for (node, size) in cluster.fan_out(&redis::cmd("DBSIZE")).await {
+    ///     println!("{node}: {size:?}");
+    /// }
+    /// # }
+    /// ```
+    pub async fn fan_out(&self, cmd: &Cmd) -> Vec<(NodeId, Result<Value, Error>)> {
+        let core = self.core();
+        let deadline = Instant::now() + core.limits.deadline;
+        let snapshot = core.snapshot.load_full();
+        let asked = snapshot.live.iter().map(|i| Arc::clone(&snapshot.nodes[i]));
+        join_all(asked.map(|backend| async move {
+            let request = Request::One(cmd);
+            let result = match refusal_on_lane(request) {
+                Some(why) => Err(Error::new(ErrorKind::Refused, Outcome::NotSent, why)),
+                None => backend.call(request, deadline).await,
+            };
+            let node = backend.id().clone();
+            let value = result.and_then(|reply| {
+                one(reply).extract_error().map_err(|e| {
+                    Error::new(ErrorKind::Server, Outcome::Answered, e.to_string())
+                        .at(&node)
+                        .because(e)
+                })
+            });
+            (node, value)
+        }))
+        .await
+    }
+
+    /// The members of the sorted set `key` on all live nodes with scores from `max` down to `min`, each
+    /// with the highest score any node has for it, cut to whole numbers.
+    ///
+    /// For sorted sets whose members were written to whichever node was there; the original's method of
+    /// the same name. Costs one command per node.
+    ///
+    /// # Errors
+    ///
+    /// The first node's error, when any fails: a set with a part missing would pass for the whole.
+    /// [`ErrorKind::ClusterEmpty`] when every node is out.
+    pub async fn zrevrange_with_int_score(
+        &self,
+        key: impl ToRedisArgs,
+        max: impl ToRedisArgs,
+        min: impl ToRedisArgs,
+    ) -> Result<HashMap<String, i64>, Error> {
+        let mut cmd = redis::cmd("ZREVRANGEBYSCORE");
+        cmd.arg(key).arg(max).arg(min).arg("WITHSCORES");
+        let answers = self.fan_out(&cmd).await;
+        if answers.is_empty() {
+            return Err(self.core().empty().into());
+        }
+        let mut highest = HashMap::new();
+        for (node, answer) in answers {
+            let pairs: Vec<(String, f64)> = crate::cluster::parse(answer?, &node)?;
+            for (member, score) in pairs {
+                let score = score as i64;
+                let best = highest.entry(member).or_insert(score);
+                *best = score.max(*best);
+            }
+        }
+        Ok(highest)
+    }
+}

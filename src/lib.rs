@@ -1,0 +1,63 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![doc = include_str!("../README.md")]
+
+// Floor 0: pure decisions.
+mod command;
+mod error;
+mod hash;
+mod health;
+mod latency;
+mod node;
+mod penalty_box;
+pub mod placement;
+mod topology;
+mod verdict;
+mod watchdog;
+
+// Floor 1: one node.
+mod backend;
+mod client;
+mod credentials;
+mod dial;
+mod failure;
+mod gate;
+mod lane;
+mod link;
+mod meter;
+mod pool;
+mod probe;
+mod resolve;
+mod tasks;
+#[cfg(feature = "tls")]
+mod tls;
+mod vitals;
+mod wire;
+
+// Floor 2: the cluster.
+mod cluster;
+
+// Floor 3: on the cluster.
+mod fan_out;
+
+pub mod guide;
+
+pub use crate::client::{Client, DedicatedClient};
+pub use crate::cluster::FlusterCluster;
+pub use crate::cluster::builder::Builder;
+pub use crate::cluster::change::Change;
+pub use crate::cluster::clients::{Clients, Rounds};
+#[cfg(feature = "serde")]
+pub use crate::cluster::config::{Config, NodeConfig};
+pub use crate::cluster::events::{Event, Events};
+pub use crate::cluster::options::{Failover, Refusals, SlowNodes};
+pub use crate::cluster::status::{ClusterStatus, NodeStatus};
+pub use crate::credentials::{Credentials, CredentialsFuture, CredentialsProvider};
+pub use crate::error::{BuildError, ClusterEmptyError, Outcome};
+pub use crate::failure::{Error, ErrorKind};
+pub use crate::health::NodeState;
+pub use crate::node::{Node, NodeId};
+pub use crate::penalty_box::{Penalty, PenaltyBox};
+pub use crate::placement::{HashRing, HashTags, Placement};
+#[cfg(feature = "tls")]
+pub use crate::tls::Tls;
+pub use crate::verdict::Reason;
