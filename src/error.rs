@@ -146,12 +146,15 @@ impl std::error::Error for BuildError {}
 /// ```
 #[derive(Clone, Debug)]
 pub struct ClusterEmptyError {
-    reasons: Arc<[(NodeId, Reason)]>,
+    reasons: Reasons,
     retry_after: Duration,
 }
 
+/// Why each node is out; shared by all errors of one moment.
+pub(crate) type Reasons = Arc<[(NodeId, Reason)]>;
+
 impl ClusterEmptyError {
-    pub(crate) fn new(reasons: Arc<[(NodeId, Reason)]>, retry_after: Duration) -> Self {
+    pub(crate) fn new(reasons: Reasons, retry_after: Duration) -> Self {
         Self {
             reasons,
             retry_after,

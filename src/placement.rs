@@ -8,8 +8,8 @@
 //!
 //! | rule | what it is | when to use it |
 //! |---|---|---|
-//! | [`Placement::ring`] | consistent hashing, exactly as the library fastring | default: about 10 ns per key at any size, weights |
-//! | [`Placement::rendezvous`] | weighted rendezvous hashing | up to some 50 nodes: perfectly even shares, no memory; the cost grows with the nodes |
+//! | [`Placement::ring`] | consistent hashing, exactly as the library fastring | default: some 10 ns per key at any size, weights |
+//! | [`Placement::rendezvous`] | weighted rendezvous hashing | up to some 50 nodes: even shares without points; the cost grows with the nodes |
 //! | [`Placement::modulo`] | `hash mod nodes` | compatibility with fleets that shard that way; moves most keys when a node is added |
 //! | [`Placement::fluster_py`] | the same, hash tags off | sharing servers with Python's `fluster` |
 //!

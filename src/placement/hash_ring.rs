@@ -21,7 +21,8 @@ pub use self::node::RingNode;
 /// unit of weight), and knows nothing of Redis: use it to shard anything. A node added or removed
 /// moves only its own share of the keys. Keys are any bytes; hash tags are not applied.
 ///
-/// Adding or removing one node costs a pass over all points (some 2 ns each); `extend` and `collect` add many in one.
+/// Adding or removing one node costs a pass over all points (a few ns each); `extend` and `collect`
+/// add many nodes in one pass.
 ///
 /// Sources: Karger et al., "Consistent Hashing and Random Trees" (STOC 1997); fastring 0.2.1.
 ///
@@ -128,13 +129,7 @@ impl<T> HashRing<T> {
         for index in self.indices.values_mut() {
             *index -= u32::from(*index > removed);
         }
-        self.points.edit(|points| {
-            points.retain_mut(|point| {
-                let keep = point.node != removed;
-                point.node -= u32::from(point.node > removed);
-                keep
-            });
-        });
+        self.points.remove(removed);
         Some(self.nodes.remove(removed as usize).payload)
     }
 
@@ -261,7 +256,7 @@ impl<T> HashRing<T> {
             self.nodes.push(node);
         }
         if !added.is_empty() {
-            self.points.edit(|points| points.append(&mut added));
+            self.points.add(added);
         }
         too_heavy.map_or(Ok(()), Err)
     }

@@ -58,7 +58,7 @@ impl Live {
         }
     }
 
-    /// A copy in which `node` admits traffic or does not; the same again when there is no such node.
+    /// A copy in which `node` admits traffic or not; the same again when there is no such node.
     #[must_use]
     pub fn with(&self, node: usize, admits: bool) -> Self {
         Self::from_fn(self.nodes, |n| {
@@ -88,6 +88,7 @@ impl Live {
     }
 
     /// The live nodes, ascending.
+    #[must_use = "iterators are lazy and do nothing unless consumed"]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = usize> + DoubleEndedIterator + '_ {
         self.ascending.iter().map(|&node| node as usize)
     }

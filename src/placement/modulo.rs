@@ -33,8 +33,8 @@ impl Modulo {
 
     /// The owner, then the **other** nodes from `hash mod their count` on.
     ///
-    /// The owner is left out of that list also while it is live: so the second candidate is the node
-    /// that serves the key the moment the owner goes out, and not one that does so for one try.
+    /// The owner is left out of that list also while it is live: so the second candidate is the
+    /// node that serves the key the moment the owner goes out, and not one that does so for one try.
     pub(super) fn walk<'t>(self, key: &[u8], live: Option<&'t Live>) -> Walk<'t> {
         let hash = murmur3_x86_32(key);
         let live = live.map(|live| live.below(self.nodes));

@@ -62,7 +62,7 @@ impl Scores for KeyScores<'_> {
     }
 }
 
-/// Spreads one bit of difference over all 64: the finaliser of `SplitMix64` (Stafford's variant 13).
+/// Spreads one bit of difference over all 64: `SplitMix64`'s finaliser (Stafford's variant 13).
 ///
 /// It is a bijection, so two nodes tie on a key only if the hashes of their names are equal.
 #[inline]

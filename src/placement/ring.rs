@@ -22,9 +22,6 @@ pub(super) fn points_of(name: &str, node: u32, count: u32) -> impl Iterator<Item
     let counter_at = name.len() + 1;
     (0..count).map(move |i| {
         bytes[counter_at..].copy_from_slice(&i.to_le_bytes());
-        Point {
-            value: xxh3_64(&bytes),
-            node,
-        }
+        Point::new(xxh3_64(&bytes), node)
     })
 }

@@ -21,8 +21,9 @@ use super::tags::HashTags;
 /// Default: [`Placement::ring`].
 ///
 /// As a string it is a RULE, `NAME[:PARAM=VALUE,...]`: `ring[:points=128]`, `rendezvous`, `modulo`
-/// or `fluster-py`, each with the optional parameter `hash_tags=redis|off`; [`FromStr`](std::str::FromStr),
-/// [`Display`](std::fmt::Display) and serde (feature `serde`) speak it.
+/// or `fluster-py`, each with the optional parameter `hash_tags=redis|off`;
+/// [`FromStr`](std::str::FromStr), [`Display`](std::fmt::Display) and serde (feature `serde`) speak
+/// it.
 ///
 /// ```
 /// use fluster::placement::Placement;
@@ -70,8 +71,8 @@ impl Placement {
 
     /// [`Placement::ring`] with another number of points per unit of weight.
     ///
-    /// More points make shares more even and the table larger (about 24 bytes per point). A node's points, weight × points, are at most
-    /// 65 535.
+    /// More points make shares more even and the table larger (24 to 32 bytes per point, 48 to 80 in
+    /// rings of up to 4096 points). A node's points, weight × points, are at most 65 535.
     ///
     /// ```
     /// use std::num::NonZeroU32;
@@ -88,15 +89,15 @@ impl Placement {
         }
     }
 
-    /// Weighted rendezvous hashing over XXH3: each node scores each key, the greatest score owns it.
+    /// Weighted rendezvous hashing over XXH3: each node scores each key, and the greatest owns it.
     ///
     /// Shares follow the weights exactly, and when a node goes its keys spread over all others by
-    /// their weights. A lookup looks at every node, some 2 ns each (7 ns with unequal weights), so it suits up
-    /// to a few dozen nodes.
+    /// their weights. A lookup looks at every node, some 2 ns each (12 ns with unequal weights), so
+    /// it suits up to a few dozen nodes.
     ///
     /// The score is -w/ln(u), u in (0, 1) being the hash of key and name. With equal weights nodes
-    /// are compared by that hash itself, without any float; otherwise the logarithm is computed with operations
-    /// that every platform rounds alike.
+    /// are compared by that hash itself, without any float; otherwise the logarithm is computed with
+    /// operations that every platform rounds alike.
     ///
     /// Sources: Thaler and Ravishankar, "Using Name-Based Mappings to Increase Hit Rates" (IEEE/ACM
     /// Transactions on Networking, 1998); the logarithmic method of weighting: Schindelhauer and

@@ -25,7 +25,7 @@ pub enum HashTags {
     ///
     /// Source: "Hash tags" in the [Redis Cluster specification].
     ///
-    /// [Redis Cluster specification]: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
+    /// [Redis Cluster specification]: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
     #[default]
     Redis,
     /// The whole key, always.
@@ -174,7 +174,7 @@ mod tests {
             mut key in prop::collection::vec(prop_oneof![Just(b'z'), Just(b'|'), Just(b'}'), Just(0xfb), any::<u8>()], 0..40),
             at in any::<prop::sample::Index>(),
         ) {
-            prop_assert_eq!(has_open_brace(&key), key.iter().any(|&b| b == b'{'));
+            prop_assert_eq!(has_open_brace(&key), key.contains(&b'{'));
             if !key.is_empty() {
                 let at = at.index(key.len());
                 key[at] = b'{';

@@ -1,6 +1,6 @@
 //! A node of the ring, and what it can be made of.
 
-/// A node of a [`HashRing`].
+/// A node of a [`HashRing`](super::HashRing).
 ///
 /// ```
 /// use fluster::placement::{HashRing, RingNode};
