@@ -13,7 +13,7 @@ help: ## show this list
 
 demo: ## three private Redis servers, one is killed, watch its keys move and come back
 	@test -n "$$REDIS_URLS" || scripts/need-redis.sh
-	$(CARGO) run --quiet --example demo
+	$(CARGO) run --example demo
 
 test: ## everything that must hold: lints, documentation, then all tests
 	@scripts/need-redis.sh

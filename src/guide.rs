@@ -1,1 +1,40 @@
-//! The guide.
+//! The guide: one short chapter per topic, for those who run fluster.
+//!
+//! * [`failover`]: what becomes of a command when a node fails, and who decides.
+//! * [`health`]: when a node is out, how it comes back, and what to set.
+//! * [`placement`]: which node has a key, and which keys move.
+//! * [`connections`]: lanes, exclusive connections, TLS, credentials, names, blocking commands.
+//! * [`topology`]: adding and removing nodes under load.
+//! * [`observability`]: metrics, events, logs, status.
+//! * [`limits`]: what fluster costs, and what it cannot see.
+//! * [`tuning`]: which settings matter for which application.
+//!
+//! Words: a **node** is one Redis server, known by its name. A key's **candidates** are the nodes in
+//! the order in which they would serve it; the first is its **owner**, and a live one that serves it
+//! while the owner is out is its **stand-in**. The **penalty box** is where nodes wait while they are
+//! out; they leave it through **probes**. A **lane** is a connection that many tasks share, a
+//! **dedicated** connection belongs to one.
+
+#[doc = include_str!("guide/connections.md")]
+pub mod connections {}
+
+#[doc = include_str!("guide/failover.md")]
+pub mod failover {}
+
+#[doc = include_str!("guide/health.md")]
+pub mod health {}
+
+#[doc = include_str!("guide/limits.md")]
+pub mod limits {}
+
+#[doc = include_str!("guide/observability.md")]
+pub mod observability {}
+
+#[doc = include_str!("guide/placement.md")]
+pub mod placement {}
+
+#[doc = include_str!("guide/topology.md")]
+pub mod topology {}
+
+#[doc = include_str!("guide/tuning.md")]
+pub mod tuning {}
