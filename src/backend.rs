@@ -28,7 +28,7 @@ use crate::vitals::Vitals;
 /// caller's next try already meets the stand-in.
 const VERIFY_WAIT: Duration = Duration::from_millis(5);
 /// How often a command whose connection died before it was sent gets a new one.
-const RESENDS: usize = 2;
+pub(crate) const RESENDS: usize = 2;
 
 /// What a node reports to whoever keeps the health of all nodes.
 pub(crate) trait Observer: Send + Sync {
@@ -210,6 +210,8 @@ impl Backend {
         loop {
             let pass = self.gate.read();
             if !pass.admits() {
+                // A caller that tries again in a loop must not keep everybody else from running.
+                tokio::task::yield_now().await;
                 return Err(self.refuse(pass.is_closed()));
             }
             let link = match self.lane.get() {
@@ -217,6 +219,9 @@ impl Backend {
                 None => self.new_lane(deadline).await?,
             };
             let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(self.too_late());
+            }
             let limit = self.limits.response_timeout.min(left);
             let sent_at = Instant::now();
             match link.call(request, Some(limit)).await {
@@ -226,6 +231,11 @@ impl Backend {
                 }
                 Err(e) => {
                     let epoch = pass.epoch();
+                    // What the caller's own deadline cut short says nothing about the node.
+                    let cut_short = limit < self.limits.response_timeout;
+                    if cut_short && e.fault == Fault::Timeout {
+                        return Err(self.call_error(e, limit));
+                    }
                     let again = self.failed(&link, &e, epoch, sent_at, deadline).await;
                     if again && resends < RESENDS {
                         resends += 1;

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::aio::ConnectionLike;
-use redis::{Arg, Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
+use redis::{Arg, Cmd, Pipeline, RedisFuture, RedisResult, Value};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, RESENDS};
 use crate::command::{self, Block, State};
 use crate::error::Outcome;
 use crate::failure::{Error, ErrorKind};
-use crate::link::{Reply, Request};
+use crate::leftover::Leftover;
+use crate::link::{Fault, Reply, Request};
 use crate::node::NodeId;
-use crate::pool::{Loan, NoLoan};
+use crate::pool::{Exclusive, Loan, NoLoan};
 
 /// The client of one node, as [`get_client`](crate::FlusterCluster::get_client) hands it out.
 ///
@@ -97,7 +98,8 @@ impl Client {
                 response_timeout: self.backend.limits().response_timeout,
             }),
             Err(NoLoan::Lane(why)) => Err(self.backend.no_lane(why)),
-            Err(NoLoan::Closed) => Err(Error::closed().at(self.node())),
+            // Because the cluster was shut down, or the node was removed.
+            Err(NoLoan::Closed) => Err(self.backend.no_lane(crate::lane::NoLane::NodeOut)),
             Err(NoLoan::Saturated) => {
                 let limits = self.backend.limits();
                 let text = format!(
@@ -187,7 +189,7 @@ fn many(reply: Reply) -> Vec<Value> {
 }
 
 /// The arguments of a command, its name first.
-pub(crate) fn args(cmd: &Cmd) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn args(cmd: &Cmd) -> impl Iterator<Item = &[u8]> + Clone {
     cmd.args_iter().map(|arg| match arg {
         Arg::Simple(bytes) => bytes,
         _ => b"".as_slice(),
@@ -277,8 +279,6 @@ impl DedicatedClient {
     }
 
     async fn send(&mut self, request: Request<'_>) -> RedisResult<Reply> {
-        let mut block = Block::No;
-        let mut ends = false;
         for cmd in each_command(request) {
             let why = match command::state(args(cmd)) {
                 State::Breaks => Some(
@@ -293,50 +293,73 @@ impl DedicatedClient {
                 return Err(refused(why).at(self.node()).into());
             }
         }
-        for cmd in each_command(request) {
-            match command::state(args(cmd)) {
-                State::Unchanged | State::Breaks => {}
-                State::Changes => {
-                    let name = args(cmd).next().unwrap_or_default();
-                    let opens =
-                        name.eq_ignore_ascii_case(b"MULTI") || name.eq_ignore_ascii_case(b"WATCH");
-                    self.loan.in_transaction |= opens;
-                    self.loan.tainted |= !opens;
-                    ends &= !opens;
-                }
-                State::Ends => ends = true,
-            }
-            block = longer(block, command::block(args(cmd)));
-        }
+        let block = each_command(request).fold(Block::No, |block, cmd| {
+            longer(block, command::block(args(cmd)))
+        });
         let limit = match block {
             Block::No => Some(self.response_timeout),
             Block::AtMost(wait) => wait.checked_add(self.response_timeout),
             Block::Forever => None,
         };
-        let began = Instant::now();
-        let epoch = self.loan.link.epoch();
-        let result = self.loan.link.call(request, limit).await;
-        self.loan.touch();
-        match result {
-            Ok(reply) => {
-                self.backend.answered(&reply, epoch, began, began);
-                if ends {
-                    self.loan.in_transaction = false;
-                }
-                match reply {
-                    Reply::Aborted(e) => Err(e),
-                    reply => Ok(reply),
-                }
+        let mut resends = 0;
+        loop {
+            let (clean, before) = (self.loan.is_clean(), self.loan.left);
+            for cmd in each_command(request) {
+                self.loan.left.sending(args(cmd));
             }
-            Err(e) => {
-                self.backend
-                    .observe_call(&e, epoch, began, block != Block::No);
-                Err(RedisError::from(
-                    self.backend.call_error(e, limit.unwrap_or_default()),
-                ))
+            let began = Instant::now();
+            let epoch = self.loan.link.epoch();
+            let result = self.loan.link.call(request, limit).await;
+            self.loan.touch();
+            let e = match result {
+                Ok(reply) => {
+                    self.backend.answered(&reply, epoch, began, began);
+                    self.loan.left = left_after(before, self.loan.left, request, &reply);
+                    return match reply {
+                        Reply::Aborted(e) => Err(e),
+                        reply => Ok(reply),
+                    };
+                }
+                Err(e) => e,
+            };
+            self.backend
+                .observe_call(&e, epoch, began, block != Block::No);
+            // The connection had ended while nobody used it. With nothing on it that the caller
+            // relies on, a new one is as good.
+            if e.unsent && e.fault == Fault::Lost && clean && resends < RESENDS {
+                resends += 1;
+                match Exclusive::dial(&self.backend).await {
+                    Ok(fresh) => *self.loan = fresh,
+                    Err(why) => return Err(self.backend.no_lane(why).into()),
+                }
+                continue;
             }
+            let error = self.backend.call_error(e, limit.unwrap_or_default());
+            return Err(error.into());
         }
     }
+}
+
+/// What is left on a connection after a request that was answered, given what was left before it and
+/// the worst that was assumed of it.
+fn left_after(before: Leftover, worst: Leftover, request: Request<'_>, reply: &Reply) -> Leftover {
+    let failed = |value: &Value| matches!(value, Value::ServerError(e) if e.code() != "EXECABORT");
+    let all_done = match reply {
+        Reply::One(value) => !failed(value),
+        Reply::Many(values) => !values.iter().any(failed),
+        Reply::Aborted(e) => e.code() == Some("EXECABORT"),
+    };
+    if !all_done {
+        return worst;
+    }
+    let mut left = before;
+    for cmd in each_command(request) {
+        left.done(args(cmd));
+    }
+    if matches!(request, Request::Many { pipeline, .. } if pipeline.is_transaction()) {
+        left.executed();
+    }
+    left
 }
 
 fn longer(a: Block, b: Block) -> Block {

@@ -10,6 +10,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ErrorKind, ProtocolVersion, RedisConnectionInfo, RedisError};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
+use tracing::Instrument as _;
 
 use crate::credentials::CredentialsProvider;
 use crate::link::Link;
@@ -46,6 +47,17 @@ impl DialError {
                 self.seen,
                 Seen::Error(Class::NoAuth | Class::WrongPass | Class::NoPerm)
             )
+    }
+
+    fn is_hang_up(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        let ended = [
+            BrokenPipe,
+            ConnectionAborted,
+            ConnectionReset,
+            UnexpectedEof,
+        ];
+        matches!(self.seen, Seen::Io(kind, _) if ended.contains(&kind)) && self.line.is_none()
     }
 
     fn new(seen: Seen, error: impl Into<RedisError>) -> Self {
@@ -101,7 +113,9 @@ impl Dialer {
     /// `epoch` is the node's ejection count now; the link remembers it.
     pub(crate) async fn dial(&self, epoch: u64, open: OpenConnection) -> Result<Link, DialError> {
         let began = Instant::now();
-        let result = match tokio::time::timeout(self.timeout, self.attempt(epoch)).await {
+        let span = tracing::debug_span!("fluster.dial", node = %self.node);
+        let attempt = self.attempt(epoch).instrument(span);
+        let result = match tokio::time::timeout(self.timeout, attempt).await {
             Ok(result) => result.map(|link| link.counted(open)),
             Err(_) => Err(DialError::timed_out()),
         };
@@ -115,6 +129,10 @@ impl Dialer {
         match self.set_up(epoch).await {
             // A token may have been renewed a moment ago: ask for it once more.
             Err(e) if self.credentials.is_some() && e.is_auth() => self.set_up(epoch).await,
+            // Accepted and hung up on without a word: so end the last connections of a server that is
+            // just being killed. The next attempt is refused, which is proof; without it the callers
+            // would wait out the gap between dials for a node that is known to be dying.
+            Err(e) if e.is_hang_up() => self.set_up(epoch).await,
             result => result,
         }
     }

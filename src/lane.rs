@@ -140,6 +140,11 @@ impl Lane {
         now >= self.dial.lock().not_before
     }
 
+    /// A probe has just connected: the last failure says nothing any more.
+    pub(crate) fn dial_at_will(&self, now: Instant) {
+        self.dial.lock().not_before = now;
+    }
+
     /// A dial failed: nobody dials for a while.
     pub(crate) fn dial_failed(&self, now: Instant) {
         self.dial.lock().not_before = now + DIAL_GAP;

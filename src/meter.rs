@@ -29,7 +29,6 @@ pub(crate) struct Meter {
     degraded: Gauge,
     failovers: Counter,
     lanes: Gauge,
-    dedicated: Gauge,
     probing: Gauge,
     dedicated_idle: Gauge,
     dedicated_in_use: Gauge,
@@ -52,7 +51,6 @@ impl Meter {
             degraded: gauge!("fluster_node_degraded", "node" => name()),
             failovers: counter!("fluster_failovers_total", "node" => name()),
             lanes: connections("lane", "open"),
-            dedicated: connections("dedicated", "open"),
             probing: connections("probe", "open"),
             dedicated_idle: connections("dedicated", "idle"),
             dedicated_in_use: connections("dedicated", "in_use"),
@@ -74,7 +72,7 @@ impl Meter {
         .increment(1);
     }
 
-    /// A command went to another node because this one could not take it.
+    /// A command that this node did not serve went on to another one.
     pub(crate) fn failed_over(&self) {
         self.failovers.increment(1);
     }
@@ -105,24 +103,28 @@ impl Meter {
         self.dedicated_in_use.set((open - idle) as f64);
     }
 
-    /// Counts an open connection until the guard is dropped.
+    /// Counts an open connection until the guard is dropped; exclusive ones are counted by their pool.
     pub(crate) fn connection(&self, kind: Use) -> OpenConnection {
         let gauge = match kind {
-            Use::Lane => &self.lanes,
-            Use::Dedicated => &self.dedicated,
-            Use::Probe => &self.probing,
+            Use::Lane => Some(&self.lanes),
+            Use::Dedicated => None,
+            Use::Probe => Some(&self.probing),
         };
-        gauge.increment(1.0);
-        OpenConnection(gauge.clone())
+        if let Some(gauge) = gauge {
+            gauge.increment(1.0);
+        }
+        OpenConnection(gauge.cloned())
     }
 }
 
 /// One open connection in `fluster_connections`.
 #[derive(Debug)]
-pub(crate) struct OpenConnection(Gauge);
+pub(crate) struct OpenConnection(Option<Gauge>);
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.0.decrement(1.0);
+        if let Some(gauge) = &self.0 {
+            gauge.decrement(1.0);
+        }
     }
 }

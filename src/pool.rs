@@ -9,9 +9,13 @@ use std::time::{Duration, Instant};
 
 use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, QueueMode, RecycleError, RecycleResult, Timeouts};
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 use crate::backend::Backend;
+use crate::dial::DialError;
 use crate::lane::NoLane;
+use crate::leftover::Leftover;
 use crate::link::Link;
 use crate::meter::Use;
 use crate::vitals::{micros, now_micros};
@@ -23,23 +27,70 @@ const CREATE_MARGIN: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Exclusive {
     pub(crate) link: Link,
-    /// A command changed the connection's state for good (SELECT, AUTH, ...).
-    pub(crate) tainted: bool,
-    /// MULTI or WATCH is open.
-    pub(crate) in_transaction: bool,
+    /// What its users have left on it.
+    pub(crate) left: Leftover,
     lifetime: Duration,
     last_used: Instant,
 }
 
 impl Exclusive {
+    /// Makes a new exclusive connection; a failure is reported, and holds up the next dial.
+    pub(crate) async fn dial(backend: &Arc<Backend>) -> Result<Self, NoLane> {
+        if !backend.gate().read().admits() {
+            return Err(NoLane::NodeOut);
+        }
+        if !backend.lane().may_dial(Instant::now()) {
+            return Err(NoLane::TooSoon);
+        }
+        let epoch = backend.gate().read().epoch();
+        match dial_in_background(backend).await {
+            Ok(link) => {
+                // ± 20 %: connections made together must not all be replaced together.
+                let jitter = 0.8 + 0.4 * fastrand::f64();
+                Ok(Self {
+                    link,
+                    left: Leftover::default(),
+                    lifetime: backend.limits().max_lifetime.mul_f64(jitter),
+                    last_used: Instant::now(),
+                })
+            }
+            Err(why) => {
+                backend.lane().dial_failed(Instant::now());
+                backend.report_dial(epoch, &why);
+                Err(why)
+            }
+        }
+    }
+
     /// Whether the next user would find the connection as a fresh one.
-    fn is_clean(&self) -> bool {
-        !self.tainted && !self.in_transaction && self.link.wire().is_clean()
+    pub(crate) fn is_clean(&self) -> bool {
+        self.left.is_clean() && self.link.wire().is_clean()
     }
 
     pub(crate) fn touch(&mut self) {
         self.last_used = Instant::now();
     }
+}
+
+/// Dials on the cluster's runtime, whichever one the caller runs on: the connection may outlive the
+/// caller's, and a dial in flight ends with the cluster.
+async fn dial_in_background(backend: &Arc<Backend>) -> Result<Link, NoLane> {
+    struct AbortOnDrop(AbortHandle);
+    impl Drop for AbortOnDrop {
+        fn drop(&mut self) {
+            self.0.abort();
+        }
+    }
+    let (sender, receiver) = oneshot::channel();
+    let ours = Arc::clone(backend);
+    let dial = async move {
+        // A caller who gave up has aborted this, or has no use for the connection.
+        let _ = sender.send(ours.dial(Use::Dedicated).await);
+    };
+    let task = backend.dialer().tasks.spawn(dial);
+    let _abort = AbortOnDrop(task.map_err(|e| NoLane::Dial(DialError::closed(e)))?);
+    // Without an answer the task was ended: the cluster is closing.
+    receiver.await.unwrap_or(Err(NoLane::NodeOut))
 }
 
 pub(crate) struct Manager {
@@ -54,31 +105,7 @@ impl managed::Manager for Manager {
 
     async fn create(&self) -> Result<Exclusive, NoLane> {
         let backend = self.backend.upgrade().ok_or(NoLane::NodeOut)?;
-        if !backend.gate().read().admits() {
-            return Err(NoLane::NodeOut);
-        }
-        if !backend.lane().may_dial(Instant::now()) {
-            return Err(NoLane::TooSoon);
-        }
-        let epoch = backend.gate().read().epoch();
-        match backend.dial(Use::Dedicated).await {
-            Ok(link) => {
-                // ± 20 %: connections made together must not all be replaced together.
-                let jitter = 0.8 + 0.4 * fastrand::f64();
-                Ok(Exclusive {
-                    link,
-                    tainted: false,
-                    in_transaction: false,
-                    lifetime: backend.limits().max_lifetime.mul_f64(jitter),
-                    last_used: Instant::now(),
-                })
-            }
-            Err(why) => {
-                backend.lane().dial_failed(Instant::now());
-                backend.report_dial(epoch, &why);
-                Err(why)
-            }
-        }
+        Exclusive::dial(&backend).await
     }
 
     async fn recycle(&self, exclusive: &mut Exclusive, _: &Metrics) -> RecycleResult<NoLane> {
@@ -140,9 +167,7 @@ impl Pool {
         self.0.get().await.map_err(|e| match e {
             PoolError::Timeout(TimeoutType::Wait) => NoLoan::Saturated,
             PoolError::Backend(why) => NoLoan::Lane(why),
-            PoolError::Timeout(_) => {
-                NoLoan::Lane(NoLane::Dial(crate::dial::DialError::timed_out()))
-            }
+            PoolError::Timeout(_) => NoLoan::Lane(NoLane::Dial(DialError::timed_out())),
             PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
                 NoLoan::Closed
             }

@@ -75,6 +75,11 @@ impl Wire {
         self.callers.quiet_at.store(self.written(), SeqCst);
     }
 
+    /// A server that is full says so unasked, before it hangs up: the set-up has to read that.
+    fn is_in_setup(&self) -> bool {
+        self.driver.setup.lock().is_some()
+    }
+
     /// What the peer said during the set-up, up to [`SETUP_KEPT`] bytes.
     pub(crate) fn setup_bytes(&self) -> Vec<u8> {
         self.driver.setup.lock().clone().unwrap_or_default()
@@ -338,7 +343,7 @@ impl Tap {
     /// would turn a clean "never sent" into "maybe executed".
     fn check_idle(&self) -> io::Result<()> {
         let idle = self.wire.idle_micros() > IDLE.as_micros() as u64;
-        if !idle || !self.wire.is_quiet() {
+        if !idle || !self.wire.is_quiet() || self.wire.is_in_setup() {
             return Ok(());
         }
         match self.socket.glance() {

@@ -24,7 +24,11 @@ impl Backend {
     pub(super) async fn new_lane(self: &Arc<Self>, deadline: Instant) -> Result<Arc<Link>, Error> {
         let waiting = match self.dial_lane(false) {
             Ok(receiver) => timeout_at(deadline.into(), outcome(receiver)).await,
-            Err(e) => Ok(Err(e)),
+            Err(e) => {
+                // As in `call`: failing at once must not starve the others.
+                tokio::task::yield_now().await;
+                Ok(Err(e))
+            }
         };
         match waiting {
             Ok(Ok(link)) => Ok(link),
@@ -46,7 +50,6 @@ impl Backend {
                 receiver,
                 delay,
             } => {
-                self.observer.dialling();
                 let duty = DialDuty {
                     backend: Arc::clone(self),
                     report,
@@ -74,6 +77,8 @@ impl Backend {
         if !pass.admits() {
             return Err(NoLane::NodeOut);
         }
+        // For exclusive connections too: without its probes a node that goes out would stay out.
+        self.observer.dialling();
         Vitals::count(&self.vitals.dials);
         match self
             .dialer

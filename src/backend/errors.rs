@@ -13,13 +13,21 @@ impl Backend {
     /// The node is out, or the cluster closed.
     pub(super) fn refuse(&self, closed: bool) -> Error {
         self.meter.failed(Outcome::NotSent);
-        if closed {
+        // The gate of a node that was removed before the end says only that it is out.
+        if closed || self.dialer.tasks.is_closed() {
             return Error::closed().at(self.id());
         }
         let text = "the node is out; ask the cluster for a client again to get its stand-in";
         Error::new(ErrorKind::NodeOut, Outcome::NotSent, text)
             .at(self.id())
             .retry_in(self.observer.retry_after(self))
+    }
+
+    /// The caller's deadline passed before the command could be sent.
+    pub(super) fn too_late(&self) -> Error {
+        self.meter.failed(Outcome::NotSent);
+        let text = "the deadline passed before the command could be sent";
+        Error::new(ErrorKind::Timeout, Outcome::NotSent, text).at(self.id())
     }
 
     pub(crate) fn call_error(&self, e: LinkError, limit: Duration) -> Error {

@@ -99,7 +99,7 @@ impl Builder {
     /// How long calls wait for a node to come back when every candidate is out. Default: not at all,
     /// [`ClusterEmptyError`](crate::ClusterEmptyError) comes at once.
     ///
-    /// `get_client` never waits.
+    /// The wait comes before the call's own deadline, not out of it. `get_client` never waits.
     pub fn wait_for_node(mut self, wait: Duration) -> Self {
         self.options.wait_for_node = Some(wait);
         self

@@ -92,6 +92,12 @@ impl Core {
             self.published.send_modify(|n| *n += 1);
             effects.tell(Event::TopologyChanged(change.clone()));
         });
+        for gone in known.values() {
+            if let Some(pool) = gone.pool_if_used() {
+                // What comes back from its borrower has no next user, however long clients are held.
+                pool.close();
+            }
+        }
         metrics::gauge!("fluster_keys_moved_ratio").set(change.moved);
         tracing::info!(
             added = change.added.len(),

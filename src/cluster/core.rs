@@ -13,10 +13,10 @@ use crate::backend::{Backend, Limits, Observer};
 use crate::cluster::events::{self, Event};
 use crate::cluster::monitor;
 use crate::cluster::options::Options;
-use crate::error::ClusterEmptyError;
+use crate::error::{ClusterEmptyError, Reasons};
 use crate::health::{Health, NodeState, Transition, Watch};
 use crate::latency::Slowness;
-use crate::node::{Node, NodeId};
+use crate::node::Node;
 use crate::placement::{Live, Table};
 use crate::probe::Probe;
 use crate::tasks::Tasks;
@@ -65,7 +65,7 @@ pub(crate) struct State {
     out_since: BTreeMap<u64, Instant>,
     /// Why each node is out, as of a published snapshot: a caller that asks over and over must not
     /// pay for a list of a thousand nodes each time.
-    empty: Option<(u64, Arc<[(NodeId, Reason)]>)>,
+    empty: Option<(u64, Reasons)>,
     next_key: u64,
 }
 
@@ -189,6 +189,9 @@ impl Core {
         };
         let backend = Arc::clone(&old.nodes[index]);
         let admits = t.to.admits();
+        if admits && !t.from.admits() {
+            backend.lane().dial_at_will(now);
+        }
         backend
             .gate()
             .set(t.epoch, admits, t.to == NodeState::Probation);
@@ -316,7 +319,7 @@ impl Core {
                     .nodes
                     .iter()
                     .map(|b| (b.id().clone(), reason(b.key())));
-                let reasons: Arc<[_]> = all.collect();
+                let reasons: Reasons = all.collect();
                 state.empty = Some((version, Arc::clone(&reasons)));
                 reasons
             }

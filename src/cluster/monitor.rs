@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout_at};
+use tracing::Instrument as _;
 
 use crate::backend::Backend;
 use crate::cluster::core::{Core, Snapshot, set_watch};
@@ -91,6 +92,7 @@ fn spawn_probe(core: &Arc<Core>, key: u64, id: u64, deadline: Instant) {
     };
     let (core, backend) = (Arc::clone(core), Arc::clone(backend));
     let tasks = Arc::clone(&core.tasks);
+    let span = tracing::debug_span!("fluster.probe", node = %backend.id());
     let probe = async move {
         let seen = timeout_at(deadline.into(), core.probe.probe(Arc::clone(&backend))).await;
         let result = match &seen {
@@ -117,7 +119,7 @@ fn spawn_probe(core: &Arc<Core>, key: u64, id: u64, deadline: Instant) {
         core.wake.notify_one();
     };
     // A cluster that closes needs no probe; a runtime there is, since this runs on it.
-    let _ = tasks.spawn(probe);
+    let _ = tasks.spawn(probe.instrument(span));
 }
 
 /// Ticks on the runtime that also runs the calls: when the ticks are late, so are all replies.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use redis::{Cmd, FromRedisValue, RedisError, Value};
 use tokio::time::timeout_at;
+use tracing::Instrument as _;
 
 use crate::backend::{Backend, error_class};
 use crate::client::{Client, args, one, refusal_on_lane};
@@ -147,25 +148,31 @@ impl Core {
         if let Some(why) = refusal_on_lane(request) {
             return Err(Error::new(ErrorKind::Refused, Outcome::NotSent, why));
         }
-        let deadline = Instant::now() + self.limits.deadline;
+        let mut deadline = Instant::now() + self.limits.deadline;
         let mut tried: Vec<u64> = Vec::new();
         let mut last: Option<Error> = None;
+        let mut waited = false;
         loop {
             let Some(backend) = self.next_candidate(key, &tried) else {
-                match last {
-                    Some(error) => return Err(error),
-                    None => self.wait_for_node(key, deadline).await?,
+                match last.take() {
+                    // It found out itself that every candidate is out: then it waits like those
+                    // that come later.
+                    Some(error) if waited || !self.waits_for(key) => return Err(error),
+                    _ => self.wait_for_node(key).await?,
                 }
+                tried.clear();
+                waited = true;
+                // The wait has its own limit; the call still has all of its time.
+                deadline = Instant::now() + self.limits.deadline;
                 continue;
             };
-            if last.is_some() {
-                backend.meter().failed_over();
-            }
-            let result = backend.call(request, deadline).await;
+            let span = tracing::trace_span!("fluster.command", node = %backend.id());
+            let result = backend.call(request, deadline).instrument(span).await;
             match self.judge(&backend, cmd, result) {
                 Next::Done(value, node) => return Ok((value, node)),
                 Next::Failed(error) => return Err(error),
                 Next::Another(error) if Instant::now() < deadline => {
+                    backend.meter().failed_over();
                     tried.push(backend.key());
                     last = Some(error);
                 }
@@ -232,8 +239,12 @@ impl Core {
         }
     }
 
+    fn waits_for(&self, key: &[u8]) -> bool {
+        self.options.wait_for_node.is_some() && self.snapshot.load().route(key).is_none()
+    }
+
     /// With every candidate out: fails at once, or waits as long as the builder said.
-    async fn wait_for_node(self: &Arc<Self>, key: &[u8], deadline: Instant) -> Result<(), Error> {
+    async fn wait_for_node(self: &Arc<Self>, key: &[u8]) -> Result<(), Error> {
         if self.tasks.is_closed() {
             return Err(Error::closed());
         }
@@ -242,7 +253,7 @@ impl Core {
         let Some(wait) = self.options.wait_for_node else {
             return Err(empty.into());
         };
-        let until = deadline.min(Instant::now() + wait);
+        let until = Instant::now() + wait;
         let back = async {
             loop {
                 if self.tasks.is_closed() || self.snapshot.load().route(key).is_some() {
