@@ -224,6 +224,7 @@ impl Backend {
             }
             let limit = self.limits.response_timeout.min(left);
             let sent_at = Instant::now();
+            self.vitals.sending();
             match link.call(request, Some(limit)).await {
                 Ok(reply) => {
                     self.answered(&reply, pass.epoch(), sent_at, began);

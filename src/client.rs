@@ -180,7 +180,7 @@ pub(crate) fn one(reply: Reply) -> Value {
     }
 }
 
-fn many(reply: Reply) -> Vec<Value> {
+pub(crate) fn many(reply: Reply) -> Vec<Value> {
     match reply {
         Reply::Many(values) => values,
         Reply::One(value) => vec![value],
@@ -189,7 +189,7 @@ fn many(reply: Reply) -> Vec<Value> {
 }
 
 /// The arguments of a command, its name first.
-pub(crate) fn args(cmd: &Cmd) -> impl Iterator<Item = &[u8]> + Clone {
+pub(crate) fn args(cmd: &Cmd) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
     cmd.args_iter().map(|arg| match arg {
         Arg::Simple(bytes) => bytes,
         _ => b"".as_slice(),

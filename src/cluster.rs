@@ -5,11 +5,19 @@ pub(crate) mod change;
 pub(crate) mod clients;
 #[cfg(feature = "serde")]
 pub(crate) mod config;
+mod connection;
 pub(crate) mod core;
 pub(crate) mod events;
+mod everywhere;
+mod failover;
 mod monitor;
 pub(crate) mod options;
+mod pipeline;
+mod plan;
+mod publish;
 mod routing;
+mod run;
+mod scatter;
 pub(crate) use self::routing::parse;
 pub(crate) mod status;
 
@@ -42,6 +50,14 @@ use crate::tasks;
 #[derive(Clone)]
 pub struct FlusterCluster {
     handle: Arc<Handle>,
+    view: View,
+}
+
+/// How calls through this handle differ from the cluster's defaults.
+#[derive(Clone, Copy, Debug, Default)]
+struct View {
+    deadline: Option<Duration>,
+    partial: bool,
 }
 
 /// What all clones share; the tasks hold the core, not this, so that the last clone ends them.
@@ -62,11 +78,54 @@ impl FlusterCluster {
     pub(crate) fn new(core: Arc<Core>) -> Self {
         Self {
             handle: Arc::new(Handle { core }),
+            view: View::default(),
         }
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.handle.core
+    }
+
+    /// A handle to the same cluster whose calls may take this long, over all candidates and retries, in
+    /// place of the cluster's deadline.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # async fn run(cluster: fluster::FlusterCluster) -> Result<(), fluster::Error> {
+    /// let hurry = cluster.within(Duration::from_millis(50));
+    /// let name: Option<String> = hurry.run(redis::cmd("GET").arg("name")).await?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn within(&self, deadline: Duration) -> Self {
+        let view = View {
+            deadline: Some(deadline),
+            ..self.view
+        };
+        Self {
+            handle: Arc::clone(&self.handle),
+            view,
+        }
+    }
+
+    /// A handle to the same cluster whose commands for all nodes (`DBSIZE`, `KEYS`, `FLUSHALL`, ...) make
+    /// do with the nodes that answer.
+    ///
+    /// Without it such a command fails, and names the nodes, when one is out.
+    #[must_use]
+    pub fn partial(&self) -> Self {
+        let view = View {
+            partial: true,
+            ..self.view
+        };
+        Self {
+            handle: Arc::clone(&self.handle),
+            view,
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Duration {
+        self.view.deadline.unwrap_or(self.core().limits.deadline)
     }
 
     /// A cluster of these servers with all defaults; see [`Node`] for the forms of a URL.

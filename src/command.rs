@@ -3,10 +3,22 @@
 //! Commands are told apart by name, in any case, and where needed by subcommand or option. The facts
 //! are those of `COMMAND` in Redis 7; `tests/commands.rs` compares them with a real server.
 
+mod keyless;
+mod keys;
+mod name;
+mod scatter;
+#[cfg(test)]
+mod server_tests;
+mod spec;
+mod table;
+
 use std::time::Duration;
 
-/// The longest command or subcommand name looked at; anything longer is unknown.
-const LONGEST: usize = 24;
+pub(crate) use self::keyless::{Gather, Keyless, keyless};
+pub(crate) use self::keys::BadKeys;
+use self::name::Name;
+pub(crate) use self::scatter::{Scatter, sorts_by_other_keys};
+pub(crate) use self::spec::{Effect, Spec};
 
 /// How long a blocking command may wait at the server before it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,58 +46,25 @@ pub(crate) enum State {
     Breaks,
 }
 
-/// An upper-case copy of a name on the stack, so that `get` and `GET` are one command and asking
-/// costs no allocation.
-struct Name {
-    bytes: [u8; LONGEST],
-    len: usize,
-}
-
-impl Name {
-    fn new(text: &[u8]) -> Self {
-        let mut bytes = [0; LONGEST];
-        let len = if text.len() <= LONGEST { text.len() } else { 0 };
-        for (to, from) in bytes.iter_mut().zip(&text[..len]) {
-            *to = from.to_ascii_uppercase();
-        }
-        Self { bytes, len }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
 /// Whether sending the command twice, or to another node, changes nothing at any server.
 ///
 /// Unknown commands (modules) count as writes: a write that is taken for a read could be applied twice.
-pub(crate) fn is_read_only<'a>(mut args: impl Iterator<Item = &'a [u8]>) -> bool {
-    let name = Name::new(args.next().unwrap_or_default());
-    match name.as_bytes() {
-        b"GET" | b"MGET" | b"HGET" | b"HMGET" | b"HGETALL" | b"EXISTS" | b"TTL" | b"PTTL" | b"TYPE"
-        | b"STRLEN" | b"GETRANGE" | b"SUBSTR" | b"GETBIT" | b"BITCOUNT" | b"BITPOS" | b"BITFIELD_RO"
-        | b"LCS" | b"DBSIZE" | b"DUMP" | b"KEYS" | b"SCAN" | b"RANDOMKEY" | b"TOUCH" | b"EXPIRETIME"
-        | b"PEXPIRETIME" | b"SORT_RO" | b"HEXISTS" | b"HKEYS" | b"HLEN" | b"HRANDFIELD" | b"HSCAN"
-        | b"HSTRLEN" | b"HVALS" | b"LINDEX" | b"LLEN" | b"LPOS" | b"LRANGE" | b"SCARD" | b"SDIFF"
-        | b"SINTER" | b"SINTERCARD" | b"SISMEMBER" | b"SMEMBERS" | b"SMISMEMBER" | b"SRANDMEMBER"
-        | b"SSCAN" | b"SUNION" | b"ZCARD" | b"ZCOUNT" | b"ZDIFF" | b"ZINTER" | b"ZINTERCARD"
-        | b"ZLEXCOUNT" | b"ZMSCORE" | b"ZRANDMEMBER" | b"ZRANGE" | b"ZRANGEBYLEX" | b"ZRANGEBYSCORE"
-        | b"ZRANK" | b"ZREVRANGE" | b"ZREVRANGEBYLEX" | b"ZREVRANGEBYSCORE" | b"ZREVRANK" | b"ZSCAN"
-        | b"ZSCORE" | b"ZUNION" | b"XLEN" | b"XPENDING" | b"XRANGE" | b"XREVRANGE" | b"XREAD"
-        | b"PFCOUNT" | b"GEODIST" | b"GEOHASH" | b"GEOPOS" | b"GEOSEARCH" | b"GEORADIUS_RO"
-        | b"GEORADIUSBYMEMBER_RO" | b"EVAL_RO" | b"EVALSHA_RO" | b"FCALL_RO" | b"LOLWUT"
-        // Not flagged by the server, and still without effect:
-        | b"PING" | b"ECHO" | b"TIME" | b"INFO" | b"LASTSAVE" | b"ROLE" | b"COMMAND" => true,
-        b"OBJECT" => {
-            let sub = Name::new(args.next().unwrap_or_default());
-            matches!(sub.as_bytes(), b"ENCODING" | b"FREQ" | b"IDLETIME" | b"REFCOUNT" | b"HELP")
-        }
-        b"MEMORY" => {
-            let sub = Name::new(args.next().unwrap_or_default());
-            matches!(sub.as_bytes(), b"USAGE" | b"STATS" | b"DOCTOR" | b"HELP")
-        }
-        b"XINFO" => true,
-        _ => false,
+pub(crate) fn is_read_only<'a>(args: impl Iterator<Item = &'a [u8]>) -> bool {
+    match Spec::find(args) {
+        Some(spec) if spec.effect == Effect::Read => true,
+        // The server does not flag these, since they touch no key; they have no effect all the same.
+        Some(spec) => matches!(
+            spec.name,
+            "PING"
+                | "ECHO"
+                | "TIME"
+                | "INFO"
+                | "LASTSAVE"
+                | "ROLE"
+                | "MEMORY STATS"
+                | "MEMORY DOCTOR"
+        ),
+        None => false,
     }
 }
 

@@ -348,6 +348,36 @@ pub(crate) fn io_parts(error: &RedisError) -> (io::ErrorKind, Option<i32>) {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_new_socket_has_its_options_set() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("bind");
+        let stream = connect_to(listener.local_addr().expect("an address"))
+            .await
+            .expect("connect");
+        let socket = SockRef::from(&stream);
+        assert!(
+            stream.nodelay().expect("TCP_NODELAY"),
+            "a command leaves at once"
+        );
+        assert!(socket.keepalive().expect("SO_KEEPALIVE"));
+        #[cfg(target_os = "linux")]
+        {
+            let times = (
+                socket.tcp_keepalive_time().expect("TCP_KEEPIDLE"),
+                socket.tcp_keepalive_interval().expect("TCP_KEEPINTVL"),
+                socket.tcp_keepalive_retries().expect("TCP_KEEPCNT"),
+            );
+            assert_eq!(
+                times,
+                (KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES)
+            );
+            let limit = socket.tcp_user_timeout().expect("TCP_USER_TIMEOUT");
+            assert_eq!(limit, Some(TCP_USER_TIMEOUT));
+        }
+    }
+
     #[test]
     fn the_first_error_line_is_found_among_other_replies() {
         assert_eq!(

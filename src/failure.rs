@@ -32,6 +32,8 @@ pub enum ErrorKind {
     Type,
     /// The command cannot be sent over this kind of connection.
     Refused,
+    /// The keys of the command are on different nodes, and it cannot be cut.
+    CrossNode,
     /// All exclusive connections of the node are taken.
     Saturated,
     /// The cluster was shut down.
@@ -93,6 +95,12 @@ impl Error {
 
     pub(crate) fn retry_in(mut self, wait: Option<Duration>) -> Self {
         self.0.retry_after = wait;
+        self
+    }
+
+    /// The same failure, with what it was part of in front.
+    pub(crate) fn wrap(mut self, what: &str) -> Self {
+        self.0.message = format!("{what}: {}", self.0.message);
         self
     }
 
@@ -163,7 +171,7 @@ impl Error {
             ErrorKind::Timeout | ErrorKind::Saturated => io::ErrorKind::TimedOut,
             ErrorKind::Closed => io::ErrorKind::ConnectionAborted,
             ErrorKind::Config => io::ErrorKind::PermissionDenied,
-            ErrorKind::Refused => io::ErrorKind::Unsupported,
+            ErrorKind::Refused | ErrorKind::CrossNode => io::ErrorKind::Unsupported,
             ErrorKind::Server | ErrorKind::Type => io::ErrorKind::InvalidData,
         }
     }

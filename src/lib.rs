@@ -1,5 +1,6 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
 // Floor 0: pure decisions.
 mod command;
@@ -7,9 +8,11 @@ mod error;
 mod hash;
 mod health;
 mod latency;
+mod leftover;
 mod node;
 mod penalty_box;
 pub mod placement;
+mod retry_budget;
 mod topology;
 mod verdict;
 mod watchdog;
@@ -61,3 +64,13 @@ pub use crate::placement::{HashRing, HashTags, Placement};
 #[cfg(feature = "tls")]
 pub use crate::tls::Tls;
 pub use crate::verdict::Reason;
+
+// Real servers for the unit tests that compare tables with them.
+#[cfg(test)]
+#[allow(
+    unreachable_pub,
+    missing_docs,
+    reason = "nothing of it can be reached from outside"
+)]
+#[path = "../tests/support/mod.rs"]
+mod support;

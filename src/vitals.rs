@@ -23,6 +23,7 @@ pub(crate) fn micros(at: Instant) -> u64 {
 pub(crate) struct Vitals {
     heard: Heard,
     answers: [AtomicU32; BUCKETS],
+    commands: AtomicU64,
     pub(crate) dials: AtomicU64,
     pub(crate) failed_dials: AtomicU64,
     pub(crate) probes: AtomicU64,
@@ -38,6 +39,7 @@ impl Default for Vitals {
         Self {
             heard: Heard::default(),
             answers: [const { AtomicU32::new(0) }; BUCKETS],
+            commands: AtomicU64::new(0),
             dials: AtomicU64::new(0),
             failed_dials: AtomicU64::new(0),
             probes: AtomicU64::new(0),
@@ -47,6 +49,16 @@ impl Default for Vitals {
 }
 
 impl Vitals {
+    /// A command is put on a connection.
+    pub(crate) fn sending(&self) {
+        self.commands.fetch_add(1, Relaxed);
+    }
+
+    /// Commands sent so far.
+    pub(crate) fn commands(&self) -> u64 {
+        self.commands.load(Relaxed)
+    }
+
     /// An answer took this long.
     pub(crate) fn answered(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);

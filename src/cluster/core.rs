@@ -13,16 +13,18 @@ use crate::backend::{Backend, Limits, Observer};
 use crate::cluster::events::{self, Event};
 use crate::cluster::monitor;
 use crate::cluster::options::Options;
+use crate::cluster::publish;
 use crate::error::{ClusterEmptyError, Reasons};
-use crate::health::{Health, NodeState, Transition, Watch};
+use crate::health::{Health, NodeState, Watch};
 use crate::latency::Slowness;
 use crate::node::Node;
 use crate::placement::{Live, Table};
 use crate::probe::Probe;
+use crate::retry_budget::RetryBudget;
 use crate::tasks::Tasks;
 use crate::topology::Topology;
 use crate::verdict::{Observation, Reason, Seen, Verdict, judge};
-use crate::vitals::{Vitals, now_micros};
+use crate::vitals::now_micros;
 use crate::watchdog::{GRACE, Watchdog};
 
 /// Callers that find no node pull the next probe forward, at most this often.
@@ -47,6 +49,8 @@ pub(crate) struct Core {
     pub(crate) limits: Arc<Limits>,
     pub(crate) lookups: Arc<Semaphore>,
     pub(crate) probe: Arc<dyn Probe>,
+    /// Guards the budget for commands that are sent again though they may have been executed.
+    pub(crate) budget: Mutex<RetryBudget>,
     /// Where `clients()` stands.
     pub(crate) cursor: AtomicUsize,
     monitored: AtomicBool,
@@ -62,7 +66,7 @@ pub(crate) struct State {
     pub(crate) specs: Vec<Node>,
     /// Time-outs whose verdict waits for the watchdog, oldest first.
     late: VecDeque<Late>,
-    out_since: BTreeMap<u64, Instant>,
+    pub(crate) out_since: BTreeMap<u64, Instant>,
     /// Why each node is out, as of a published snapshot: a caller that asks over and over must not
     /// pay for a list of a thousand nodes each time.
     empty: Option<(u64, Reasons)>,
@@ -108,7 +112,7 @@ impl Core {
             .collect();
         let next_key = backends.len() as u64;
         for backend in backends.iter() {
-            backend.meter().state(gauge_of(NodeState::Up));
+            backend.meter().state(publish::gauge_of(NodeState::Up));
         }
         Self {
             snapshot: ArcSwap::from_pointee(Topology::new(backends, Arc::new(table))),
@@ -131,6 +135,7 @@ impl Core {
             limits,
             lookups,
             probe,
+            budget: Mutex::new(RetryBudget::new(now)),
             cursor: AtomicUsize::new(0),
             monitored: AtomicBool::new(false),
             demanded_at: AtomicU64::new(0),
@@ -173,79 +178,6 @@ impl Core {
             set_watch(state, backend, now);
         });
         self.wake.notify_one();
-    }
-
-    /// Publishes one change of one node: gate, snapshot, event, metrics.
-    pub(crate) fn publish(
-        &self,
-        state: &mut State,
-        effects: &mut Effects,
-        t: Transition<u64>,
-        now: Instant,
-    ) {
-        let old = self.snapshot.load();
-        let Some(index) = old.nodes.iter().position(|b| b.key() == t.key) else {
-            return;
-        };
-        let backend = Arc::clone(&old.nodes[index]);
-        let admits = t.to.admits();
-        if admits && !t.from.admits() {
-            backend.lane().dial_at_will(now);
-        }
-        backend
-            .gate()
-            .set(t.epoch, admits, t.to == NodeState::Probation);
-        if old.live.contains(index) != admits {
-            self.snapshot.store(Arc::new(old.with_live(index, admits)));
-        }
-        drop(old);
-        set_watch(state, &backend, now);
-        backend.meter().state(gauge_of(t.to));
-        self.published.send_modify(|n| *n += 1);
-        self.announce(state, effects, &backend, t, now);
-    }
-
-    fn announce(
-        &self,
-        state: &mut State,
-        effects: &mut Effects,
-        backend: &Arc<Backend>,
-        t: Transition<u64>,
-        now: Instant,
-    ) {
-        let node = backend.id().clone();
-        let reason = t.reason.unwrap_or(Reason::Io);
-        let retry_after = t
-            .until
-            .map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
-        if t.from.admits() && t.to == NodeState::Down {
-            state.out_since.entry(t.key).or_insert(now);
-            Vitals::count(&backend.vitals().ejections);
-            backend.meter().ejected(reason.as_str());
-            tracing::warn!(%node, %reason, ?retry_after, client_suspect = t.client_suspect, "node is out");
-            effects.shut.push(Arc::clone(backend));
-            effects.events.push(Event::NodeDown {
-                node,
-                reason,
-                retry_after,
-            });
-        } else if t.to == NodeState::Down {
-            tracing::debug!(%node, %reason, ?retry_after, "node stays out");
-            effects.events.push(Event::NodeStillDown {
-                node,
-                reason,
-                retry_after,
-            });
-        } else if t.to.admits() && !t.from.admits() {
-            let out_for = state
-                .out_since
-                .remove(&t.key)
-                .map_or(Duration::ZERO, |at| now - at);
-            tracing::info!(%node, ?out_for, "node is back");
-            effects.events.push(Event::NodeUp { node, out_for });
-        } else {
-            tracing::debug!(%node, from = t.from.as_str(), to = t.to.as_str(), "node changes state");
-        }
     }
 
     /// Applies the time-outs whose wait for the watchdog is over; says when the next one is due.
@@ -388,15 +320,6 @@ pub(crate) fn set_watch(state: &State, backend: &Backend, now: Instant) {
         },
         Relaxed,
     );
-}
-
-fn gauge_of(state: NodeState) -> u8 {
-    match state {
-        NodeState::Down => 0,
-        NodeState::HalfOpen => 1,
-        NodeState::Probation => 2,
-        NodeState::Up => 3,
-    }
 }
 
 /// A handle to the core that the nodes can hold without keeping the cluster alive.

@@ -1,0 +1,67 @@
+//! The cluster as a redis-rs connection.
+
+use redis::aio::ConnectionLike;
+use redis::{Cmd, Pipeline, RedisError, RedisFuture, Value};
+
+use crate::cluster::FlusterCluster;
+use crate::failure::Error;
+
+/// Every method of `redis::AsyncCommands` finds its node by itself:
+///
+/// ```no_run
+/// use redis::AsyncCommands;
+///
+/// # async fn run(cluster: fluster::FlusterCluster) -> redis::RedisResult<()> {
+/// let mut cluster = cluster.clone();
+/// let _: () = cluster.set("k", 1).await?;
+/// let n: i64 = cluster.get("k").await?;
+/// # Ok(()) }
+/// ```
+///
+/// It is [`run`](FlusterCluster::run) underneath. In a pipeline each command has its own fate: one that
+/// failed without an answer of a server is an error reply with the code `FLUSTER`, followed by the
+/// outcome (`not_sent`, `rejected`, `maybe_executed`) and the reason, so that the others' answers are kept;
+/// `Pipeline::ignore_errors` shows them all.
+impl ConnectionLike for FlusterCluster {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        Box::pin(async move {
+            let (value, _) = self.answer(cmd).await?;
+            Ok(value)
+        })
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        Box::pin(async move {
+            if pipeline.is_transaction() {
+                return Ok(self.transaction(pipeline, offset, count).await?);
+            }
+            let each = self.each(pipeline).await;
+            each.into_iter()
+                .skip(offset)
+                .take(count)
+                .map(|r| r.or_else(synthetic))
+                .collect()
+        })
+    }
+
+    /// 0: the nodes' databases are in their URLs, and may differ.
+    fn get_db(&self) -> i64 {
+        0
+    }
+}
+
+/// A failure as an error reply: what redis-rs can carry beside the answers of other commands.
+fn synthetic(error: Error) -> Result<Value, RedisError> {
+    let text: String = error
+        .to_string()
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    let line = format!("-FLUSTER {} {text}\r\n", error.outcome());
+    redis::parse_redis_value(line.as_bytes())
+}

@@ -1,0 +1,199 @@
+//! One command, from candidate to candidate, as far as that is safe.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use redis::{Cmd, Value};
+use tokio::time::timeout_at;
+use tracing::Instrument as _;
+
+use crate::backend::Backend;
+use crate::client::{args, one, refusal_on_lane};
+use crate::cluster::core::Core;
+use crate::cluster::options::{Failover, Refusals};
+use crate::command;
+use crate::error::Outcome;
+use crate::failure::{Error, ErrorKind};
+use crate::link::{Reply, Request};
+use crate::node::NodeId;
+use crate::verdict::{Route, classify_code};
+
+/// What to do with what one candidate gave.
+pub(crate) enum Next {
+    Done(Value, NodeId),
+    /// Try the next candidate; this is what to say when there is none.
+    Another(Error),
+    Failed(Error),
+}
+
+impl Core {
+    /// Sends one command to the candidates of `key`, `limit` at most. With `together`, other keys of the
+    /// command may have other next candidates: then only its present node will do.
+    pub(crate) async fn route(
+        self: &Arc<Self>,
+        key: &[u8],
+        cmd: &Cmd,
+        limit: Duration,
+        together: bool,
+    ) -> Result<(Value, NodeId), Error> {
+        let request = Request::One(cmd);
+        if let Some(why) = refusal_on_lane(request) {
+            return Err(Error::new(ErrorKind::Refused, Outcome::NotSent, why));
+        }
+        let mut deadline = Instant::now() + limit;
+        let mut tried: Vec<u64> = Vec::new();
+        let mut last: Option<Error> = None;
+        let mut waited = false;
+        loop {
+            let Some(backend) = self.next_candidate(key, &tried) else {
+                match last.take() {
+                    // It found out itself that every candidate is out: then it waits like those
+                    // that come later.
+                    Some(error) if waited || !self.waits_for(key) => return Err(error),
+                    _ => self.wait_for_node(key).await?,
+                }
+                tried.clear();
+                waited = true;
+                // The wait has its own limit; the call still has all of its time.
+                deadline = Instant::now() + limit;
+                continue;
+            };
+            let span = tracing::trace_span!("fluster.command", node = %backend.id());
+            let result = backend.call(request, deadline).instrument(span).await;
+            let read_only = command::is_read_only(args(cmd));
+            match self.judge(&backend, read_only, result) {
+                Next::Done(value, node) => return Ok((value, node)),
+                Next::Failed(error) => return Err(error),
+                Next::Another(error) if !together && Instant::now() < deadline => {
+                    backend.meter().failed_over();
+                    tried.push(backend.key());
+                    last = Some(error);
+                }
+                Next::Another(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The first live candidate of `key` that was not tried yet.
+    pub(crate) fn next_candidate(&self, key: &[u8], tried: &[u64]) -> Option<Arc<Backend>> {
+        let snapshot = self.snapshot.load();
+        if tried.is_empty() {
+            return snapshot.route(key).cloned();
+        }
+        snapshot
+            .table
+            .live_candidates(key, &snapshot.live)
+            .map(|i| &snapshot.nodes[i])
+            .find(|b| !tried.contains(&b.key()))
+            .cloned()
+    }
+
+    /// A transaction that the server refused is an answer; its errors are inside.
+    fn judge(&self, backend: &Backend, read_only: bool, result: Result<Reply, Error>) -> Next {
+        match result {
+            Ok(Reply::Aborted(e)) => Next::Failed(
+                Error::new(ErrorKind::Server, Outcome::Answered, e.to_string())
+                    .at(backend.id())
+                    .because(e),
+            ),
+            Ok(reply) => self.judge_one(backend, read_only, Ok(one(reply))),
+            Err(error) => self.judge_one(backend, read_only, Err(error)),
+        }
+    }
+
+    /// Decides on the answer to one command: the caller's, or the next candidate's turn.
+    pub(crate) fn judge_one(
+        &self,
+        backend: &Backend,
+        read_only: bool,
+        result: Result<Value, Error>,
+    ) -> Next {
+        let error = match result {
+            Ok(value) => return self.judge_answer(backend, value),
+            Err(error) => error,
+        };
+        if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Refused) {
+            return Next::Failed(error);
+        }
+        let safe = error.outcome().is_safe_to_repeat();
+        let goes_on = match self.options.failover {
+            Failover::Never => false,
+            Failover::IfSafe => safe || read_only,
+            Failover::Always => true,
+        };
+        // What may have been executed and is sent again adds to the load of an outage.
+        if goes_on && (safe || self.may_repeat()) {
+            Next::Another(error)
+        } else {
+            Next::Failed(error)
+        }
+    }
+
+    fn judge_answer(&self, backend: &Backend, value: Value) -> Next {
+        let done = |value| Next::Done(value, backend.id().clone());
+        let Value::ServerError(e) = &value else {
+            return done(value);
+        };
+        let outcome = match classify_code(e.code(), e.details().unwrap_or_default()).route() {
+            _ if self.options.failover == Failover::Never => return done(value),
+            Route::Rejected => Outcome::Rejected,
+            Route::NotServing if self.options.refusals == Refusals::NextCandidate => {
+                Outcome::Answered
+            }
+            _ => return done(value),
+        };
+        match value.extract_error() {
+            Ok(value) => done(value),
+            Err(e) => Next::Another(
+                Error::new(ErrorKind::Server, outcome, e.to_string())
+                    .at(backend.id())
+                    .because(e),
+            ),
+        }
+    }
+
+    /// Takes one repetition from the budget.
+    fn may_repeat(&self) -> bool {
+        let now = Instant::now();
+        let mut budget = self.budget.lock();
+        if !budget.is_fresh(now) {
+            let snapshot = self.snapshot.load();
+            let sent = snapshot.nodes.iter().map(|b| b.vitals().commands()).sum();
+            budget.earn(sent, now);
+        }
+        budget.take()
+    }
+
+    fn waits_for(&self, key: &[u8]) -> bool {
+        self.options.wait_for_node.is_some() && self.snapshot.load().route(key).is_none()
+    }
+
+    /// With every candidate out: fails at once, or waits as long as the builder said.
+    async fn wait_for_node(self: &Arc<Self>, key: &[u8]) -> Result<(), Error> {
+        if self.tasks.is_closed() {
+            return Err(Error::closed());
+        }
+        let mut published = self.published.subscribe();
+        let empty = self.empty();
+        let Some(wait) = self.options.wait_for_node else {
+            return Err(empty.into());
+        };
+        let until = Instant::now() + wait;
+        let back = async {
+            loop {
+                if self.tasks.is_closed() || self.snapshot.load().route(key).is_some() {
+                    return;
+                }
+                // While somebody waits, the demand for a probe is renewed.
+                let again = Duration::from_millis(100);
+                let _ = tokio::time::timeout(again, published.changed()).await;
+                drop(self.empty());
+            }
+        };
+        match timeout_at(until.into(), back).await {
+            Ok(()) if self.tasks.is_closed() => Err(Error::closed()),
+            Ok(()) => Ok(()),
+            Err(_) => Err(empty.into()),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Which node or nodes a command is for, decided before anything is sent.
+
+use redis::Cmd;
+
+use crate::client::{args, refusal_on_lane};
+use crate::cluster::core::Snapshot;
+use crate::command::{BadKeys, Gather, Keyless, Scatter, Spec, keyless, sorts_by_other_keys};
+use crate::error::Outcome;
+use crate::failure::{Error, ErrorKind};
+use crate::link::Request;
+
+/// Where a command goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// To the node of the word at this position.
+    One {
+        at: usize,
+        /// It has other keys as well, all on that node now; their next candidates may differ.
+        together: bool,
+    },
+    /// To the nodes of its keys, a part to each.
+    Split(Scatter),
+    /// To every node.
+    Everywhere(Gather),
+}
+
+impl Plan {
+    /// Decides for `cmd` as the nodes are now.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Refused`] for commands that cannot be routed, [`ErrorKind::CrossNode`] for keys of
+    /// several nodes in a command that cannot be cut. Nothing was sent.
+    pub(crate) fn of(snapshot: &Snapshot, cmd: &Cmd) -> Result<Self, Error> {
+        if let Some(why) = refusal_on_lane(Request::One(cmd)) {
+            return Err(refused(why));
+        }
+        let words = args(cmd);
+        let Some(spec) = Spec::find(words.clone()) else {
+            let name =
+                String::from_utf8_lossy(words.clone().next().unwrap_or_default()).into_owned();
+            return Err(refused(format!(
+                "{name:?} is no command fluster knows the keys of; name its key with `run_with_key`"
+            )));
+        };
+        let positions = spec.key_positions(words.clone()).map_err(|e| match e {
+            BadKeys::Arity => refused(format!("{}: wrong number of arguments", spec.name)),
+            BadKeys::Count => refused(format!("{}: {e}", spec.name)),
+        })?;
+        let Some(first) = positions.first() else {
+            return match keyless(spec.name) {
+                Keyless::Everywhere(gather) => Ok(Self::Everywhere(gather)),
+                Keyless::ByWord(at) => Ok(Self::One {
+                    at,
+                    together: false,
+                }),
+                Keyless::Refused(why) => Err(refused(format!("{}: {why}", spec.name))),
+            };
+        };
+        if sorts_by_other_keys(words.clone()) {
+            return Err(Error::new(
+                ErrorKind::CrossNode,
+                Outcome::NotSent,
+                format!(
+                    "{} with a pattern reads keys of other nodes; sort in the application",
+                    spec.name
+                ),
+            ));
+        }
+        if positions.count() == 1 {
+            return Ok(Self::One {
+                at: first,
+                together: false,
+            });
+        }
+        let mut homes = positions.pick(words.clone()).map(|key| home(snapshot, key));
+        let one = homes.next();
+        if homes.all(|other| Some(other) == one) {
+            return Ok(Self::One {
+                at: first,
+                together: true,
+            });
+        }
+        match Scatter::of(spec.name) {
+            Some(scatter) if words.len() > 1 + scatter.tail() => Ok(Self::Split(scatter)),
+            _ => Err(cross_node(snapshot, spec.name, positions.pick(words))),
+        }
+    }
+}
+
+/// A key's owner, and who serves it now. Both must agree for keys to be one node's: by the owner alone a
+/// command would break while a node is out, by the server alone it would work only then.
+fn home(snapshot: &Snapshot, key: &[u8]) -> (usize, Option<usize>) {
+    (
+        snapshot.table.owner(key),
+        snapshot.table.first(key, &snapshot.live),
+    )
+}
+
+fn refused(why: String) -> Error {
+    Error::new(ErrorKind::Refused, Outcome::NotSent, why)
+}
+
+pub(crate) fn cross_node<'a>(
+    snapshot: &Snapshot,
+    name: &str,
+    keys: impl Iterator<Item = &'a [u8]>,
+) -> Error {
+    const SHOWN: usize = 8;
+    let mut text = format!("{name}: its keys are on different nodes (");
+    for (i, key) in keys.enumerate() {
+        if i == SHOWN {
+            text.push_str(", ...");
+            break;
+        }
+        let index = snapshot.table.first(key, &snapshot.live);
+        let node = snapshot.nodes[index.unwrap_or_else(|| snapshot.table.owner(key))].id();
+        let comma = if i == 0 { "" } else { ", " };
+        text.push_str(&format!("{comma}{} on {node}", key.escape_ascii()));
+    }
+    text.push_str("); give the keys one hash tag, as in {user:1}:a and {user:1}:b");
+    Error::new(ErrorKind::CrossNode, Outcome::NotSent, text)
+}

@@ -1,0 +1,96 @@
+//! One change of one node's health, made visible: gate, snapshot, metrics, log, event.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::backend::Backend;
+use crate::cluster::core::{Core, Effects, State, set_watch};
+use crate::cluster::events::Event;
+use crate::health::{NodeState, Transition};
+use crate::verdict::Reason;
+use crate::vitals::Vitals;
+
+impl Core {
+    /// Publishes one change of one node: gate, snapshot, event, metrics.
+    pub(crate) fn publish(
+        &self,
+        state: &mut State,
+        effects: &mut Effects,
+        t: Transition<u64>,
+        now: Instant,
+    ) {
+        let old = self.snapshot.load();
+        let Some(index) = old.nodes.iter().position(|b| b.key() == t.key) else {
+            return;
+        };
+        let backend = Arc::clone(&old.nodes[index]);
+        let admits = t.to.admits();
+        if admits && !t.from.admits() {
+            backend.lane().dial_at_will(now);
+        }
+        backend
+            .gate()
+            .set(t.epoch, admits, t.to == NodeState::Probation);
+        if old.live.contains(index) != admits {
+            self.snapshot.store(Arc::new(old.with_live(index, admits)));
+        }
+        drop(old);
+        set_watch(state, &backend, now);
+        backend.meter().state(gauge_of(t.to));
+        self.published.send_modify(|n| *n += 1);
+        self.announce(state, effects, &backend, t, now);
+    }
+
+    fn announce(
+        &self,
+        state: &mut State,
+        effects: &mut Effects,
+        backend: &Arc<Backend>,
+        t: Transition<u64>,
+        now: Instant,
+    ) {
+        let node = backend.id().clone();
+        let reason = t.reason.unwrap_or(Reason::Io);
+        let retry_after = t
+            .until
+            .map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        if t.from.admits() && t.to == NodeState::Down {
+            state.out_since.entry(t.key).or_insert(now);
+            Vitals::count(&backend.vitals().ejections);
+            backend.meter().ejected(reason.as_str());
+            tracing::warn!(%node, %reason, ?retry_after, client_suspect = t.client_suspect, "node is out");
+            effects.shut(Arc::clone(backend));
+            effects.tell(Event::NodeDown {
+                node,
+                reason,
+                retry_after,
+            });
+        } else if t.to == NodeState::Down {
+            tracing::debug!(%node, %reason, ?retry_after, "node stays out");
+            effects.tell(Event::NodeStillDown {
+                node,
+                reason,
+                retry_after,
+            });
+        } else if t.to.admits() && !t.from.admits() {
+            let out_for = state
+                .out_since
+                .remove(&t.key)
+                .map_or(Duration::ZERO, |at| now - at);
+            tracing::info!(%node, ?out_for, "node is back");
+            effects.tell(Event::NodeUp { node, out_for });
+        } else {
+            tracing::debug!(%node, from = t.from.as_str(), to = t.to.as_str(), "node changes state");
+        }
+    }
+}
+
+/// The state as a number, the better the higher.
+pub(crate) fn gauge_of(state: NodeState) -> u8 {
+    match state {
+        NodeState::Down => 0,
+        NodeState::HalfOpen => 1,
+        NodeState::Probation => 2,
+        NodeState::Up => 3,
+    }
+}

@@ -1,0 +1,60 @@
+//! Commands without keys: which nodes they are for, and how many answers become one.
+
+/// How the answers of all nodes become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gather {
+    /// One for all: they say the same (`OK`, `PONG`, a script's digest).
+    Same,
+    /// Numbers are added.
+    Sum,
+    /// Lists are joined.
+    Join,
+    /// Lists of 0 and 1: 1 where all say 1.
+    All,
+    /// A map from the node's name to its answer.
+    ByNode,
+}
+
+/// What a command without keys is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keyless {
+    /// Every node of the cluster.
+    Everywhere(Gather),
+    /// The node that has this word (a channel) in place of a key.
+    ByWord(usize),
+    /// No answer of the whole cluster would be right; the text says what to call instead.
+    Refused(&'static str),
+}
+
+/// What to do with a call that has no keys.
+pub(crate) fn keyless(name: &str) -> Keyless {
+    use Gather::{All, ByNode, Join, Same, Sum};
+    let one_node = "it is about one node: use `get_client(key)`, `clients()` or `fan_out`";
+    match name {
+        "PING" | "ECHO" | "FLUSHALL" | "FLUSHDB" | "SCRIPT LOAD" | "SCRIPT FLUSH"
+        | "SCRIPT KILL" | "FUNCTION LOAD" | "FUNCTION DELETE" | "FUNCTION FLUSH"
+        | "FUNCTION RESTORE" | "FUNCTION KILL" | "CONFIG SET" | "CONFIG RESETSTAT"
+        | "CONFIG REWRITE" | "SLOWLOG RESET" | "MEMORY PURGE" | "ACL SETUSER" | "ACL SAVE"
+        | "ACL LOAD" | "BGSAVE" | "BGREWRITEAOF" | "SAVE" | "COMMANDLOG RESET" => {
+            Keyless::Everywhere(Same)
+        }
+        "DBSIZE" | "SLOWLOG LEN" | "PUBSUB NUMPAT" | "LATENCY RESET" | "COMMANDLOG LEN" => {
+            Keyless::Everywhere(Sum)
+        }
+        "KEYS" | "PUBSUB CHANNELS" | "PUBSUB SHARDCHANNELS" => Keyless::Everywhere(Join),
+        "SCRIPT EXISTS" => Keyless::Everywhere(All),
+        "INFO" | "CONFIG GET" | "TIME" | "LASTSAVE" | "ROLE" | "MEMORY STATS" | "MEMORY DOCTOR"
+        | "CLIENT LIST" | "SLOWLOG GET" | "LATENCY LATEST" | "FUNCTION LIST" | "FUNCTION STATS"
+        | "ACL LIST" | "ACL USERS" | "COMMANDLOG GET" => Keyless::Everywhere(ByNode),
+        "PUBLISH" | "SPUBLISH" => Keyless::ByWord(1),
+        "EVAL" | "EVALSHA" | "EVAL_RO" | "EVALSHA_RO" | "FCALL" | "FCALL_RO" => Keyless::Refused(
+            "without keys no node is the right one: use `run_with_key`, or `fan_out`",
+        ),
+        "SCAN" => Keyless::Refused("its cursor belongs to one node: use `scan()`"),
+        "RANDOMKEY" => {
+            Keyless::Refused("a random key of a random node is not a random key: use `clients()`")
+        }
+        "SHUTDOWN" | "FAILOVER" | "REPLICAOF" | "SLAVEOF" | "DEBUG" => Keyless::Refused(one_node),
+        _ => Keyless::Refused(one_node),
+    }
+}

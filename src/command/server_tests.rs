@@ -1,0 +1,182 @@
+//! The table against a real server: its `COMMAND`, and its `COMMAND GETKEYS` for generated calls.
+
+use std::collections::BTreeMap;
+
+use super::keys::BadKeys;
+use super::spec::{Effect, Spec, Where};
+use super::table::TABLE;
+use crate::support::{Reply, Server};
+
+fn text(reply: &Reply) -> String {
+    reply.to_string()
+}
+
+fn array(reply: &Reply) -> &[Reply] {
+    match reply {
+        Reply::Array(items) => items,
+        other => panic!("an array, not {other:?}"),
+    }
+}
+
+/// Name, arity and flags of every command and subcommand.
+fn commands(reply: &Reply, into: &mut BTreeMap<String, (i64, Vec<String>)>) {
+    for command in array(reply) {
+        let fields = array(command);
+        let name = text(&fields[0]).to_uppercase().replace('|', " ");
+        let arity = text(&fields[1]).parse().expect("a number");
+        let flags = array(&fields[2]).iter().map(text).collect();
+        into.insert(name, (arity, flags));
+        if let Some(sub) = fields.get(9) {
+            commands(sub, into);
+        }
+    }
+}
+
+#[test]
+fn the_table_says_what_the_server_says() {
+    let server = Server::start();
+    let mut known = BTreeMap::new();
+    commands(&server.try_raw(["COMMAND"]).expect("an answer"), &mut known);
+    assert!(known.len() > 300, "{} commands", known.len());
+    for (name, (arity, flags)) in known {
+        let words = name.split(' ').map(str::as_bytes);
+        let spec = Spec::find(words).unwrap_or_else(|| panic!("{name} is missing"));
+        assert_eq!(spec.name, name);
+        assert_eq!(i64::from(spec.arity), arity, "{name}");
+        let flag = |f: &str| flags.iter().any(|x| x == f);
+        match spec.effect {
+            Effect::Read => assert!(flag("readonly"), "{name}"),
+            Effect::Write | Effect::Repeatable => assert!(flag("write"), "{name}"),
+            Effect::Other => assert!(!flag("readonly") && !flag("write"), "{name}"),
+        }
+        if flag("blocking") {
+            let blocks = [
+                "BLPOP",
+                "BRPOP",
+                "BLMOVE",
+                "BRPOPLPUSH",
+                "BZPOPMIN",
+                "BZPOPMAX",
+                "BLMPOP",
+                "BZMPOP",
+                "XREAD",
+                "XREADGROUP",
+            ];
+            assert!(
+                blocks.contains(&&*name),
+                "{name} blocks: teach `block` about it"
+            );
+        }
+    }
+}
+
+/// A call of the command with keys `k0`, `k1`, ... where the table says, drawn from `random`.
+fn call(spec: &Spec, random: &mut fastrand::Rng) -> Vec<String> {
+    let mut words: Vec<String> = spec.name.split(' ').map(str::to_owned).collect();
+    let least = usize::from(spec.arity.unsigned_abs());
+    let extra = if spec.arity < 0 {
+        random.usize(0..7)
+    } else {
+        0
+    };
+    let options = [
+        "x", "1", "store", "KEYS", "streams", "LIMIT", "by", "GET", "",
+    ];
+    // The server's key search and its execution differ when STORE is given twice.
+    let options = if spec.name.starts_with("GEORADIUS") {
+        &options[..2]
+    } else {
+        &options[..]
+    };
+    while words.len() < least + extra {
+        let word = match random.u8(0..4) {
+            0 => options[random.usize(..options.len())].to_owned(),
+            _ => format!("w{}", words.len()),
+        };
+        words.push(word);
+    }
+    let one_of_two = random.usize(0..2);
+    for (i, place) in spec.keys.iter().enumerate() {
+        match *place {
+            Where::After {
+                word: "STORE" | "STOREDIST",
+                ..
+            } if i != 1 + one_of_two => {}
+            Where::Counted { count } => {
+                let at = usize::from(count);
+                let most = words.len().saturating_sub(at + 1);
+                let lie = ["-1", "99", "x", "0"];
+                words[at] = match random.u8(0..8) {
+                    0 => lie[random.usize(..lie.len())].to_owned(),
+                    _ => random.usize(0..=most).to_string(),
+                };
+            }
+            Where::After { word, from, .. } if random.u8(0..4) > 0 => {
+                let from = usize::try_from(from)
+                    .unwrap_or(words.len() - 1)
+                    .min(words.len() - 1);
+                let at = random.usize(from..words.len());
+                words[at] = word.to_owned();
+            }
+            _ => {}
+        }
+    }
+    words
+}
+
+#[test]
+fn keys_are_found_where_the_server_finds_them() {
+    let server = Server::start();
+    let mut raw = server.connect().expect("a server that answers");
+    let seed = 20_261_121;
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut compared = 0;
+    for spec in TABLE {
+        let asked = ["COMMAND", "INFO", &spec.name.replace(' ', "|")];
+        let exists = match raw.call(asked) {
+            Ok(Reply::Array(found)) => found.first().is_some_and(|f| *f != Reply::Nil),
+            other => panic!("COMMAND INFO {}: {other:?}", spec.name),
+        };
+        if !exists || spec.keys.is_empty() {
+            continue;
+        }
+        for _ in 0..60 {
+            let words = call(spec, &mut random);
+            let args = words.iter().map(String::as_bytes);
+            let ours = spec.key_positions(args.clone().collect::<Vec<_>>().into_iter());
+            let ours = ours.map(|p| {
+                p.pick(args)
+                    .map(|k| String::from_utf8_lossy(k).into_owned())
+                    .collect::<Vec<_>>()
+            });
+            let asked = ["COMMAND", "GETKEYS"]
+                .into_iter()
+                .map(str::to_owned)
+                .chain(words.iter().cloned());
+            let theirs = raw.call(asked);
+            match (theirs, ours) {
+                (Ok(Reply::Array(keys)), Ok(ours)) => {
+                    let mut keys: Vec<_> = keys.iter().map(text).collect();
+                    // With the keys behind KEYS, MIGRATE's own key is empty and none.
+                    keys.retain(|k| spec.name != "MIGRATE" || !k.is_empty());
+                    keys.dedup();
+                    let mut mine = ours.clone();
+                    mine.dedup();
+                    assert_eq!(mine, keys, "{words:?} (seed {seed})");
+                    compared += 1;
+                }
+                // A negative count the server takes for none here, and for an error when it executes.
+                (Ok(Reply::Array(keys)), Err(BadKeys::Count)) if keys.is_empty() => {}
+                (Ok(Reply::Error(_)), Err(_)) => compared += 1,
+                // The server refuses what we would route by the keys there are: it will say so itself.
+                (Ok(Reply::Error(_)), Ok(_)) => {}
+                (theirs, Err(BadKeys::Count | BadKeys::Arity)) => {
+                    panic!("{words:?}: the server finds {theirs:?} (seed {seed})")
+                }
+                (theirs, _) => panic!("{words:?}: {theirs:?}"),
+            }
+        }
+    }
+    println!("{compared} calls compared");
+    assert!(compared > 3_000, "{compared}");
+}

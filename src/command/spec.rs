@@ -1,0 +1,155 @@
+//! What is known of one command, and how it is found by name.
+
+use std::sync::LazyLock;
+
+use super::name::{LONGEST, Name};
+use super::table::TABLE;
+use crate::hash::xxh3_64;
+
+/// What a command does to the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// It only reads.
+    Read,
+    /// It writes, and twice is the same as once.
+    Repeatable,
+    /// It writes.
+    Write,
+    /// The server does not say: scripts, administration, connection.
+    Other,
+}
+
+/// Where some of a command's keys are. Positions count from the command's name, which is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Where {
+    /// From position `first` to `last` (relative to it, or to the end when negative), every `step`-th.
+    At { first: u8, last: i8, step: u8 },
+    /// The number of keys stands at this position, the keys behind it.
+    Counted { count: u8 },
+    /// Behind a word, which is looked for from a position on (from the end, when negative); the last
+    /// key is that one, or the end; with a limit of n the keys are the first n-th of the rest.
+    After {
+        word: &'static str,
+        from: i8,
+        last: i8,
+        limit: u8,
+    },
+}
+
+/// One command.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Spec {
+    /// Upper case; with its subcommand, where it has one, after a space.
+    pub(crate) name: &'static str,
+    /// The number of words, name included; negative: at least so many.
+    pub(crate) arity: i8,
+    pub(crate) effect: Effect,
+    pub(crate) keys: &'static [Where],
+}
+
+pub(super) const fn row(
+    name: &'static str,
+    arity: i8,
+    effect: Effect,
+    keys: &'static [Where],
+) -> Spec {
+    Spec {
+        name,
+        arity,
+        effect,
+        keys,
+    }
+}
+
+pub(super) const fn at(first: u8, last: i8, step: u8) -> Where {
+    Where::At { first, last, step }
+}
+
+pub(super) const fn counted(count: u8) -> Where {
+    Where::Counted { count }
+}
+
+pub(super) const fn after(word: &'static str, from: i8, last: i8, limit: u8) -> Where {
+    Where::After {
+        word,
+        from,
+        last,
+        limit,
+    }
+}
+
+/// The table by hash: open addressing over four times as many slots as commands.
+struct Index {
+    slots: Box<[Slot]>,
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    spec: Option<&'static Spec>,
+    /// Its subcommands are commands of their own.
+    has_subcommands: bool,
+}
+
+const SLOTS: usize = 2048;
+
+static INDEX: LazyLock<Index> = LazyLock::new(|| {
+    let empty = Slot {
+        spec: None,
+        has_subcommands: false,
+    };
+    let mut index = Index {
+        slots: vec![empty; SLOTS].into(),
+    };
+    for spec in TABLE {
+        let at = index.slot(spec.name.as_bytes());
+        index.slots[at].spec = Some(spec);
+        if let Some((parent, _)) = spec.name.split_once(' ') {
+            let at = index.slot(parent.as_bytes());
+            index.slots[at].has_subcommands = true;
+        }
+    }
+    index
+});
+
+impl Index {
+    /// The slot of a name, or the free one where it would be.
+    fn slot(&self, name: &[u8]) -> usize {
+        let mut at = xxh3_64(name) as usize % SLOTS;
+        while self.slots[at]
+            .spec
+            .is_some_and(|s| s.name.as_bytes() != name)
+        {
+            at = (at + 1) % SLOTS;
+        }
+        at
+    }
+}
+
+impl Spec {
+    /// The command that these words call, by name and subcommand, in any case.
+    ///
+    /// A container without a known subcommand (`CLIENT NONSENSE`) is itself. No allocation.
+    pub(crate) fn find<'a>(mut args: impl Iterator<Item = &'a [u8]>) -> Option<&'static Self> {
+        let name = Name::new(args.next()?);
+        let slot = INDEX.slots[INDEX.slot(name.as_bytes())];
+        if !slot.has_subcommands {
+            return slot.spec;
+        }
+        let sub = Name::new(args.next().unwrap_or_default());
+        let mut both = [b' '; 2 * LONGEST + 1];
+        let (a, b) = (name.as_bytes(), sub.as_bytes());
+        both[..a.len()].copy_from_slice(a);
+        both[a.len() + 1..][..b.len()].copy_from_slice(b);
+        let both = &both[..a.len() + 1 + b.len()];
+        INDEX.slots[INDEX.slot(both)].spec.or(slot.spec)
+    }
+
+    /// Whether a call of so many words, name included, can be right.
+    pub(crate) fn accepts(&self, words: usize) -> bool {
+        let words = i64::try_from(words).unwrap_or(i64::MAX);
+        match i64::from(self.arity) {
+            least if least < 0 => words >= -least,
+            exact => words == exact,
+        }
+    }
+}
