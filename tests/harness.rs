@@ -171,7 +171,10 @@ fn servers_die_with_a_runner_that_is_killed() {
     }
     let note = here.dir().join("note");
     let mut runner = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "servers_die_with_a_runner_that_is_killed"])
+        .args([
+            "--exact",
+            "harness::servers_die_with_a_runner_that_is_killed",
+        ])
         .env(NOTE, &note)
         .stdout(Stdio::null())
         .stderr(Stdio::null())

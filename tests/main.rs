@@ -6,10 +6,21 @@
     unreachable_pub,
     reason = "nothing of a test binary can be reached from outside"
 )]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has to panic")]
 #![allow(missing_docs, reason = "tests are named as the sentences they prove")]
 
+mod connections;
+mod dedicated;
 mod harness;
+mod input;
+mod layers;
+mod lifecycle;
+mod observability;
 mod original;
 mod outage;
+mod placement;
+mod readme;
 mod support;
+mod topology;
+mod transport;
 mod workload;

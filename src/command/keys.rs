@@ -48,7 +48,7 @@ impl Positions {
     /// Whether the word at `position` is a key.
     pub(crate) fn contains(&self, position: usize) -> bool {
         self.ranges[..self.len].iter().any(|r| {
-            position >= r.first && position <= r.last && (position - r.first) % r.step == 0
+            position >= r.first && position <= r.last && (position - r.first).is_multiple_of(r.step)
         })
     }
 

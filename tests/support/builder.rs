@@ -2,7 +2,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::net::Ipv4Addr;
 
+#[cfg(target_os = "linux")]
+use super::netns::Island;
 use super::server::Server;
 use super::tls::TlsPki;
 
@@ -18,6 +21,9 @@ pub struct Builder {
     pub(super) password: Option<String>,
     pub(super) transport: Transport,
     pub(super) may_be_loading: bool,
+    /// Where it runs, when that is not this process' own network: its address, the port, and what
+    /// starts a program there.
+    pub(super) place: Option<(Ipv4Addr, u16, [String; 2])>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +67,14 @@ impl Builder {
     pub fn unix_only(mut self) -> Self {
         self.transport = Transport::Unix;
         self
+    }
+
+    /// The server runs on this island, on Redis' usual port.
+    #[cfg(target_os = "linux")]
+    pub fn on(mut self, island: &Island) -> Self {
+        self.place = Some((island.address(), 6379, island.enter()));
+        // Only the test's own network leads there.
+        self.arg("--protected-mode", "no")
     }
 
     /// Starting and restarting end as soon as the server answers, be it with LOADING; otherwise

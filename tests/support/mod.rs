@@ -28,18 +28,31 @@
 #![allow(
     dead_code,
     unused_imports,
+    unused_macros,
     reason = "each test binary uses a part of it"
 )]
 
+mod alone;
 mod builder;
+#[cfg(target_os = "linux")]
+mod dns;
 mod guard;
+#[cfg(target_os = "linux")]
+mod netns;
 mod port;
 mod resp;
 mod server;
 mod tls;
 mod wait;
 
+pub use alone::alone;
+pub(crate) use alone::test_name;
 pub use builder::Builder;
+#[cfg(target_os = "linux")]
+pub use dns::Dns;
+#[cfg(target_os = "linux")]
+pub use netns::{Island, Net, in_a_network};
+pub use port::PortClaim;
 pub use resp::{Raw, Reply};
 pub use server::{Server, fleet, urls};
 pub use tls::TlsPki;

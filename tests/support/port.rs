@@ -16,14 +16,14 @@ const COUNT: u32 = 12_000;
 /// The claim is the UDP port of the same number: nobody else wants it, and the kernel gives it
 /// back when the process ends, however it ends.
 #[derive(Debug)]
-pub(super) struct PortClaim {
+pub struct PortClaim {
     port: u16,
     _udp: UdpSocket,
 }
 
 impl PortClaim {
     /// Claims a port on which nobody listens at this moment.
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(seed()));
         for _ in 0..COUNT {
             let n = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -38,7 +38,7 @@ impl PortClaim {
         panic!("no free port between {FIRST} and {}", FIRST + COUNT);
     }
 
-    pub(super) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 }

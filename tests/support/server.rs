@@ -72,14 +72,25 @@ impl Server {
     }
 
     pub fn port(&self) -> u16 {
-        self.claim.port()
+        match &self.builder.place {
+            Some((_, port, _)) => *port,
+            None => self.claim.port(),
+        }
+    }
+
+    /// The address it listens on.
+    pub fn host(&self) -> String {
+        match &self.builder.place {
+            Some((address, ..)) => address.to_string(),
+            None => "127.0.0.1".into(),
+        }
     }
 
     /// The default name of the server's node: `127.0.0.1:port`, or the path of the Unix socket.
     pub fn name(&self) -> String {
         match self.builder.transport {
             Transport::Unix => self.socket().display().to_string(),
-            Transport::Tcp | Transport::Tls => format!("127.0.0.1:{}", self.port()),
+            Transport::Tcp | Transport::Tls => format!("{}:{}", self.host(), self.port()),
         }
     }
 
@@ -290,11 +301,18 @@ impl Server {
             Transport::Tls => (None, Some(port)),
             Transport::Unix => (None, None),
         };
-        let mut command = Command::new(program());
+        let mut command = match &self.builder.place {
+            None => Command::new(program()),
+            Some((.., [enter, place])) => {
+                let mut command = Command::new(enter);
+                command.arg(place).arg(program());
+                command
+            }
+        };
         command
             .args([
                 "--bind",
-                "127.0.0.1",
+                &self.host(),
                 "--daemonize",
                 "no",
                 "--save",

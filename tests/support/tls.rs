@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+};
 
 use super::guard;
 
@@ -40,6 +42,9 @@ impl TlsPki {
     fn write(&self, names: Vec<String>) -> Result<(), Box<dyn std::error::Error>> {
         let mut ca = CertificateParams::new([])?;
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // A name of its own: OpenSSL takes a certificate whose issuer has its own name for self-signed.
+        ca.distinguished_name
+            .push(DnType::CommonName, "fluster test authority");
         ca.key_usages = vec![
             KeyUsagePurpose::KeyCertSign,
             KeyUsagePurpose::DigitalSignature,

@@ -1,0 +1,275 @@
+//! What a lookup, a handle and a node cost in memory; counted by an allocator, so a binary of its own.
+//!
+//! The figures are printed: `cargo test --test allocations -- --nocapture`.
+
+#![allow(
+    unreachable_pub,
+    unsafe_code,
+    reason = "nothing can reach into a test binary; an allocator is unsafe to implement"
+)]
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use fluster::{Client, FlusterCluster};
+use redis::AsyncCommands;
+use tokio::runtime::Handle;
+
+use self::support::{Server, urls};
+
+struct Counting;
+
+static LIVE: AtomicI64 = AtomicI64::new(0);
+
+thread_local! {
+    /// Allocations of this thread: another test's must not count.
+    static MADE: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count(bytes: i64, allocations: u64) {
+    LIVE.fetch_add(bytes, Relaxed);
+    // While a thread ends, its counter is gone, and so is whoever would read it.
+    let _ = MADE.try_with(|made| made.set(made.get() + allocations));
+}
+
+// SAFETY: every method hands its arguments to the system's allocator, whose contract is the same.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as i64, 1);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as i64, 1);
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        count(-(layout.size() as i64), 0);
+        unsafe { System.dealloc(ptr, layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size as i64 - layout.size() as i64, 1);
+        unsafe { System.realloc(ptr, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The tests here measure the whole process, so one at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    ONE_AT_A_TIME
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn allocations_in(f: impl FnOnce()) -> u64 {
+    let before = MADE.get();
+    f();
+    MADE.get() - before
+}
+
+/// Addresses of this machine's loopback network on which nobody listens.
+fn unreachable_urls(n: usize) -> impl Iterator<Item = String> {
+    (0..n).map(|i| format!("redis://127.77.{}.{}:9", i / 250, i % 250 + 1))
+}
+
+const KEYS: usize = 1_000;
+
+fn keys() -> Vec<String> {
+    (0..KEYS).map(|i| format!("user:{i}")).collect()
+}
+
+#[test]
+fn the_counter_counts() {
+    let _alone = alone();
+    assert_eq!(allocations_in(|| drop(vec![1_u8])), 1);
+    assert_eq!(allocations_in(|| drop(Vec::<u8>::new())), 0);
+}
+
+#[test]
+fn get_client_allocates_nothing() {
+    let _alone = alone();
+    let keys = keys();
+    for nodes in [3, 100, 1_000] {
+        let cluster = FlusterCluster::from_urls(unreachable_urls(nodes)).unwrap();
+        // A thread's first look at any snapshot makes the thread's own entry in arc-swap's list.
+        drop(cluster.get_client("first").unwrap());
+        let made = allocations_in(|| {
+            for key in &keys {
+                drop(cluster.get_client(key).unwrap());
+                drop(cluster.get_node(key).unwrap());
+                drop(cluster.clients().next().unwrap().unwrap());
+            }
+        });
+        assert_eq!(made, 0, "{KEYS} lookups among {nodes} nodes");
+    }
+}
+
+#[test]
+fn get_client_of_a_stand_in_allocates_nothing() {
+    let _alone = alone();
+    let keys = keys();
+    for nodes in [3, 100, 1_000] {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let cluster = FlusterCluster::from_urls(unreachable_urls(nodes)).unwrap();
+        // A third of them refuses a dial, and is out.
+        runtime.block_on(async {
+            let out: Vec<Client> = cluster
+                .clients()
+                .take(nodes / 3)
+                .map(Result::unwrap)
+                .collect();
+            for mut client in out {
+                assert!(client.get::<_, Option<String>>("k").await.is_err());
+            }
+        });
+        assert_eq!(cluster.status().active(), nodes - nodes / 3);
+        let mut stand_ins = 0;
+        let made = allocations_in(|| {
+            for key in &keys {
+                stand_ins += usize::from(cluster.get_client(key).unwrap().is_stand_in());
+            }
+        });
+        assert!(
+            stand_ins > KEYS / 10,
+            "{stand_ins} of {KEYS} keys have a stand-in"
+        );
+        assert_eq!(made, 0, "{stand_ins} stand-ins among {nodes} nodes");
+    }
+}
+
+/// What the process holds now.
+fn live() -> i64 {
+    LIVE.load(Relaxed)
+}
+
+fn tasks() -> usize {
+    Handle::current().metrics().num_alive_tasks()
+}
+
+/// SIGSTOPped, a server is a black hole: it accepts, and never says anything.
+#[test]
+fn a_thousand_nodes_that_cannot_be_reached_cost_bounded_memory_and_tasks() {
+    let _alone = alone();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(ten_thousand_callers_of_a_thousand_nodes());
+}
+
+async fn ten_thousand_callers_of_a_thousand_nodes() {
+    const NODES: usize = 1_000;
+    const CALLERS: usize = 10_000;
+    const SILENT: usize = 2;
+    let silent: [Server; SILENT] = support::fleet();
+    let mut all: Vec<String> = unreachable_urls(NODES - SILENT).collect();
+    all.extend(urls(&silent));
+    for server in &silent {
+        server.stop();
+    }
+
+    let empty = live();
+    let cluster = FlusterCluster::from_urls(&all).expect("good URLs");
+    let built = live();
+    let keys: Vec<String> = (0..CALLERS).map(|i| format!("user:{i}")).collect();
+    let before = live();
+    let clients: Vec<Client> = keys
+        .iter()
+        .map(|k| cluster.get_client(k).expect("nobody is out yet"))
+        .collect();
+    let per_handle = (live() - before) as f64 / CALLERS as f64;
+    assert_eq!(tasks(), 0, "nothing runs before the first call");
+
+    let before = live();
+    let calls: Vec<_> = clients
+        .into_iter()
+        .map(|mut client| {
+            tokio::spawn(async move { client.get::<_, Option<String>>("k").await.is_err() })
+        })
+        .collect();
+    let (mut most_tasks, mut most_bytes) = (0, 0);
+    while !calls.iter().all(tokio::task::JoinHandle::is_finished) {
+        most_tasks = most_tasks.max(tasks());
+        most_bytes = most_bytes.max(live() - before);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for call in calls {
+        assert!(call.await.expect("no panic"), "nobody is there");
+    }
+    // While this machine is stalled, silence is excused: who asks again finds out.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while let Some(Ok(mut client)) = cluster.clients().next() {
+        assert!(
+            Instant::now() < deadline,
+            "{} nodes are still in use",
+            cluster.status().active()
+        );
+        assert!(
+            client.get::<_, Option<String>>("k").await.is_err(),
+            "nobody is there"
+        );
+    }
+    // Probes, waits, demand: for as long as it lasts, it must not grow.
+    let (began, mut most_idle_tasks) = (Instant::now(), 0);
+    let early = live();
+    while began.elapsed() < Duration::from_secs(3) {
+        let _ = cluster.get_client("k").map(drop);
+        most_idle_tasks = most_idle_tasks.max(tasks());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (late, status) = (live(), cluster.status());
+    let probes: u64 = status.nodes.iter().map(|n| n.probes).sum();
+    let dials: u64 = status.nodes.iter().map(|n| n.dials).sum();
+    println!(
+        "{NODES} nodes: {} bytes per node, {per_handle:.0} bytes per handle; {CALLERS} calls at once: \
+         up to {most_tasks} tasks and {:.0} bytes per call; {dials} dials in all; all out, all asked for: \
+         {probes} probes in {:?}, up to {most_idle_tasks} tasks, {} bytes per node more",
+        (built - empty) / NODES as i64,
+        most_bytes as f64 / CALLERS as f64,
+        began.elapsed(),
+        (late - built) / NODES as i64,
+    );
+    assert!(
+        (built - empty) / (NODES as i64) < 64 << 10,
+        "bytes per node"
+    );
+    assert!(
+        per_handle <= 64.0,
+        "a handle is two words: {per_handle} bytes"
+    );
+    assert!(
+        most_tasks <= CALLERS + 2 * NODES + 10,
+        "the callers' own, one dial per node: {most_tasks}"
+    );
+    assert!(dials <= 4 * NODES as u64, "{dials} dials for {NODES} nodes");
+    assert!(
+        most_idle_tasks <= NODES + 10,
+        "at most one probe per node: {most_idle_tasks}"
+    );
+    assert!(
+        late - early < 4 << 20,
+        "grew by {} bytes in 3 s",
+        late - early
+    );
+
+    cluster.shutdown(Duration::ZERO).await;
+    assert_eq!(tasks(), 0, "all of them end");
+    drop(cluster);
+    assert!(
+        live() - empty < 8 << 20,
+        "and its memory is given back: {} bytes left",
+        live() - empty
+    );
+}

@@ -1,0 +1,166 @@
+//! The metrics of an outage: the names and labels that the documentation promises.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fluster::FlusterCluster;
+use metrics::{
+    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
+    SharedString, Unit,
+};
+use parking_lot::Mutex;
+use redis::AsyncCommands;
+
+use crate::support::{Server, eventually, fleet, urls};
+use crate::workload::SOON;
+
+/// Keeps the last value of every metric by its name and labels.
+#[derive(Clone, Default)]
+struct Recorded(Arc<Mutex<BTreeMap<String, f64>>>);
+
+struct Cell(Recorded, String);
+
+impl Cell {
+    fn change(&self, f: impl FnOnce(f64) -> f64) {
+        let mut all = self.0.0.lock();
+        let value = all.entry(self.1.clone()).or_default();
+        *value = f(*value);
+    }
+}
+
+impl CounterFn for Cell {
+    fn increment(&self, by: u64) {
+        self.change(|old| old + by as f64);
+    }
+    fn absolute(&self, value: u64) {
+        self.change(|_| value as f64);
+    }
+}
+
+impl GaugeFn for Cell {
+    fn increment(&self, by: f64) {
+        self.change(|old| old + by);
+    }
+    fn decrement(&self, by: f64) {
+        self.change(|old| old - by);
+    }
+    fn set(&self, value: f64) {
+        self.change(|_| value);
+    }
+}
+
+impl HistogramFn for Cell {
+    fn record(&self, _: f64) {
+        self.change(|count| count + 1.0);
+    }
+}
+
+impl Recorded {
+    fn cell(&self, key: &Key) -> Arc<Cell> {
+        let labels: Vec<_> = key
+            .labels()
+            .map(|l| format!("{}={}", l.key(), l.value()))
+            .collect();
+        Arc::new(Cell(
+            self.clone(),
+            format!("{}{{{}}}", key.name(), labels.join(",")),
+        ))
+    }
+
+    fn get(&self, name: &str) -> f64 {
+        self.0.lock().get(name).copied().unwrap_or_default()
+    }
+}
+
+impl Recorder for Recorded {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        self.cell(key).into()
+    }
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        self.cell(key).into()
+    }
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        self.cell(key).into()
+    }
+}
+
+#[test]
+fn metrics_have_the_documented_names_and_labels() {
+    let seen = Recorded::default();
+    // One thread, so that what is registered during an outage meets the same recorder.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let servers: [Server; 2] = fleet();
+    metrics::with_local_recorder(&seen, || runtime.block_on(an_outage_with_metrics(&servers)));
+    let a = servers[0].name();
+    let of = |name: &str, more: &str| seen.get(&format!("{name}{{node={a}{more}}}"));
+    assert_eq!(
+        of("fluster_commands_total", ",outcome=ok"),
+        3.0,
+        "{:?}",
+        seen.0.lock()
+    );
+    assert_eq!(of("fluster_commands_total", ",outcome=answered"), 1.0);
+    assert_eq!(
+        of("fluster_commands_total", ",outcome=not_sent"),
+        1.0,
+        "{:?}",
+        seen.0.lock()
+    );
+    assert_eq!(of("fluster_command_duration_seconds", ""), 3.0);
+    assert_eq!(of("fluster_ejections_total", ",reason=refused"), 1.0);
+    assert!(of("fluster_probes_total", ",result=ok") >= 2.0);
+    assert_eq!(of("fluster_node_state", ""), 2.0, "on probation");
+    assert_eq!(of("fluster_connections", ",kind=dedicated,state=open"), 0.0);
+    assert_eq!(of("fluster_connections", ",kind=probe,state=open"), 0.0);
+    assert_eq!(
+        of("fluster_failovers_total", ""),
+        1.0,
+        "one command went on from it"
+    );
+    let moved = seen.get("fluster_keys_moved_ratio{}");
+    assert!(
+        (0.3..0.7).contains(&moved),
+        "about half of the keys: {moved}"
+    );
+    for name in seen.0.lock().keys() {
+        assert!(name.starts_with("fluster_"), "{name}");
+    }
+}
+
+async fn an_outage_with_metrics(servers: &[Server]) {
+    let cluster = FlusterCluster::from_urls(urls(servers)).unwrap();
+    let key = (0..)
+        .map(|n| format!("k{n}"))
+        .find(|k| cluster.get_node(k).unwrap() == *servers[0].name());
+    let key = key.unwrap();
+    let mut client = cluster.get_client(&key).unwrap();
+    let _: () = client.set(&key, "text").await.unwrap();
+    let _: () = client
+        .dedicated()
+        .await
+        .unwrap()
+        .set(&key, "text")
+        .await
+        .unwrap();
+    let wrong: Result<u64, _> = client.incr(&key, 1).await;
+    assert!(wrong.is_err(), "not a number");
+    // Idle for longer than a millisecond, the lane is looked at before it is written to.
+    std::thread::sleep(Duration::from_millis(5));
+    servers[0].kill();
+    // The client's runtime was stalled meanwhile: the lane is found dead before anything is sent.
+    let _: Option<String> = cluster
+        .run_with_key(&key, &redis::Cmd::get(&key))
+        .await
+        .unwrap();
+    servers[0].restart();
+    eventually(SOON, || cluster.status().active() == 2).await;
+    let _: Option<String> = client.get(&key).await.unwrap();
+    cluster.remove_node(servers[1].name()).unwrap();
+}
