@@ -212,10 +212,15 @@ pub(crate) fn refusal_on_lane(request: Request<'_>) -> Option<String> {
             return Some(no_response());
         }
         if command::state(args(cmd)) != State::Unchanged {
-            return Some(format!(
-                "{} changes the state of a connection that others share; send it over `client.dedicated().await?`",
-                name()
-            ));
+            let name = name();
+            return Some(match &*name {
+                "SUBSCRIBE" | "PSUBSCRIBE" | "SSUBSCRIBE" => format!(
+                    "{name} needs a connection of its own; call `cluster.subscribe(..)` or `psubscribe(..)`"
+                ),
+                _ => format!(
+                    "{name} changes the state of a connection that others share; send it over `client.dedicated().await?`"
+                ),
+            });
         }
         if command::block(args(cmd)) != Block::No {
             return Some(format!(

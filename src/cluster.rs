@@ -1,5 +1,6 @@
 //! The cluster: what an application builds, asks for clients, changes and shuts down.
 
+mod batch;
 pub(crate) mod builder;
 pub(crate) mod change;
 pub(crate) mod clients;
@@ -10,6 +11,7 @@ pub(crate) mod core;
 pub(crate) mod events;
 mod everywhere;
 mod failover;
+mod merge;
 mod monitor;
 pub(crate) mod options;
 mod pipeline;
@@ -18,8 +20,11 @@ mod publish;
 mod routing;
 mod run;
 mod scatter;
+mod scripts;
+pub(crate) use self::core::Core;
 pub(crate) use self::routing::parse;
 pub(crate) mod status;
+mod target;
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,7 +32,6 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::builder::Builder;
 use crate::cluster::change::Change;
-use crate::cluster::core::Core;
 use crate::cluster::events::Events;
 use crate::error::BuildError;
 use crate::node::Node;
@@ -122,6 +126,11 @@ impl FlusterCluster {
             handle: Arc::clone(&self.handle),
             view,
         }
+    }
+
+    /// Whether commands for all nodes make do with those that answer.
+    pub(crate) fn partially(&self) -> bool {
+        self.view.partial
     }
 
     pub(crate) fn deadline(&self) -> Duration {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ErrorKind, ProtocolVersion, RedisConnectionInfo, RedisError};
+use redis::{
+    AsyncConnectionConfig, ErrorKind, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError,
+};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tracing::Instrument as _;
@@ -20,7 +22,7 @@ use crate::resolve::Resolver;
 use crate::tasks::{SpawnError, Tasks};
 use crate::verdict::{Class, Seen, classify_code, classify_line};
 use crate::vitals::Vitals;
-use crate::wire::{Socket, Tap, Wire};
+use crate::wire::{Pushes, Socket, Tap, Wire};
 
 /// Half-open connections are noticed after 15 s + 3 x 5 s without traffic.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
@@ -94,6 +96,9 @@ impl DialError {
     }
 }
 
+/// Who hears what a server pushes; it must not block.
+pub(crate) type PushSink = Arc<dyn Fn(PushInfo) + Send + Sync>;
+
 /// Dials one node.
 pub(crate) struct Dialer {
     pub(crate) node: NodeId,
@@ -110,11 +115,17 @@ pub(crate) struct Dialer {
 impl Dialer {
     /// Connects, encrypts, authenticates, selects: all within the connect time-out.
     ///
-    /// `epoch` is the node's ejection count now; the link remembers it.
-    pub(crate) async fn dial(&self, epoch: u64, open: OpenConnection) -> Result<Link, DialError> {
+    /// `epoch` is the node's ejection count now; the link remembers it. With an `ear` the connection
+    /// speaks RESP3, and what the server pushes goes there.
+    pub(crate) async fn dial(
+        &self,
+        epoch: u64,
+        open: OpenConnection,
+        ear: Option<PushSink>,
+    ) -> Result<Link, DialError> {
         let began = Instant::now();
         let span = tracing::debug_span!("fluster.dial", node = %self.node);
-        let attempt = self.attempt(epoch).instrument(span);
+        let attempt = self.attempt(epoch, ear.as_ref()).instrument(span);
         let result = match tokio::time::timeout(self.timeout, attempt).await {
             Ok(result) => result.map(|link| link.counted(open)),
             Err(_) => Err(DialError::timed_out()),
@@ -125,34 +136,43 @@ impl Dialer {
         })
     }
 
-    async fn attempt(&self, epoch: u64) -> Result<Link, DialError> {
-        match self.set_up(epoch).await {
+    async fn attempt(&self, epoch: u64, ear: Option<&PushSink>) -> Result<Link, DialError> {
+        match self.set_up(epoch, ear).await {
             // A token may have been renewed a moment ago: ask for it once more.
-            Err(e) if self.credentials.is_some() && e.is_auth() => self.set_up(epoch).await,
+            Err(e) if self.credentials.is_some() && e.is_auth() => self.set_up(epoch, ear).await,
             // Accepted and hung up on without a word: so end the last connections of a server that is
             // just being killed. The next attempt is refused, which is proof; without it the callers
             // would wait out the gap between dials for a node that is known to be dying.
-            Err(e) if e.is_hang_up() => self.set_up(epoch).await,
+            Err(e) if e.is_hang_up() => self.set_up(epoch, ear).await,
             result => result,
         }
     }
 
-    async fn set_up(&self, epoch: u64) -> Result<Link, DialError> {
-        let info = self.connection_info().await?;
+    async fn set_up(&self, epoch: u64, ear: Option<&PushSink>) -> Result<Link, DialError> {
+        let mut info = self.connection_info().await?;
+        let secret = info.password().unwrap_or_default().to_owned();
         let socket = self.connect().await?;
         let wire = Wire::new();
-        let tap = Tap::new(
-            socket,
-            Arc::clone(&wire),
-            Arc::clone(&self.vitals),
-            self.endpoint.resp3,
-        );
-        let config = AsyncConnectionConfig::new()
+        let pushes = match ear {
+            Some(_) => Pushes::Expected,
+            None if self.endpoint.resp3 => Pushes::Possible,
+            None => Pushes::Never,
+        };
+        let tap = Tap::new(socket, Arc::clone(&wire), Arc::clone(&self.vitals), pushes);
+        let mut config = AsyncConnectionConfig::new()
             .set_response_timeout(None)
             .set_connection_timeout(None);
+        if let Some(ear) = ear {
+            let ear = Arc::clone(ear);
+            info = info.set_protocol(ProtocolVersion::RESP3);
+            config = config.set_push_sender(move |push| {
+                ear(push);
+                Ok::<(), std::convert::Infallible>(())
+            });
+        }
         let (connection, driver) = MultiplexedConnection::new_with_config(&info, tap, config)
             .await
-            .map_err(|e| setup_fault(&wire, e))?;
+            .map_err(|e| setup_fault(&wire, e, &secret))?;
         wire.setup_done();
         let dead = DeadOnDrop(Arc::clone(&wire));
         let driver = self
@@ -295,7 +315,20 @@ fn first_error_line(said: &[u8]) -> Option<&str> {
         .map(str::trim_end)
 }
 
-fn setup_fault(wire: &Wire, error: RedisError) -> DialError {
+/// What a server said, without what it was told: one that does not know AUTH or HELLO (renamed, or a
+/// proxy) quotes the arguments, cut short, and the password is among them.
+fn without_secret(line: &str, secret: &str) -> String {
+    let line = match line.find(", with args beginning with") {
+        Some(at) => &line[..at],
+        None => line,
+    };
+    match secret {
+        "" => line.to_owned(),
+        _ => line.replace(secret, "<redacted>"),
+    }
+}
+
+fn setup_fault(wire: &Wire, error: RedisError, secret: &str) -> DialError {
     let said = wire.setup_bytes();
     let seen = match error.kind() {
         ErrorKind::Io => {
@@ -318,7 +351,8 @@ fn setup_fault(wire: &Wire, error: RedisError) -> DialError {
                 ErrorKind::Io => ErrorKind::Extension,
                 kind => kind,
             };
-            RedisError::from((kind, "the server refused the connection", line.to_owned()))
+            let line = without_secret(line, secret);
+            RedisError::from((kind, "the server refused the connection", line))
         }
         _ => error,
     };

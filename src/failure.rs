@@ -34,6 +34,8 @@ pub enum ErrorKind {
     Refused,
     /// The keys of the command are on different nodes, and it cannot be cut.
     CrossNode,
+    /// The watched keys of a transaction changed every time it was tried; it was not executed.
+    Conflict,
     /// All exclusive connections of the node are taken.
     Saturated,
     /// The cluster was shut down.
@@ -163,6 +165,14 @@ impl Error {
         io.get_ref()?.downcast_ref::<Self>()
     }
 
+    /// The code of the server's error reply, when it is one.
+    pub(crate) fn server_code(&self) -> Option<&str> {
+        match &self.0.source {
+            Some(Source::Redis(e)) if self.kind() == ErrorKind::Server => e.code(),
+            _ => None,
+        }
+    }
+
     pub(crate) fn io_kind(&self) -> io::ErrorKind {
         match self.kind() {
             ErrorKind::ClusterEmpty | ErrorKind::NodeOut => io::ErrorKind::NotConnected,
@@ -171,6 +181,7 @@ impl Error {
             ErrorKind::Timeout | ErrorKind::Saturated => io::ErrorKind::TimedOut,
             ErrorKind::Closed => io::ErrorKind::ConnectionAborted,
             ErrorKind::Config => io::ErrorKind::PermissionDenied,
+            ErrorKind::Conflict => io::ErrorKind::ResourceBusy,
             ErrorKind::Refused | ErrorKind::CrossNode => io::ErrorKind::Unsupported,
             ErrorKind::Server | ErrorKind::Type => io::ErrorKind::InvalidData,
         }

@@ -32,7 +32,7 @@ impl FlusterCluster {
     /// ```
     pub async fn fan_out(&self, cmd: &Cmd) -> Vec<(NodeId, Result<Value, Error>)> {
         let core = self.core();
-        let deadline = Instant::now() + core.limits.deadline;
+        let deadline = Instant::now() + self.deadline();
         let snapshot = core.snapshot.load_full();
         let asked = snapshot.live.iter().map(|i| Arc::clone(&snapshot.nodes[i]));
         join_all(asked.map(|backend| async move {

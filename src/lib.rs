@@ -41,6 +41,9 @@ mod cluster;
 
 // Floor 3: on the cluster.
 mod fan_out;
+mod scan;
+mod subscription;
+mod transaction;
 
 pub mod guide;
 
@@ -61,6 +64,8 @@ pub use crate::health::NodeState;
 pub use crate::node::{Node, NodeId};
 pub use crate::penalty_box::{Penalty, PenaltyBox};
 pub use crate::placement::{HashRing, HashTags, Placement};
+pub use crate::scan::Scan;
+pub use crate::subscription::{Message, Notice, Subscription};
 #[cfg(feature = "tls")]
 pub use crate::tls::Tls;
 pub use crate::verdict::Reason;

@@ -13,6 +13,7 @@ pub(crate) enum Use {
     Lane,
     Dedicated,
     Probe,
+    Subscription,
 }
 
 /// Handles into the metrics recorder that was installed when the node was built.
@@ -30,6 +31,7 @@ pub(crate) struct Meter {
     failovers: Counter,
     lanes: Gauge,
     probing: Gauge,
+    subscriptions: Gauge,
     dedicated_idle: Gauge,
     dedicated_in_use: Gauge,
 }
@@ -52,6 +54,7 @@ impl Meter {
             failovers: counter!("fluster_failovers_total", "node" => name()),
             lanes: connections("lane", "open"),
             probing: connections("probe", "open"),
+            subscriptions: connections("subscription", "open"),
             dedicated_idle: connections("dedicated", "idle"),
             dedicated_in_use: connections("dedicated", "in_use"),
         }
@@ -109,6 +112,7 @@ impl Meter {
             Use::Lane => Some(&self.lanes),
             Use::Dedicated => None,
             Use::Probe => Some(&self.probing),
+            Use::Subscription => Some(&self.subscriptions),
         };
         if let Some(gauge) = gauge {
             gauge.increment(1.0);

@@ -33,7 +33,7 @@ impl Probe for RedisProbe {
             Vitals::count(&backend.vitals().probes);
             let open = backend.meter().connection(Use::Probe);
             let epoch = backend.gate().read().epoch();
-            let link = match backend.dialer().dial(epoch, open).await {
+            let link = match backend.dialer().dial(epoch, open, None).await {
                 Ok(link) => link,
                 Err(e) => return backend.dial_observation(&e),
             };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// How often [`Watchdog::tick`] wants to be called.
 pub(crate) const PERIOD: Duration = Duration::from_millis(20);
 
-/// How long a time-out's verdict waits, so that the tick that proves a stall can come first: after
+/// How long a time-out's verdict waits when the last tick is overdue, so that the tick that proves a stall can come first: after
 /// a stall the runtime wakes the timers of commands and of the watchdog in any order.
 pub(crate) const GRACE: Duration = Duration::from_millis(50);
 
@@ -56,6 +56,14 @@ impl Watchdog {
             }
         }
         true
+    }
+
+    /// Whether every stall up to now is known: the last tick came when it should.
+    ///
+    /// A time-out seen at such a moment can be judged at once. Otherwise this may be the end of a
+    /// stall, with the tick that proves it still to come; [`GRACE`] is how long to wait for it.
+    pub(crate) fn is_on_time(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.last_tick) <= 2 * PERIOD
     }
 
     /// Whether any part of `[from, to]` fell into a stall: a time-out of a command sent at `from`
@@ -139,6 +147,20 @@ mod tests {
             "its last instant"
         );
         assert!(!dog.stalled_between(at(2_051), at(3_000)), "after it");
+    }
+
+    #[test]
+    fn an_overdue_tick_may_be_the_end_of_a_stall() {
+        let start = Instant::now();
+        let mut dog = Watchdog::new(start);
+        assert!(dog.is_on_time(start + ms(40)));
+        assert!(!dog.is_on_time(start + ms(41)));
+        dog.tick(start + ms(800));
+        assert!(
+            dog.is_on_time(start + ms(810)),
+            "and by now the stall is known"
+        );
+        assert!(dog.stalled_between(start + ms(300), start + ms(810)));
     }
 
     #[test]

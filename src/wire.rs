@@ -284,25 +284,41 @@ impl AsyncWrite for Socket {
     }
 }
 
+/// Whether the server may send something that answers no command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushes {
+    /// RESP2: whatever comes unasked is not for us.
+    Never,
+    /// RESP3: it may begin a push of its own accord.
+    Possible,
+    /// It is what the connection is for.
+    Expected,
+}
+
 /// The stream that redis-rs reads and writes.
 #[derive(Debug)]
 pub(crate) struct Tap {
     socket: Socket,
     wire: Arc<Wire>,
     vitals: Arc<Vitals>,
-    resp3: bool,
+    pushes: Pushes,
     /// Set once the connection is handed out; until then its bytes belong to the set-up.
     in_setup: bool,
     yielded: bool,
 }
 
 impl Tap {
-    pub(crate) fn new(socket: Socket, wire: Arc<Wire>, vitals: Arc<Vitals>, resp3: bool) -> Self {
+    pub(crate) fn new(
+        socket: Socket,
+        wire: Arc<Wire>,
+        vitals: Arc<Vitals>,
+        pushes: Pushes,
+    ) -> Self {
         Self {
             socket,
             wire,
             vitals,
-            resp3,
+            pushes,
             in_setup: true,
             yielded: false,
         }
@@ -326,7 +342,12 @@ impl Tap {
             self.in_setup = false;
         }
         // With RESP3 the server may push; with RESP2 nothing comes unasked on our connections.
-        if self.wire.is_quiet() && !(self.resp3 && bytes[0] == b'>') {
+        let may_push = match self.pushes {
+            Pushes::Never => false,
+            Pushes::Possible => bytes[0] == b'>',
+            Pushes::Expected => true,
+        };
+        if self.wire.is_quiet() && !may_push {
             driver.stray.store(true, Relaxed);
             self.wire.set_dead();
             return Err(io::Error::new(
@@ -348,6 +369,7 @@ impl Tap {
         }
         match self.socket.glance() {
             Glance::Healthy => Ok(()),
+            Glance::Stray if self.pushes == Pushes::Expected => Ok(()),
             Glance::Closed => {
                 self.wire.driver.eof.store(true, Relaxed);
                 self.wire.set_dead();

@@ -151,6 +151,41 @@ fn get_client_of_a_stand_in_allocates_nothing() {
     }
 }
 
+#[test]
+fn the_node_of_a_command_is_found_without_an_allocation() {
+    let _alone = alone();
+    let cluster = FlusterCluster::from_urls(unreachable_urls(100)).unwrap();
+    let mut commands = Vec::new();
+    for key in keys() {
+        for line in [
+            "GET",
+            "set",
+            "HSET",
+            "ZADD",
+            "OBJECT ENCODING",
+            "EVALSHA sha 1",
+        ] {
+            let mut cmd = redis::Cmd::new();
+            cmd.arg(line.split(' ').collect::<Vec<_>>()).arg(&key);
+            let rest: &[&str] = match line {
+                "set" => &["v", "EX", "60"],
+                "HSET" | "ZADD" => &["1", "v"],
+                _ => &[],
+            };
+            cmd.arg(rest);
+            commands.push(cmd);
+        }
+    }
+    // The first look makes the table of commands.
+    drop(cluster.get_node_of(&commands[0]).unwrap());
+    let made = allocations_in(|| {
+        for cmd in &commands {
+            drop(cluster.get_node_of(cmd).unwrap());
+        }
+    });
+    assert_eq!(made, 0, "{} commands", commands.len());
+}
+
 /// What the process holds now.
 fn live() -> i64 {
     LIVE.load(Relaxed)

@@ -16,6 +16,7 @@ mod input;
 mod layers;
 mod lifecycle;
 mod observability;
+mod one_client;
 mod original;
 mod outage;
 mod placement;

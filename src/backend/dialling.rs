@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout_at};
 
 use super::Backend;
-use crate::dial::DialError;
+use crate::dial::{DialError, PushSink};
 use crate::failure::Error;
 use crate::lane::{Dialled, NoLane, Report, Turn, outcome};
 use crate::link::Link;
@@ -66,6 +66,15 @@ impl Backend {
 
     /// Dials within the node's limit on concurrent dials. The failure is the caller's to report.
     pub(crate) async fn dial(self: &Arc<Self>, kind: Use) -> Result<Link, NoLane> {
+        self.dial_for(kind, None).await
+    }
+
+    /// Dials a connection that hears what the server pushes.
+    pub(crate) async fn listen(self: &Arc<Self>, ear: PushSink) -> Result<Link, NoLane> {
+        self.dial_for(Use::Subscription, Some(ear)).await
+    }
+
+    async fn dial_for(self: &Arc<Self>, kind: Use, ear: Option<PushSink>) -> Result<Link, NoLane> {
         let share = match self.gate.read().on_probation() {
             true => DIALS / DIALS_ON_PROBATION,
             false => 1,
@@ -82,7 +91,7 @@ impl Backend {
         Vitals::count(&self.vitals.dials);
         match self
             .dialer
-            .dial(pass.epoch(), self.meter.connection(kind))
+            .dial(pass.epoch(), self.meter.connection(kind), ear)
             .await
         {
             // It may have gone out while we dialled: such a link is stale before its first use.

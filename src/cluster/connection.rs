@@ -38,7 +38,7 @@ impl ConnectionLike for FlusterCluster {
     ) -> RedisFuture<'a, Vec<Value>> {
         Box::pin(async move {
             if pipeline.is_transaction() {
-                return Ok(self.transaction(pipeline, offset, count).await?);
+                return Ok(self.atomic(pipeline, offset, count).await?);
             }
             let each = self.each(pipeline).await;
             each.into_iter()
@@ -56,12 +56,17 @@ impl ConnectionLike for FlusterCluster {
 }
 
 /// A failure as an error reply: what redis-rs can carry beside the answers of other commands.
+///
+/// A refusal of the server to a part of a cut command keeps its own code.
 fn synthetic(error: Error) -> Result<Value, RedisError> {
     let text: String = error
         .to_string()
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
-    let line = format!("-FLUSTER {} {text}\r\n", error.outcome());
+    let line = match error.server_code() {
+        Some(code) => format!("-{code} {text}\r\n"),
+        None => format!("-FLUSTER {} {text}\r\n", error.outcome()),
+    };
     redis::parse_redis_value(line.as_bytes())
 }

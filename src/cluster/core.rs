@@ -14,6 +14,7 @@ use crate::cluster::events::{self, Event};
 use crate::cluster::monitor;
 use crate::cluster::options::Options;
 use crate::cluster::publish;
+use crate::cluster::scripts::Scripts;
 use crate::error::{ClusterEmptyError, Reasons};
 use crate::health::{Health, NodeState, Watch};
 use crate::latency::Slowness;
@@ -51,6 +52,8 @@ pub(crate) struct Core {
     pub(crate) probe: Arc<dyn Probe>,
     /// Guards the budget for commands that are sent again though they may have been executed.
     pub(crate) budget: Mutex<RetryBudget>,
+    /// Scripts for nodes that do not know them.
+    pub(crate) scripts: Scripts,
     /// Where `clients()` stands.
     pub(crate) cursor: AtomicUsize,
     monitored: AtomicBool,
@@ -136,6 +139,7 @@ impl Core {
             lookups,
             probe,
             budget: Mutex::new(RetryBudget::new(now)),
+            scripts: Scripts::default(),
             cursor: AtomicUsize::new(0),
             monitored: AtomicBool::new(false),
             demanded_at: AtomicU64::new(0),
@@ -178,6 +182,34 @@ impl Core {
             set_watch(state, backend, now);
         });
         self.wake.notify_one();
+    }
+
+    /// Judges a time-out, at once or after the watchdog had time to prove a stall of our own.
+    fn timed_out(&self, backend: &Arc<Backend>, epoch: u64, what: Observation, now: Instant) {
+        let stalled = {
+            let mut state = self.state.lock();
+            if state.watchdog.is_on_time(now) {
+                Some(state.watchdog.stalled_between(what.sent_at, now))
+            } else {
+                let backend = Arc::downgrade(backend);
+                let due = now + GRACE;
+                state.late.push_back(Late {
+                    due,
+                    at: now,
+                    backend,
+                    epoch,
+                    what,
+                });
+                None
+            }
+        };
+        match stalled {
+            Some(stalled) => {
+                let what = Observation { stalled, ..what };
+                self.apply(backend, epoch, judge(&what).verdict, now);
+            }
+            None => self.wake.notify_one(),
+        }
     }
 
     /// Applies the time-outs whose wait for the watchdog is over; says when the next one is due.
@@ -335,15 +367,7 @@ impl Observer for Reporter {
             monitor::refresh_address(&core, backend, Duration::from_secs(1));
         }
         if matches!(what.seen, Seen::Io(std::io::ErrorKind::TimedOut, _)) {
-            let late = Late {
-                due: now + GRACE,
-                at: now,
-                backend: Arc::downgrade(backend),
-                epoch,
-                what,
-            };
-            core.state.lock().late.push_back(late);
-            core.wake.notify_one();
+            core.timed_out(backend, epoch, what, now);
             return;
         }
         let idle = backend.watch().load(Relaxed) == Backend::WATCH_NOTHING;

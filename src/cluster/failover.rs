@@ -8,9 +8,11 @@ use tokio::time::timeout_at;
 use tracing::Instrument as _;
 
 use crate::backend::Backend;
-use crate::client::{args, one, refusal_on_lane};
+use crate::client::{args, one};
 use crate::cluster::core::Core;
 use crate::cluster::options::{Failover, Refusals};
+use crate::cluster::plan::cross_node;
+use crate::cluster::target::Target;
 use crate::command;
 use crate::error::Outcome;
 use crate::failure::{Error, ErrorKind};
@@ -27,65 +29,84 @@ pub(crate) enum Next {
 }
 
 impl Core {
-    /// Sends one command to the candidates of `key`, `limit` at most. With `together`, other keys of the
-    /// command may have other next candidates: then only its present node will do.
+    /// Sends one command to the candidates of its target, `limit` at most.
     pub(crate) async fn route(
         self: &Arc<Self>,
-        key: &[u8],
+        target: &Target<'_>,
         cmd: &Cmd,
         limit: Duration,
-        together: bool,
     ) -> Result<(Value, NodeId), Error> {
-        let request = Request::One(cmd);
-        if let Some(why) = refusal_on_lane(request) {
-            return Err(Error::new(ErrorKind::Refused, Outcome::NotSent, why));
-        }
+        self.route_request(target, Request::One(cmd), limit).await
+    }
+
+    /// [`route`](Self::route) for a command, or for a pipeline that is one node's; whether a shared
+    /// connection may carry it has been asked before.
+    pub(crate) async fn route_request(
+        self: &Arc<Self>,
+        target: &Target<'_>,
+        request: Request<'_>,
+        limit: Duration,
+    ) -> Result<(Value, NodeId), Error> {
         let mut deadline = Instant::now() + limit;
         let mut tried: Vec<u64> = Vec::new();
         let mut last: Option<Error> = None;
+        let mut left: Option<Arc<Backend>> = None;
         let mut waited = false;
         loop {
-            let Some(backend) = self.next_candidate(key, &tried) else {
+            let Some(backend) = self.next_candidate(target, &tried) else {
+                let key = target.key();
                 match last.take() {
                     // It found out itself that every candidate is out: then it waits like those
                     // that come later.
                     Some(error) if waited || !self.waits_for(key) => return Err(error),
-                    _ => self.wait_for_node(key).await?,
+                    None => self.still_together(target, request)?,
+                    Some(_) => {}
                 }
+                left = None;
+                self.wait_for_node(key).await?;
                 tried.clear();
                 waited = true;
                 // The wait has its own limit; the call still has all of its time.
                 deadline = Instant::now() + limit;
                 continue;
             };
+            if let Some(left) = left.take() {
+                left.meter().failed_over();
+            }
             let span = tracing::trace_span!("fluster.command", node = %backend.id());
-            let result = backend.call(request, deadline).instrument(span).await;
-            let read_only = command::is_read_only(args(cmd));
+            let mut result = backend.call(request, deadline).instrument(span).await;
+            if let Some(eval) = self.scripts.instead_of(request, &result) {
+                result = backend.call(Request::One(&eval), deadline).await;
+            }
+            let read_only = result.is_err() && is_read_only(request);
             match self.judge(&backend, read_only, result) {
                 Next::Done(value, node) => return Ok((value, node)),
-                Next::Failed(error) => return Err(error),
-                Next::Another(error) if !together && Instant::now() < deadline => {
-                    backend.meter().failed_over();
+                Next::Another(error) if Instant::now() < deadline => {
                     tried.push(backend.key());
+                    left = Some(backend);
                     last = Some(error);
                 }
-                Next::Another(error) => return Err(error),
+                Next::Another(error) | Next::Failed(error) => return Err(error),
             }
         }
     }
 
-    /// The first live candidate of `key` that was not tried yet.
-    pub(crate) fn next_candidate(&self, key: &[u8], tried: &[u64]) -> Option<Arc<Backend>> {
+    /// The keys of a command were on one node when it was planned; a change of the nodes may have parted
+    /// them since.
+    fn still_together(&self, target: &Target<'_>, request: Request<'_>) -> Result<(), Error> {
         let snapshot = self.snapshot.load();
-        if tried.is_empty() {
-            return snapshot.route(key).cloned();
+        match target {
+            Target::Keys(keys) if snapshot.route(target.key()).is_some() => {
+                let name = match request {
+                    Request::One(cmd) => {
+                        String::from_utf8_lossy(args(cmd).next().unwrap_or_default())
+                    }
+                    Request::Many { .. } => "an atomic pipeline".into(),
+                };
+                Err(cross_node(&snapshot, &name, keys.iter().copied()))
+            }
+            _ => Ok(()),
         }
-        snapshot
-            .table
-            .live_candidates(key, &snapshot.live)
-            .map(|i| &snapshot.nodes[i])
-            .find(|b| !tried.contains(&b.key()))
-            .cloned()
     }
 
     /// A transaction that the server refused is an answer; its errors are inside.
@@ -96,16 +117,18 @@ impl Core {
                     .at(backend.id())
                     .because(e),
             ),
-            Ok(reply) => self.judge_one(backend, read_only, Ok(one(reply))),
-            Err(error) => self.judge_one(backend, read_only, Err(error)),
+            Ok(reply) => self.judge_answer(backend, one(reply)),
+            Err(error) => self.judge_one(backend, read_only, &mut None, Err(error)),
         }
     }
 
-    /// Decides on the answer to one command: the caller's, or the next candidate's turn.
+    /// Decides on the answer to one command: the caller's, or the next candidate's turn. `granted` is
+    /// what the budget said to the request that the command was part of: one repetition for all of it.
     pub(crate) fn judge_one(
         &self,
         backend: &Backend,
         read_only: bool,
+        granted: &mut Option<bool>,
         result: Result<Value, Error>,
     ) -> Next {
         let error = match result {
@@ -122,7 +145,7 @@ impl Core {
             Failover::Always => true,
         };
         // What may have been executed and is sent again adds to the load of an outage.
-        if goes_on && (safe || self.may_repeat()) {
+        if goes_on && (safe || *granted.get_or_insert_with(|| self.may_repeat())) {
             Next::Another(error)
         } else {
             Next::Failed(error)
@@ -195,5 +218,14 @@ impl Core {
             Ok(()) => Ok(()),
             Err(_) => Err(empty.into()),
         }
+    }
+}
+
+fn is_read_only(request: Request<'_>) -> bool {
+    match request {
+        Request::One(cmd) => command::is_read_only(args(cmd)),
+        Request::Many { pipeline, .. } => pipeline
+            .cmd_iter()
+            .all(|cmd| command::is_read_only(args(cmd))),
     }
 }

@@ -1,22 +1,25 @@
 //! Pipelines over several nodes.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use redis::{Cmd, Pipeline, Value};
+use redis::{Pipeline, Value};
 
-use crate::client::{args, many, refusal_on_lane};
-use crate::cluster::FlusterCluster;
-use crate::cluster::parse;
-use crate::cluster::plan::{Plan, cross_node};
-use crate::cluster::scatter::Commands;
+use crate::backend::Backend;
+use crate::client::{args, refusal_on_lane};
+use crate::cluster::batch::Batch;
+use crate::cluster::core::Snapshot;
+use crate::cluster::plan::{Plan, cross_node, home, refused, target};
+use crate::cluster::target::Target;
+use crate::cluster::{FlusterCluster, parse};
 use crate::error::Outcome;
 use crate::failure::{Error, ErrorKind};
-use crate::link::{Reply, Request};
+use crate::link::Request;
 use crate::node::NodeId;
 
 impl FlusterCluster {
     /// Sends the commands of `pipe`, each to its own node, all nodes at once; one result per command, in
-    /// the order of the pipeline.
+    /// the order of the pipeline. A command that [`run`](Self::run) cuts is cut here too.
     ///
     /// A node that fails fails only its own commands, and those go on to their next candidates as
     /// [`Failover`](crate::Failover) allows. Commands of one node keep their order; commands of different
@@ -39,7 +42,7 @@ impl FlusterCluster {
     /// ```
     pub async fn pipeline(&self, pipe: &Pipeline) -> Vec<Result<Value, Error>> {
         if pipe.is_transaction() {
-            return match self.transaction(pipe, pipe.len() + 1, 1).await {
+            return match self.atomic(pipe, pipe.len() + 1, 1).await {
                 Ok(values) => match values.into_iter().next() {
                     Some(Value::Array(values)) => values.into_iter().map(answered).collect(),
                     other => vec![Ok(other.unwrap_or(Value::Nil))],
@@ -57,59 +60,21 @@ impl FlusterCluster {
     pub(crate) async fn each(&self, pipe: &Pipeline) -> Vec<Result<Value, Error>> {
         let core = self.core();
         let deadline = Instant::now() + self.deadline();
-        let plans: Vec<_> = {
+        let mut batch = Batch::new();
+        {
             let snapshot = core.snapshot.load();
-            pipe.cmd_iter()
-                .map(|cmd| Plan::of(&snapshot, cmd))
-                .collect()
-        };
-        let mut results: Vec<Option<Result<Value, Error>>> = Vec::with_capacity(plans.len());
-        let mut simple = Commands {
-            commands: Vec::new(),
-        };
-        let mut places = Vec::new();
-        let mut others: Vec<(usize, &Cmd)> = Vec::new();
-        for (i, (cmd, plan)) in pipe.cmd_iter().zip(plans).enumerate() {
-            results.push(None);
-            match plan {
-                Ok(Plan::One {
-                    at,
-                    together: false,
-                }) => {
-                    simple.commands.push((cmd, at));
-                    places.push(i);
-                }
-                Ok(_) => others.push((i, cmd)),
-                Err(error) => results[i] = Some(Err(error)),
+            for cmd in pipe.cmd_iter() {
+                let plan = Plan::of(&snapshot, cmd);
+                batch.push(core, cmd, plan, self.partially());
             }
         }
-        let whole = futures_util::future::join_all(
-            others
-                .iter()
-                .map(|(_, cmd)| async { self.answer(cmd).await.map(|(value, _)| value) }),
-        );
-        let (pieces, whole) = tokio::join!(core.scatter(&simple, deadline), whole);
-        for (place, piece) in places.into_iter().zip(pieces) {
-            results[place] = Some(piece.map(|(value, _)| value));
-        }
-        for ((place, _), result) in others.into_iter().zip(whole) {
-            results[place] = Some(result);
-        }
-        let lost = || {
-            Error::new(
-                ErrorKind::Timeout,
-                Outcome::NotSent,
-                "the command had no turn",
-            )
-        };
-        results
-            .into_iter()
-            .map(|result| result.unwrap_or_else(|| Err(lost())))
-            .collect()
+        let pieces = core.scatter(&batch, deadline).await;
+        let results = batch.finish(core, pieces).into_iter();
+        results.map(|r| r.map(|(value, _)| value)).collect()
     }
 
     /// An atomic pipeline, which must be one node's.
-    pub(crate) async fn transaction(
+    pub(crate) async fn atomic(
         &self,
         pipe: &Pipeline,
         offset: usize,
@@ -122,61 +87,74 @@ impl FlusterCluster {
             count,
         };
         if let Some(why) = refusal_on_lane(request) {
-            return Err(Error::new(ErrorKind::Refused, Outcome::NotSent, why));
+            return Err(refused(why));
         }
-        let backend = {
-            let snapshot = core.snapshot.load();
-            let mut keys: Vec<&[u8]> = Vec::new();
-            for cmd in pipe.cmd_iter() {
-                match Plan::of(&snapshot, cmd)? {
-                    Plan::One { at, .. } => keys.extend(args(cmd).nth(at)),
-                    Plan::Split(_) | Plan::Everywhere(_) => {
-                        let name = String::from_utf8_lossy(args(cmd).next().unwrap_or_default())
-                            .into_owned();
-                        let text = format!(
-                            "{name} in an atomic pipeline is for several nodes; send it by itself"
-                        );
-                        return Err(Error::new(ErrorKind::CrossNode, Outcome::NotSent, text));
-                    }
-                }
-            }
-            let Some(first) = keys.first() else {
-                return Err(Error::new(
-                    ErrorKind::Refused,
-                    Outcome::NotSent,
-                    "the pipeline is empty",
-                ));
-            };
-            let home = |key: &[u8]| {
-                (
-                    snapshot.table.owner(key),
-                    snapshot.table.first(key, &snapshot.live),
-                )
-            };
-            if keys.iter().any(|key| home(key) != home(first)) {
-                return Err(cross_node(
-                    &snapshot,
-                    "an atomic pipeline",
-                    keys.iter().copied(),
-                ));
-            }
-            snapshot.route(first).cloned()
-        };
-        let Some(backend) = backend else {
-            return Err(core.empty().into());
-        };
-        let deadline = Instant::now() + self.deadline();
-        match backend.call(request, deadline).await? {
-            Reply::Aborted(e) => {
-                Err(
-                    Error::new(ErrorKind::Server, Outcome::Answered, e.to_string())
-                        .at(backend.id())
-                        .because(e),
-                )
-            }
-            reply => Ok(many(reply)),
+        let target = one_home(&core.snapshot.load(), &[], pipe)?;
+        let (value, _) = core
+            .route_request(&target, request, self.deadline())
+            .await?;
+        match value {
+            Value::Array(values) => Ok(values),
+            value => Ok(vec![value]),
         }
     }
+
+    /// The node of all these keys.
+    pub(crate) fn home_of(&self, what: &str, keys: &[Vec<u8>]) -> Result<Arc<Backend>, Error> {
+        let snapshot = self.core().snapshot.load();
+        let Some(first) = keys.first() else {
+            return Err(refused(format!("{what} without keys has no node")));
+        };
+        if keys
+            .iter()
+            .any(|key| home(&snapshot, key) != home(&snapshot, first))
+        {
+            return Err(cross_node(&snapshot, what, keys.iter().map(Vec::as_slice)));
+        }
+        let backend = snapshot.route(first).map(Arc::clone);
+        backend.ok_or_else(|| self.core().empty().into())
+    }
+
+    /// Refuses a pipeline with keys that are on another node than `keys`.
+    pub(crate) fn is_at_home(&self, keys: &[Vec<u8>], pipe: &Pipeline) -> Result<(), Error> {
+        let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+        one_home(&self.core().snapshot.load(), &keys, pipe).map(drop)
+    }
+}
+
+/// All keys of the pipeline, and others, when they are one node's.
+fn one_home<'a>(
+    snapshot: &Snapshot,
+    others: &[&'a [u8]],
+    pipe: &'a Pipeline,
+) -> Result<Target<'a>, Error> {
+    let mut keys: Vec<&[u8]> = others.to_vec();
+    for cmd in pipe.cmd_iter() {
+        match Plan::of(snapshot, cmd)? {
+            Plan::One { at, together } => match target(cmd, at, together) {
+                Target::Key(key) => keys.push(key),
+                Target::Keys(all) => keys.extend(all),
+                Target::Node(_) => {}
+            },
+            Plan::Split(_) | Plan::Everywhere(_) => {
+                let name = String::from_utf8_lossy(args(cmd).next().unwrap_or_default());
+                let text =
+                    format!("{name} in an atomic pipeline is for several nodes; send it by itself");
+                return Err(Error::new(ErrorKind::CrossNode, Outcome::NotSent, text));
+            }
+        }
+    }
+    let Some(first) = keys.first() else {
+        return Err(refused("the pipeline is empty".into()));
+    };
+    if keys
+        .iter()
+        .any(|key| home(snapshot, key) != home(snapshot, first))
+    {
+        let what = "an atomic pipeline";
+        return Err(cross_node(snapshot, what, keys.iter().copied()));
+    }
+    Ok(Target::Keys(keys))
 }
 
 fn answered(value: Value) -> Result<Value, Error> {

@@ -4,6 +4,7 @@ use redis::Cmd;
 
 use crate::client::{args, refusal_on_lane};
 use crate::cluster::core::Snapshot;
+use crate::cluster::target::Target;
 use crate::command::{BadKeys, Gather, Keyless, Scatter, Spec, keyless, sorts_by_other_keys};
 use crate::error::Outcome;
 use crate::failure::{Error, ErrorKind};
@@ -32,13 +33,14 @@ impl Plan {
     /// [`ErrorKind::Refused`] for commands that cannot be routed, [`ErrorKind::CrossNode`] for keys of
     /// several nodes in a command that cannot be cut. Nothing was sent.
     pub(crate) fn of(snapshot: &Snapshot, cmd: &Cmd) -> Result<Self, Error> {
-        if let Some(why) = refusal_on_lane(Request::One(cmd)) {
+        let words = args(cmd);
+        let found = Spec::find_plain(words.clone());
+        let is_plain = matches!(found, Some((_, true))) && !cmd.is_no_response();
+        if !is_plain && let Some(why) = refusal_on_lane(Request::One(cmd)) {
             return Err(refused(why));
         }
-        let words = args(cmd);
-        let Some(spec) = Spec::find(words.clone()) else {
-            let name =
-                String::from_utf8_lossy(words.clone().next().unwrap_or_default()).into_owned();
+        let Some((spec, _)) = found else {
+            let name = String::from_utf8_lossy(words.clone().next().unwrap_or_default());
             return Err(refused(format!(
                 "{name:?} is no command fluster knows the keys of; name its key with `run_with_key`"
             )));
@@ -82,22 +84,36 @@ impl Plan {
             });
         }
         match Scatter::of(spec.name) {
-            Some(scatter) if words.len() > 1 + scatter.tail() => Ok(Self::Split(scatter)),
-            _ => Err(cross_node(snapshot, spec.name, positions.pick(words))),
+            Some(scatter) if scatter.cuts(words.len()) => Ok(Self::Split(scatter)),
+            // A key without its value would be lost between the parts.
+            Some(_) => Err(refused(format!("{}: wrong number of arguments", spec.name))),
+            None => Err(cross_node(snapshot, spec.name, positions.pick(words))),
         }
     }
 }
 
+/// Where the only node of a command is to be looked for.
+pub(crate) fn target<'a>(cmd: &'a Cmd, at: usize, together: bool) -> Target<'a> {
+    let words = args(cmd);
+    if together {
+        let positions = Spec::find(words.clone()).map(|s| s.key_positions(words.clone()));
+        if let Some(Ok(positions)) = positions {
+            return Target::Keys(positions.pick(words).collect());
+        }
+    }
+    Target::Key(args(cmd).nth(at).unwrap_or_default())
+}
+
 /// A key's owner, and who serves it now. Both must agree for keys to be one node's: by the owner alone a
 /// command would break while a node is out, by the server alone it would work only then.
-fn home(snapshot: &Snapshot, key: &[u8]) -> (usize, Option<usize>) {
+pub(crate) fn home(snapshot: &Snapshot, key: &[u8]) -> (usize, Option<usize>) {
     (
         snapshot.table.owner(key),
         snapshot.table.first(key, &snapshot.live),
     )
 }
 
-fn refused(why: String) -> Error {
+pub(crate) fn refused(why: String) -> Error {
     Error::new(ErrorKind::Refused, Outcome::NotSent, why)
 }
 

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use redis::{Cmd, FromRedisValue, RedisError, Value};
 
-use crate::client::Client;
+use crate::client::{Client, refusal_on_lane};
 use crate::cluster::FlusterCluster;
 use crate::cluster::core::Snapshot;
+use crate::cluster::plan::refused;
+use crate::cluster::target::Target;
 use crate::error::{ClusterEmptyError, Outcome};
 use crate::failure::{Error, ErrorKind};
+use crate::link::Request;
 use crate::node::NodeId;
 
 impl FlusterCluster {
@@ -98,7 +101,11 @@ impl FlusterCluster {
         cmd: &Cmd,
     ) -> Result<T, Error> {
         let limit = self.deadline();
-        let (value, node) = self.core().route(key.as_ref(), cmd, limit, false).await?;
+        if let Some(why) = refusal_on_lane(Request::One(cmd)) {
+            return Err(refused(why));
+        }
+        let target = Target::Key(key.as_ref());
+        let (value, node) = self.core().route(&target, cmd, limit).await?;
         parse(value, &node)
     }
 }

@@ -1,14 +1,13 @@
 //! The cluster as one client: a command finds its node, or its nodes.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use redis::{Cmd, FromRedisValue, Value};
+use redis::{Cmd, FromRedisValue, ToSingleRedisArg, Value};
 
 use crate::client::args;
-use crate::cluster::core::Core;
-use crate::cluster::plan::Plan;
-use crate::cluster::scatter::{Keys, Piece, Work};
+use crate::cluster::batch::Batch;
+use crate::cluster::plan::{Plan, refused, target};
+use crate::cluster::scatter::Piece;
 use crate::cluster::{FlusterCluster, parse};
 use crate::command::Scatter;
 use crate::error::Outcome;
@@ -22,9 +21,9 @@ impl FlusterCluster {
     /// `MGET`, `MSET`, `DEL`, `UNLINK`, `EXISTS` and `TOUCH` over several nodes are cut, sent at once and
     /// put together in the order of the call. It is all or nothing for the answer, not for the servers: a
     /// cut `MSET` is not atomic, and when one node fails the error says which keys were done;
-    /// [`mget`](Self::mget), [`mset`](Self::mset) and [`del`](Self::del) give a result per key. Commands
-    /// about the whole cluster (`DBSIZE`, `FLUSHALL`, `KEYS`, `SCRIPT LOAD`, ...) go to every node, see
-    /// [`partial`](Self::partial).
+    /// [`get_each`](Self::get_each), [`set_each`](Self::set_each) and [`del_each`](Self::del_each) give a
+    /// result per key. Commands about the whole cluster (`DBSIZE`, `FLUSHALL`, `KEYS`, ...) go to every
+    /// node, see [`partial`](Self::partial). All of it: [the guide](crate::guide::commands).
     ///
     /// # Errors
     ///
@@ -49,25 +48,54 @@ impl FlusterCluster {
         }
     }
 
+    /// The name of the node that `cmd` would be sent to now. No I/O, no allocation.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::CrossNode`] for a command whose keys are on different nodes, also where [`run`](Self::run)
+    /// would cut it; [`ErrorKind::Refused`] for one that is for all nodes, or for none;
+    /// [`ErrorKind::ClusterEmpty`] when every candidate is out.
+    ///
+    /// ```
+    /// # let cluster = fluster::FlusterCluster::from_urls(["redis://127.0.0.1"])?;
+    /// let node = cluster.get_node_of(redis::cmd("HSET").arg("user:42").arg("name").arg("Ann"))?;
+    /// assert_eq!(node, cluster.get_node("user:42")?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn get_node_of(&self, cmd: &Cmd) -> Result<NodeId, Error> {
+        let core = self.core();
+        let snapshot = core.snapshot.load();
+        match Plan::of(&snapshot, cmd)? {
+            Plan::One { at, .. } => {
+                let key = args(cmd).nth(at).unwrap_or_default();
+                let backend = snapshot.route(key).map(|b| b.id().clone());
+                backend.ok_or_else(|| core.empty().into())
+            }
+            Plan::Split(_) => {
+                let text = "the command is cut: its keys are on different nodes";
+                Err(Error::new(ErrorKind::CrossNode, Outcome::NotSent, text))
+            }
+            Plan::Everywhere(_) => Err(refused("the command is for every node".into())),
+        }
+    }
+
     /// The raw answer to `cmd`, and who gave it when it was one node.
     pub(crate) async fn answer(&self, cmd: &Cmd) -> Result<(Value, Option<NodeId>), Error> {
         let core = self.core();
         let limit = self.deadline();
         let plan = Plan::of(&core.snapshot.load(), cmd)?;
-        match plan {
-            Plan::One { at, together } => {
-                let key = args(cmd).nth(at).unwrap_or_default();
-                let (value, node) = core.route(key, cmd, limit, together).await?;
-                Ok((value, Some(node)))
-            }
-            Plan::Split(scatter) => Ok((core.split(cmd, scatter, limit).await?, None)),
-            Plan::Everywhere(gather) => {
-                let value = core
-                    .everywhere(cmd, gather, limit, self.view.partial)
-                    .await?;
-                Ok((value, None))
-            }
+        if let Plan::One { at, together } = plan {
+            let target = target(cmd, at, together);
+            let (value, node) = core.route(&target, cmd, limit).await?;
+            return Ok((value, Some(node)));
         }
+        let mut batch = Batch::new();
+        batch.push(core, cmd, Ok(plan), self.partially());
+        let pieces = core.scatter(&batch, Instant::now() + limit).await;
+        batch
+            .finish(core, pieces)
+            .pop()
+            .unwrap_or(Ok((Value::Nil, None)))
     }
 
     /// The values of `keys`, one result per key in their order: a node that fails fails its own keys only.
@@ -75,7 +103,7 @@ impl FlusterCluster {
     /// # Cancellation
     ///
     /// Safe.
-    pub async fn mget<K: AsRef<[u8]>, T: FromRedisValue>(
+    pub async fn get_each<K: AsRef<[u8]>, T: FromRedisValue>(
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Vec<Result<T, Error>> {
@@ -83,10 +111,7 @@ impl FlusterCluster {
         for key in keys {
             cmd.arg(key.as_ref());
         }
-        let pieces = self
-            .core()
-            .pieces(&cmd, Scatter::Values { tail: 0 }, self.deadline())
-            .await;
+        let pieces = self.pieces(&cmd, Scatter::Values { tail: 0 }).await;
         pieces
             .into_iter()
             .map(|piece| piece.and_then(|(value, node)| parse(value, &node)))
@@ -98,7 +123,7 @@ impl FlusterCluster {
     /// # Cancellation
     ///
     /// Safe; what was sent may still be executed.
-    pub async fn mset<K: AsRef<[u8]>, V: redis::ToRedisArgs>(
+    pub async fn set_each<K: AsRef<[u8]>, V: ToSingleRedisArg>(
         &self,
         pairs: impl IntoIterator<Item = (K, V)>,
     ) -> Vec<Result<(), Error>> {
@@ -106,10 +131,7 @@ impl FlusterCluster {
         for (key, value) in pairs {
             cmd.arg(key.as_ref()).arg(value);
         }
-        let pieces = self
-            .core()
-            .pieces(&cmd, Scatter::Pairs, self.deadline())
-            .await;
+        let pieces = self.pieces(&cmd, Scatter::Pairs).await;
         pieces
             .into_iter()
             .map(|piece| piece.and_then(|(value, node)| parse(value, &node)))
@@ -121,7 +143,7 @@ impl FlusterCluster {
     /// # Cancellation
     ///
     /// Safe; what was sent may still be executed.
-    pub async fn del<K: AsRef<[u8]>>(
+    pub async fn del_each<K: AsRef<[u8]>>(
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Vec<Result<bool, Error>> {
@@ -137,82 +159,11 @@ impl FlusterCluster {
             .map(|result| result.and_then(|value| parse(value, &here)))
             .collect()
     }
-}
 
-impl Core {
-    async fn pieces(self: &Arc<Self>, cmd: &Cmd, scatter: Scatter, limit: Duration) -> Vec<Piece> {
-        let work = Keys::new(cmd, scatter);
-        self.scatter(&work, Instant::now() + limit).await
-    }
-
-    async fn split(
-        self: &Arc<Self>,
-        cmd: &Cmd,
-        scatter: Scatter,
-        limit: Duration,
-    ) -> Result<Value, Error> {
-        let work = Keys::new(cmd, scatter);
-        let pieces = self.scatter(&work, Instant::now() + limit).await;
-        let failed = |piece: &Piece| match piece {
-            Err(_) => true,
-            Ok((value, _)) => matches!(value, Value::ServerError(_)),
-        };
-        if pieces.iter().any(failed) {
-            return Err(incomplete(&work, &pieces, failed));
-        }
-        let values = pieces
-            .into_iter()
-            .filter_map(Result::ok)
-            .map(|(value, _)| value);
-        Ok(match scatter {
-            Scatter::Values { .. } => Value::Array(values.collect()),
-            Scatter::Pairs => Value::Okay,
-            Scatter::Count => Value::Int(values.fold(0, |sum, value| match value {
-                Value::Int(n) => sum + n,
-                _ => sum,
-            })),
-        })
-    }
-}
-
-/// The error of a cut command: the first failure, and which keys were done all the same.
-fn incomplete(work: &Keys<'_>, pieces: &[Piece], failed: impl Fn(&Piece) -> bool) -> Error {
-    const SHOWN: usize = 16;
-    let mut done: Vec<String> = Vec::new();
-    let mut bad = 0;
-    let mut cause: Option<Error> = None;
-    for (i, piece) in pieces.iter().enumerate() {
-        if !failed(piece) {
-            if done.len() < SHOWN {
-                done.push(work.key(i).escape_ascii().to_string());
-            }
-            continue;
-        }
-        bad += 1;
-        if cause.is_none() {
-            cause = Some(match piece {
-                Err(error) => error.clone(),
-                Ok((value, node)) => match parse::<Value>(value.clone(), node) {
-                    Err(error) => error,
-                    Ok(_) => Error::new(ErrorKind::Server, Outcome::Answered, "no answer").at(node),
-                },
-            });
-        }
-    }
-    let good = pieces.len() - bad;
-    let listed = if good > done.len() {
-        format!("{}, ...", done.join(", "))
-    } else {
-        done.join(", ")
-    };
-    let what = format!(
-        "{}: {bad} of {} keys failed; done: {}",
-        work.name(),
-        pieces.len(),
-        if good == 0 { "none".into() } else { listed }
-    );
-    match cause {
-        Some(cause) => cause.wrap(&what),
-        None => Error::new(ErrorKind::Server, Outcome::Answered, what),
+    async fn pieces(&self, cmd: &Cmd, scatter: Scatter) -> Vec<Piece> {
+        let core = self.core();
+        let mut batch = Batch::new();
+        batch.push(core, cmd, Ok(Plan::Split(scatter)), false);
+        core.scatter(&batch, Instant::now() + self.deadline()).await
     }
 }

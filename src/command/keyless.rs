@@ -13,6 +13,8 @@ pub(crate) enum Gather {
     All,
     /// A map from the node's name to its answer.
     ByNode,
+    /// One for all, and one node is enough: whoever misses it gets it when it is needed (`SCRIPT LOAD`).
+    Any,
 }
 
 /// What a command without keys is for.
@@ -28,20 +30,19 @@ pub(crate) enum Keyless {
 
 /// What to do with a call that has no keys.
 pub(crate) fn keyless(name: &str) -> Keyless {
-    use Gather::{All, ByNode, Join, Same, Sum};
+    use Gather::{All, Any, ByNode, Join, Same, Sum};
     let one_node = "it is about one node: use `get_client(key)`, `clients()` or `fan_out`";
     match name {
-        "PING" | "ECHO" | "FLUSHALL" | "FLUSHDB" | "SCRIPT LOAD" | "SCRIPT FLUSH"
-        | "SCRIPT KILL" | "FUNCTION LOAD" | "FUNCTION DELETE" | "FUNCTION FLUSH"
-        | "FUNCTION RESTORE" | "FUNCTION KILL" | "CONFIG SET" | "CONFIG RESETSTAT"
-        | "CONFIG REWRITE" | "SLOWLOG RESET" | "MEMORY PURGE" | "ACL SETUSER" | "ACL SAVE"
-        | "ACL LOAD" | "BGSAVE" | "BGREWRITEAOF" | "SAVE" | "COMMANDLOG RESET" => {
-            Keyless::Everywhere(Same)
-        }
+        "PING" | "ECHO" | "FLUSHALL" | "FLUSHDB" | "SCRIPT FLUSH" | "SCRIPT KILL"
+        | "FUNCTION LOAD" | "FUNCTION DELETE" | "FUNCTION FLUSH" | "FUNCTION RESTORE"
+        | "FUNCTION KILL" | "CONFIG SET" | "CONFIG RESETSTAT" | "CONFIG REWRITE"
+        | "SLOWLOG RESET" | "MEMORY PURGE" | "ACL SETUSER" | "ACL SAVE" | "ACL LOAD" | "BGSAVE"
+        | "BGREWRITEAOF" | "SAVE" | "COMMANDLOG RESET" => Keyless::Everywhere(Same),
         "DBSIZE" | "SLOWLOG LEN" | "PUBSUB NUMPAT" | "LATENCY RESET" | "COMMANDLOG LEN" => {
             Keyless::Everywhere(Sum)
         }
         "KEYS" | "PUBSUB CHANNELS" | "PUBSUB SHARDCHANNELS" => Keyless::Everywhere(Join),
+        "SCRIPT LOAD" => Keyless::Everywhere(Any),
         "SCRIPT EXISTS" => Keyless::Everywhere(All),
         "INFO" | "CONFIG GET" | "TIME" | "LASTSAVE" | "ROLE" | "MEMORY STATS" | "MEMORY DOCTOR"
         | "CLIENT LIST" | "SLOWLOG GET" | "LATENCY LATEST" | "FUNCTION LIST" | "FUNCTION STATS"

@@ -24,6 +24,13 @@ impl Scatter {
         }
     }
 
+    /// Whether a call of so many words, its name included, falls into whole parts.
+    pub(crate) fn cuts(self, words: usize) -> bool {
+        words
+            .checked_sub(1 + self.tail())
+            .is_some_and(|rest| rest > 0 && rest.is_multiple_of(self.stride()))
+    }
+
     /// How many words stand for one key: itself, and its value.
     pub(crate) fn stride(self) -> usize {
         match self {

@@ -1,0 +1,163 @@
+//! Many answers become one.
+
+use redis::Value;
+
+use crate::cluster::parse;
+use crate::cluster::scatter::Piece;
+use crate::command::{Gather, Scatter};
+use crate::error::Outcome;
+use crate::failure::{Error, ErrorKind};
+
+/// The answer to a part of a cut command, one value per key.
+pub(crate) fn apart(scatter: Scatter, keys: usize, value: Value, into: &mut Vec<Value>) {
+    match (scatter, value) {
+        (Scatter::Values { .. }, Value::Array(values)) if values.len() == keys => {
+            into.extend(values);
+        }
+        // The number of all stands for the first, so that the sum is right.
+        (Scatter::Count, Value::Int(n)) => {
+            into.extend((0..keys).map(|i| Value::Int(if i == 0 { n } else { 0 })));
+        }
+        // `OK`, or an error reply, is said to each.
+        (_, value) => into.extend(vec![value; keys]),
+    }
+}
+
+/// The answer to a cut command: all of it, or the first failure.
+pub(crate) fn together(
+    words: &[&[u8]],
+    scatter: Scatter,
+    pieces: Vec<Piece>,
+) -> Result<Value, Error> {
+    if pieces.iter().any(failed) {
+        return Err(incomplete(words, scatter, &pieces));
+    }
+    let values = pieces
+        .into_iter()
+        .filter_map(Result::ok)
+        .map(|(value, _)| value);
+    Ok(match scatter {
+        Scatter::Values { .. } => Value::Array(values.collect()),
+        Scatter::Pairs => Value::Okay,
+        Scatter::Count => sum(values),
+    })
+}
+
+fn failed(piece: &Piece) -> bool {
+    match piece {
+        Err(_) => true,
+        Ok((value, _)) => matches!(value, Value::ServerError(_)),
+    }
+}
+
+fn sum(values: impl Iterator<Item = Value>) -> Value {
+    Value::Int(values.fold(0, |sum, value| match value {
+        Value::Int(n) => sum + n,
+        _ => sum,
+    }))
+}
+
+/// The error of a cut command: the first failure, and which keys were done all the same.
+fn incomplete(words: &[&[u8]], scatter: Scatter, pieces: &[Piece]) -> Error {
+    const SHOWN: usize = 16;
+    let mut done: Vec<String> = Vec::new();
+    let mut bad = 0;
+    let mut cause: Option<Error> = None;
+    for (i, piece) in pieces.iter().enumerate() {
+        if !failed(piece) {
+            if done.len() < SHOWN {
+                let key = words[1 + i * scatter.stride()];
+                done.push(key.escape_ascii().to_string());
+            }
+            continue;
+        }
+        bad += 1;
+        if cause.is_none() {
+            cause = Some(match piece {
+                Err(error) => error.clone(),
+                Ok((value, node)) => match parse::<Value>(value.clone(), node) {
+                    Err(error) => error,
+                    Ok(_) => Error::new(ErrorKind::Server, Outcome::Answered, "no answer").at(node),
+                },
+            });
+        }
+    }
+    let good = pieces.len() - bad;
+    let listed = match done.join(", ") {
+        _ if good == 0 => "none".into(),
+        listed if good > done.len() => format!("{listed}, ..."),
+        listed => listed,
+    };
+    let name = String::from_utf8_lossy(words[0]).to_uppercase();
+    let what = format!(
+        "{name}: {bad} of {} keys failed; done: {listed}",
+        pieces.len()
+    );
+    match cause {
+        Some(cause) => cause.wrap(&what),
+        None => Error::new(ErrorKind::Server, Outcome::Answered, what),
+    }
+}
+
+/// The answer to a command for all nodes. Unless `partial`, one failing node fails it.
+pub(crate) fn gathered(gather: Gather, partial: bool, pieces: Vec<Piece>) -> Result<Value, Error> {
+    let nodes = pieces.len();
+    let mut good = Vec::with_capacity(nodes);
+    let mut bad = None;
+    for piece in pieces {
+        let answer = piece.and_then(|(value, node)| {
+            let value = parse::<Value>(value, &node)?;
+            Ok((node.to_string(), value))
+        });
+        match answer {
+            Ok(answer) => good.push(answer),
+            Err(error) if partial => bad = Some(error),
+            Err(error) => {
+                return Err(error.wrap(&format!(
+                    "one of {nodes} nodes; the other {} were asked too",
+                    nodes - 1
+                )));
+            }
+        }
+    }
+    match bad {
+        Some(error) if good.is_empty() => Err(error),
+        _ => Ok(one_of(gather, good)),
+    }
+}
+
+fn one_of(gather: Gather, answers: Vec<(String, Value)>) -> Value {
+    let values = |answers: Vec<(String, Value)>| answers.into_iter().map(|(_, value)| value);
+    match gather {
+        Gather::Same | Gather::Any => values(answers).next().unwrap_or(Value::Nil),
+        Gather::Sum => sum(values(answers)),
+        Gather::Join => Value::Array(values(answers).flat_map(items).collect()),
+        Gather::All => {
+            let lists: Vec<Vec<Value>> = values(answers).map(items).collect();
+            let shortest = lists.iter().map(Vec::len).min().unwrap_or(0);
+            let all = |i: usize| {
+                lists
+                    .iter()
+                    .all(|list| matches!(list[i], Value::Int(1) | Value::Boolean(true)))
+            };
+            Value::Array(
+                (0..shortest)
+                    .map(|i| Value::Int(i64::from(all(i))))
+                    .collect(),
+            )
+        }
+        Gather::ByNode => Value::Map(
+            answers
+                .into_iter()
+                .map(|(name, value)| (Value::BulkString(name.into_bytes()), value))
+                .collect(),
+        ),
+    }
+}
+
+fn items(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(items) | Value::Set(items) => items,
+        other => vec![other],
+    }
+}

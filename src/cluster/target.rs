@@ -1,0 +1,60 @@
+//! What decides the node of a piece of work, and which node that is now.
+
+use std::sync::Arc;
+
+use crate::backend::Backend;
+use crate::cluster::core::{Core, Snapshot};
+
+/// What decides where something is sent.
+#[derive(Clone, Debug)]
+pub(crate) enum Target<'a> {
+    /// One key: its candidates, one after the other.
+    Key(&'a [u8]),
+    /// The keys of one command: a node will do while it is the candidate of all of them.
+    Keys(Vec<&'a [u8]>),
+    /// This node and no other.
+    Node(Arc<Backend>),
+}
+
+impl Target<'_> {
+    /// A key that stands for all of them.
+    pub(crate) fn key(&self) -> &[u8] {
+        match self {
+            Self::Key(key) => key,
+            Self::Keys(keys) => keys.first().copied().unwrap_or_default(),
+            Self::Node(_) => &[],
+        }
+    }
+}
+
+impl Core {
+    /// The first live candidate that was not tried yet.
+    pub(crate) fn next_candidate(
+        &self,
+        target: &Target<'_>,
+        tried: &[u64],
+    ) -> Option<Arc<Backend>> {
+        let snapshot = self.snapshot.load();
+        match target {
+            Target::Key(key) => candidate(&snapshot, key, tried).cloned(),
+            Target::Keys(keys) => {
+                let mut all = keys.iter().map(|key| candidate(&snapshot, key, tried));
+                let first = all.next()??;
+                all.all(|other| other.is_some_and(|other| Arc::ptr_eq(other, first)))
+                    .then(|| Arc::clone(first))
+            }
+            Target::Node(backend) => (!tried.contains(&backend.key())).then(|| Arc::clone(backend)),
+        }
+    }
+}
+
+fn candidate<'a>(snapshot: &'a Snapshot, key: &[u8], tried: &[u64]) -> Option<&'a Arc<Backend>> {
+    if tried.is_empty() {
+        return snapshot.route(key);
+    }
+    snapshot
+        .table
+        .live_candidates(key, &snapshot.live)
+        .map(|i| &snapshot.nodes[i])
+        .find(|b| !tried.contains(&b.key()))
+}

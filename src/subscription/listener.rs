@@ -1,0 +1,289 @@
+//! Keeps a subscription where its channels are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use redis::{PushInfo, PushKind};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use super::Topic;
+use super::message::{Message, Notice};
+use crate::backend::Backend;
+use crate::cluster::Core;
+use crate::error::Outcome;
+use crate::failure::{Error, ErrorKind};
+use crate::link::{Fault, Link, LinkError, Reply, Request};
+use crate::node::NodeId;
+
+/// After a failure the next attempt waits this long.
+const RETRY: Duration = Duration::from_millis(100);
+/// A silent connection is asked for a sign of life this often.
+const PING_EVERY: Duration = Duration::from_secs(2);
+
+/// The task behind a subscription.
+pub(super) struct Listener {
+    topics: Vec<Topic>,
+    ears: BTreeMap<u64, Ear>,
+    /// Topics that were confirmed once: whoever gets them from now on may have missed something.
+    settled: BTreeSet<usize>,
+    /// Nodes to announce a gap for.
+    gaps: BTreeSet<NodeId>,
+    out: mpsc::Sender<Notice>,
+    published: watch::Receiver<u64>,
+    /// A connection ended, or the reader was too slow.
+    woken: Arc<Notify>,
+    pinged: Instant,
+}
+
+/// A connection that listens to one node.
+struct Ear {
+    backend: Arc<Backend>,
+    link: Link,
+    topics: BTreeSet<usize>,
+    overrun: Arc<AtomicBool>,
+}
+
+impl Listener {
+    pub(super) fn new(core: &Core, topics: Vec<Topic>, out: mpsc::Sender<Notice>) -> Self {
+        Self {
+            topics,
+            ears: BTreeMap::new(),
+            settled: BTreeSet::new(),
+            gaps: BTreeSet::new(),
+            out,
+            published: core.published.subscribe(),
+            woken: Arc::default(),
+            pinged: Instant::now(),
+        }
+    }
+
+    /// Settles, within `limit`, and reports how that went; then follows its topics for ever.
+    pub(super) async fn run(
+        mut self,
+        core: Weak<Core>,
+        limit: Duration,
+        report: oneshot::Sender<Option<Error>>,
+    ) {
+        let deadline = Instant::now() + limit;
+        loop {
+            let Some(core) = core.upgrade() else { return };
+            let Some(error) = self.settle(&core).await else {
+                break;
+            };
+            let in_vain = matches!(error.kind(), ErrorKind::Closed | ErrorKind::ClusterEmpty);
+            if in_vain || Instant::now() >= deadline {
+                // Whoever asked may have gone.
+                let _ = report.send(Some(error));
+                return;
+            }
+            drop(core);
+            tokio::time::sleep(RETRY).await;
+        }
+        if report.send(None).is_err() {
+            return;
+        }
+        loop {
+            let settled = match core.upgrade() {
+                Some(core) => self.settle(&core).await.is_none(),
+                None => return,
+            };
+            let told = self.tell_gaps();
+            let wait = match settled && told {
+                true => PING_EVERY.saturating_sub(self.pinged.elapsed()),
+                false => RETRY,
+            };
+            tokio::select! {
+                changed = self.published.changed() => if changed.is_err() { return },
+                () = self.woken.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+            if self.pinged.elapsed() >= PING_EVERY {
+                self.pinged = Instant::now();
+                self.ping().await;
+            }
+        }
+    }
+
+    /// Listens wherever the topics are now; the error of a node where that failed.
+    async fn settle(&mut self, core: &Arc<Core>) -> Option<Error> {
+        core.ensure_monitored();
+        self.published.mark_unchanged();
+        let mut wanted: BTreeMap<u64, (Arc<Backend>, BTreeSet<usize>)> = BTreeMap::new();
+        let mut failed = None;
+        {
+            let snapshot = core.snapshot.load();
+            let mut want = |backend: &Arc<Backend>, topic| {
+                let (_, topics) = wanted
+                    .entry(backend.key())
+                    .or_insert_with(|| (Arc::clone(backend), BTreeSet::new()));
+                topics.insert(topic);
+            };
+            for (i, topic) in self.topics.iter().enumerate() {
+                if topic.everywhere {
+                    snapshot
+                        .live
+                        .iter()
+                        .for_each(|n| want(&snapshot.nodes[n], i));
+                } else if let Some(backend) = snapshot.route(&topic.name) {
+                    want(backend, i);
+                }
+            }
+            if wanted.is_empty() {
+                failed = Some(core.empty().into());
+            }
+        }
+        // What is dead, or leads to a node that has nothing of ours any more, is closed.
+        self.ears.retain(|key, ear| {
+            ear.link.wire().is_usable()
+                && ear.backend.gate().read().admits()
+                && wanted.contains_key(key)
+        });
+        let work = wanted.into_iter().map(|(key, (backend, topics))| {
+            let ear = self.ears.remove(&key);
+            (backend, topics, ear)
+        });
+        let work: Vec<_> = work.collect();
+        let (all, out, woken) = (&self.topics, &self.out, &self.woken);
+        let heard = join_all(work.into_iter().map(|(backend, topics, ear)| async move {
+            let ear = match ear {
+                Some(ear) => ear,
+                None => Ear::open(&backend, out, woken).await?,
+            };
+            ear.turn_to(all, topics).await
+        }))
+        .await;
+        for result in heard {
+            match result {
+                Ok((ear, new)) => {
+                    // A pattern is settled as a whole: a node that joins later has been missed.
+                    if new.iter().any(|topic| self.settled.contains(topic)) {
+                        self.gaps.insert(ear.backend.id().clone());
+                    }
+                    self.ears.insert(ear.backend.key(), ear);
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        if failed.is_none() {
+            self.settled = (0..self.topics.len()).collect();
+        }
+        failed
+    }
+
+    /// Says where something may have been missed; `false` when the reader has to catch up first.
+    fn tell_gaps(&mut self) -> bool {
+        for ear in self.ears.values() {
+            if ear.overrun.swap(false, SeqCst) {
+                self.gaps.insert(ear.backend.id().clone());
+            }
+        }
+        while let Some(node) = self.gaps.pop_first() {
+            if self
+                .out
+                .try_send(Notice::Gap { node: node.clone() })
+                .is_err()
+            {
+                self.gaps.insert(node);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// A peer that fell silent is not told from one with nothing to say, except by asking.
+    async fn ping(&mut self) {
+        let ping = redis::cmd("PING");
+        let asked = self.ears.values().map(|ear| ear.call(&ping));
+        let answers = join_all(asked).await;
+        let mut answers = answers.into_iter();
+        self.ears
+            .retain(|_, _| matches!(answers.next(), Some(Ok(_))));
+    }
+}
+
+impl Ear {
+    async fn open(
+        backend: &Arc<Backend>,
+        out: &mpsc::Sender<Notice>,
+        woken: &Arc<Notify>,
+    ) -> Result<Self, Error> {
+        let overrun = Arc::new(AtomicBool::new(false));
+        let hear = {
+            let (node, out) = (backend.id().clone(), out.clone());
+            let (overrun, woken) = (Arc::clone(&overrun), Arc::clone(woken));
+            move |push: PushInfo| {
+                if push.kind == PushKind::Disconnection {
+                    woken.notify_one();
+                } else if let Some(message) = Message::read(&node, push)
+                    && out.try_send(Notice::Message(message)).is_err()
+                    && !overrun.swap(true, SeqCst)
+                {
+                    woken.notify_one();
+                }
+            }
+        };
+        match backend.listen(Arc::new(hear)).await {
+            Ok(link) => Ok(Self {
+                backend: Arc::clone(backend),
+                link,
+                topics: BTreeSet::new(),
+                overrun,
+            }),
+            Err(why) => {
+                backend.report_dial(backend.gate().read().epoch(), &why);
+                Err(backend.no_lane(why))
+            }
+        }
+    }
+
+    /// Subscribes to what it lacks and leaves what is no longer wanted; says what is new.
+    async fn turn_to(
+        mut self,
+        all: &[Topic],
+        wanted: BTreeSet<usize>,
+    ) -> Result<(Self, Vec<usize>), Error> {
+        let new: Vec<usize> = wanted.difference(&self.topics).copied().collect();
+        let old: Vec<usize> = self.topics.difference(&wanted).copied().collect();
+        let changes = new.iter().map(|t| (*t, true));
+        for (topic, on) in changes.chain(old.iter().map(|t| (*t, false))) {
+            let Topic { name, everywhere } = &all[topic];
+            let verb = match (on, everywhere) {
+                (true, false) => "SUBSCRIBE",
+                (true, true) => "PSUBSCRIBE",
+                (false, false) => "UNSUBSCRIBE",
+                (false, true) => "PUNSUBSCRIBE",
+            };
+            let mut cmd = redis::cmd(verb);
+            cmd.arg(&**name);
+            self.call(&cmd).await?;
+        }
+        self.topics = wanted;
+        Ok((self, new))
+    }
+
+    async fn call(&self, cmd: &redis::Cmd) -> Result<(), Error> {
+        let limit = self.backend.limits().response_timeout;
+        let began = Instant::now();
+        let result = self.link.call(Request::One(cmd), Some(limit)).await;
+        match result {
+            Ok(Reply::One(redis::Value::ServerError(e))) => {
+                let text = e.to_string();
+                Err(Error::new(ErrorKind::Server, Outcome::Answered, text).at(self.backend.id()))
+            }
+            Ok(_) => Ok(()),
+            Err(e) => Err(self.failed(e, began, limit)),
+        }
+    }
+
+    fn failed(&self, e: LinkError, began: Instant, limit: Duration) -> Error {
+        self.link.wire().retire();
+        if e.fault != Fault::Misuse {
+            self.backend
+                .observe_call(&e, self.link.epoch(), began, false);
+        }
+        self.backend.call_error(e, limit)
+    }
+}
