@@ -1,6 +1,6 @@
 # A newcomer needs Rust and make; what else a target needs, it installs or says how to.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench deny mutants
+.PHONY: help demo test lint bench peers deny mutants soak
 
 # One target directory and the same flags in every step, so that nothing is compiled twice;
 # a clean build has no use for incremental data, which only costs time and disk here.
@@ -30,6 +30,16 @@ lint: ## formatting, clippy, rustdoc, every feature alone
 bench: ## compare with what one would use instead, as ratios
 	@scripts/need-redis.sh
 	$(CARGO) bench --all-features
+
+peers: ## what other clients show under ten faults; writes the guide's table (3 minutes)
+	@scripts/need-redis.sh
+	CARGO_TARGET_DIR=target/peers $(CARGO) run --quiet --manifest-path benches/peers/Cargo.toml --bin faults >target/peers.md
+	cp target/peers.md src/guide/peers.md
+
+soak: ## the long fault scenarios, then MINUTES (2) of random faults; SEED repeats a run
+	@scripts/need-redis.sh
+	FLUSTER_EXACT_TIMES=1 $(CARGO) test --all-features --test it -- --ignored --test-threads 1 faults:: --skip faults::soak
+	MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=131072 SOAK_SEED=$(SEED) SOAK_MINUTES=$(or $(MINUTES),2) $(CARGO) test --all-features --test it -- --ignored --exact faults::soak::chaos --nocapture
 
 deny: ## licences, banned crates, sources; advisories where their database can be fetched
 	@scripts/deny.sh

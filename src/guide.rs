@@ -1,5 +1,7 @@
 //! The guide: one short chapter per topic, for those who run fluster.
 //!
+//! * [`commands`]: the cluster as one client, what goes where, and what is refused.
+//! * [`faults`]: what the application sees under each fault, measured; and what other clients show.
 //! * [`failover`]: what becomes of a command when a node fails, and who decides.
 //! * [`health`]: when a node is out, how it comes back, and what to set.
 //! * [`placement`]: which node has a key, and which keys move.
@@ -15,11 +17,20 @@
 //! out; they leave it through **probes**. A **lane** is a connection that many tasks share, a
 //! **dedicated** connection belongs to one.
 
+#[doc = include_str!("guide/commands.md")]
+pub mod commands {}
+
 #[doc = include_str!("guide/connections.md")]
 pub mod connections {}
 
 #[doc = include_str!("guide/failover.md")]
 pub mod failover {}
+
+#[doc = include_str!("guide/faults.md")]
+#[doc = include_str!("guide/fault-table.md")]
+#[doc = include_str!("guide/faults-peers.md")]
+#[doc = include_str!("guide/peers.md")]
+pub mod faults {}
 
 #[doc = include_str!("guide/health.md")]
 pub mod health {}

@@ -11,6 +11,7 @@
 
 mod connections;
 mod dedicated;
+mod faults;
 mod harness;
 mod input;
 mod layers;

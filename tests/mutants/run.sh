@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
 # Proves that the tests of the failover rules would notice a broken rule: each patch here breaks
-# one, and the tests named in its first line must fail.
+# one, and the tests named in its first line must fail: unit tests by their names, or those of the
+# integration tests' binary after `--test it`, as in
+#
+#   # must be caught by: verdict::tests::a_refusal
+#   # must be caught by: --test it faults::process::kill9_node
 #
 #   tests/mutants/run.sh              all of them
 #   tests/mutants/run.sh soft_cap_off demand_ignored
@@ -32,30 +36,45 @@ else
     patches=$(ls "$here"/*.patch)
 fi
 
-if ! cargo test --quiet --lib --no-run >"$work/log" 2>&1; then
-    cat "$work/log"
-    echo "the unchanged sources do not compile"
-    exit 1
-fi
-
 filter_of() { sed -n '1s/^# must be caught by: //p' "$1"; }
+
+# shellcheck disable=SC2086 # several filters are several words
+# `cargo test` for a filter: of the library, or of the integration tests, which need the features.
+cargo_test() {
+    case $1 in
+        "--test it "*) timeout "$limit" cargo test --quiet --all-features --test it -- ${1#--test it } ;;
+        *) timeout "$limit" cargo test --quiet --lib -- $1 ;;
+    esac
+}
+
+cargo_build() {
+    case $1 in
+        "--test it "*) cargo test --quiet --all-features --test it --no-run ;;
+        *) cargo test --quiet --lib --no-run ;;
+    esac
+}
 
 # Runs the tests of a filter: 0 passed, 1 failed, 2 nothing ran.
 run_tests() {
-    # shellcheck disable=SC2086 # several filters are several words
-    timeout "$limit" cargo test --quiet --lib -- $1 >"$work/log" 2>&1
+    cargo_test "$1" >"$work/log" 2>&1
     local status=$?
     grep -q '^running [1-9]' "$work/log" || return 2
     [ $status -eq 0 ] || return 1
 }
 
-all=$(for patch in $patches; do filter_of "$patch"; done)
-run_tests "$all"
-if [ $? -ne 0 ]; then
-    tail -n 40 "$work/log"
-    echo "the unchanged sources do not pass"
-    exit 1
-fi
+# The unchanged sources pass each of them: the unit tests at once, the others too.
+filters=$(for patch in $patches; do filter_of "$patch"; done)
+units=$(echo "$filters" | grep -v '^--test it ')
+others=$(echo "$filters" | sed -n 's/^--test it //p')
+for all in "$units" "${others:+--test it $others}"; do
+    [ -n "$all" ] || continue
+    # shellcheck disable=SC2086 # one line
+    if ! run_tests "$(echo $all)"; then
+        tail -n 40 "$work/log"
+        echo "the unchanged sources do not pass"
+        exit 1
+    fi
+done
 
 bad=0
 count=0
@@ -71,7 +90,7 @@ for patch in $patches; do
         rm -rf "$work/tree/src" && cp -R "$root/src" "$work/tree/src"
         result="DOES NOT APPLY"
     else
-        if ! cargo test --quiet --lib --no-run >"$work/log" 2>&1; then
+        if ! cargo_build "$filter" >"$work/log" 2>&1; then
             result="DOES NOT COMPILE"
         else
             run_tests "$filter"
