@@ -43,14 +43,14 @@ filter_of() { sed -n '1s/^# must be caught by: //p' "$1"; }
 cargo_test() {
     case $1 in
         "--test it "*) timeout "$limit" cargo test --quiet --all-features --test it -- ${1#--test it } ;;
-        *) timeout "$limit" cargo test --quiet --lib -- $1 ;;
+        *) timeout "$limit" cargo test --quiet --all-features --lib -- $1 ;;
     esac
 }
 
 cargo_build() {
     case $1 in
         "--test it "*) cargo test --quiet --all-features --test it --no-run ;;
-        *) cargo test --quiet --lib --no-run ;;
+        *) cargo test --quiet --all-features --lib --no-run ;;
     esac
 }
 
