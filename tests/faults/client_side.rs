@@ -289,6 +289,12 @@ async fn client_stall() {
     let load = scene.load();
     pass(ms(100)).await;
     for _ in 0..4 {
+        // The servers hold their answers back for a moment, so that calls are under way when the
+        // stall begins; without them it would go unnoticed.
+        for server in &servers {
+            server.raw(["CLIENT", "PAUSE", "50", "ALL"]);
+        }
+        pass(ms(15)).await;
         // Both workers at the same time: each waits for the other to be there.
         let both = Arc::new(Barrier::new(2));
         scene.strike(|| ());

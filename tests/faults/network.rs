@@ -294,12 +294,13 @@ fn icmp_unreachable() {
         );
         let busy = Load::start(&fresh, Kind::Run, 64);
 
-        // An established connection sees silence: the kernel goes on trying. The time-out's
-        // replacement dial sees the truth.
+        // An established connection sees silence: the kernel goes on trying. The time-outs of many
+        // callers, or the first one's replacement dial, which sees the truth: either may be first.
         let out = scene.out(&node, strike.began).await;
-        assert_eq!(
-            status_of(&scene.cluster, &node).reason,
-            Some(Reason::Unreachable)
+        let reason = status_of(&scene.cluster, &node).reason;
+        assert!(
+            matches!(reason, Some(Reason::Unreachable | Reason::Timeout)),
+            "{title}: {reason:?}"
         );
         of_fresh.first_second(title).await;
         budget.first_second(title).await;
