@@ -332,7 +332,8 @@ async fn sigstop_late_replies() {
     let servers = fleet::<3>();
     let scene = scene("8 sigstop_late_replies", &servers).await;
     let title = scene.name();
-    // Long before the others share the cores: 0.9 T on a quiet machine, else 0.6 T.
+    // 0.9 T on a machine of one's own (`make soak`); with other tests on the same cores a reply is
+    // late by more than the tenth that is left, so 0.6 T.
     let silence = match std::env::var_os("FLUSTER_EXACT_TIMES") {
         Some(_) => ms(450),
         None => ms(300),
@@ -469,6 +470,9 @@ async fn all_nodes_down_up() {
 }
 
 /// Up and down over and over: what it costs is bounded by the times it goes out.
+///
+/// Five quick cycles; with exact times (`make soak`) a minute of one second up and one second down. The
+/// other nodes' latency is not held: with debug builds on two cores it says more about the machine.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flapping_node() {
     let servers = durable();
@@ -478,22 +482,29 @@ async fn flapping_node() {
     pass(ms(200)).await;
     let flapping = servers[0].name();
     let strike = scene.strike(|| ());
-    for _ in 0..5 {
+    let (cycles, down, up, most) = match std::env::var_os("FLUSTER_EXACT_TIMES") {
+        Some(_) => (30, ms(1_000), ms(1_000), 15),
+        None => (5, ms(200), ms(300), 5),
+    };
+    for _ in 0..cycles {
         servers[0].kill();
-        pass(ms(200)).await;
+        pass(down).await;
         servers[0].restart();
-        pass(ms(300)).await;
+        pass(up).await;
     }
     let ejections = scene.ejections();
     scene.active(3).await;
     let record = scene.end(load, &servers).await;
     assert!(
-        (1..=5).contains(&ejections),
-        "{title}: {ejections} ejections in 5 cycles"
+        (1..=most).contains(&ejections),
+        "{title}: {ejections} ejections in {cycles} cycles"
     );
     record.only_calls_of(title, &flapping, strike.began, Instant::now());
     let errors = record.failed().count() as u64;
-    assert!(errors <= TASKS as u64 * 5, "{title}: {errors} errors");
+    assert!(
+        errors <= TASKS as u64 * ejections,
+        "{title}: {errors} errors"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

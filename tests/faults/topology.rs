@@ -321,8 +321,9 @@ fn a_thousand_nodes_half_of_them_dead() {
             probes as f64 <= 500.0 * seconds,
             "{probes} probes in {seconds} s"
         );
-        // A driver for each lane, a task for each probe under way, and a handful for the cluster.
-        assert!(tasks <= 500 + 60 + 20, "{tasks} tasks");
+        // A driver for each lane, for each dead node at most one probe and its connection's driver, and
+        // a handful for the cluster. On an idle machine some 50 probes are under way, on a busy one more.
+        assert!(tasks <= 500 + 2 * 500 + 20, "{tasks} tasks");
         assert!(
             steady.saturating_sub(before) <= 96 * 1024,
             "{} kB",
