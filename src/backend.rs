@@ -2,6 +2,8 @@
 
 mod dialling;
 mod errors;
+#[cfg(test)]
+mod fuzz;
 mod observe;
 
 use std::fmt;

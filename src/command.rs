@@ -3,6 +3,8 @@
 //! Commands are told apart by name, in any case, and where needed by subcommand or option. The facts
 //! are those of `COMMAND` in Redis 7; `tests/commands.rs` compares them with a real server.
 
+#[cfg(test)]
+mod fuzz;
 mod keyless;
 mod keys;
 mod name;

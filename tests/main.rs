@@ -12,6 +12,7 @@
 mod connections;
 mod dedicated;
 mod faults;
+mod fuzz;
 mod harness;
 mod input;
 mod layers;
@@ -22,6 +23,7 @@ mod original;
 mod outage;
 mod placement;
 mod readme;
+mod secrets;
 mod support;
 mod topology;
 mod transport;

@@ -43,6 +43,9 @@ use crate::placement::{HashTags, Placement};
 ///
 /// A node may also be just its URL (`nodes = ["redis://a", "redis://b"]`), and `nodes` one string with
 /// commas, which is how a list comes out of an environment variable.
+///
+/// `Debug` never shows a password, and no error of fluster does. The `toml` crate's own error, when it is
+/// printed, quotes the line it is about, with the URL in it: log its `message()` instead.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]

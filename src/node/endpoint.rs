@@ -85,9 +85,14 @@ impl FromStr for Endpoint {
             "redis" | "valkey" => tcp(&url, Transport::Plain),
             "rediss" | "valkeys" => tls(&url),
             "unix" | "redis+unix" | "valkey+unix" => unix(&url),
-            other => Err(format!(
+            // `user:password@host` has no scheme, and what stands before the ':' is none of the reader's.
+            other if text.contains("://") && is_word(other) => Err(format!(
                 "unknown scheme \"{other}\"; use redis://, rediss://, valkey://, valkeys:// or unix://"
             )),
+            _ => Err(
+                "it has no scheme; write redis://host:port, rediss://host:port or unix:///path"
+                    .into(),
+            ),
         }
         .map_err(refuse)?;
         endpoint.read_query(&url).map_err(refuse)?;
@@ -115,19 +120,21 @@ impl Endpoint {
                     self.resp3 = match &*value {
                         "resp2" | "2" => false,
                         "resp3" | "3" => true,
-                        _ => {
-                            return Err(format!("protocol={value} is unknown; use resp2 or resp3"));
+                        other if other.len() <= 5 => {
+                            return Err(format!("protocol={other} is unknown; use resp2 or resp3"));
                         }
+                        _ => return Err("its protocol is unknown; use resp2 or resp3".into()),
                     }
                 }
                 "db" if unix => self.db = parse_db(&value)?,
                 "user" if unix => self.username = Some(value.into_owned()),
                 "pass" if unix => self.password = Some(value.into_owned()),
-                other => {
+                other if is_word(other) => {
                     return Err(format!(
                         "query parameter \"{other}\" is unknown here; remove it"
                     ));
                 }
+                _ => return Err("a query parameter is unknown here; remove it".into()),
             }
         }
         Ok(())
@@ -147,6 +154,17 @@ fn tcp(url: &Url, transport: Transport) -> Result<Endpoint, String> {
     };
     if host.is_empty() {
         return Err("it has no host; write redis://host:port".into());
+    }
+    let is_ip = !matches!(url.host(), Some(Host::Domain(_)));
+    let odd = |c: char| c.is_whitespace() || c.is_control() || "/?#@:[]%\\".contains(c);
+    if !is_ip && host.contains(odd) {
+        // Such as `u%3Apassword%40h`: the host becomes the node's name, which everybody may see.
+        return Err("its host has a character that no host has; do not escape ':' and '@'".into());
+    }
+    // Where nothing else may hold an '@', it ends a password that was not escaped.
+    let behind = [Some(url.path()), url.query(), url.fragment()];
+    if behind.into_iter().flatten().any(|part| part.contains('@')) {
+        return Err("it has an '@' behind the host; escape '/', '?', '#' and '@' in a password as %2F, %3F, %23 and %40".into());
     }
     if host == "0.0.0.0" || host == "::" {
         return Err(format!(
@@ -206,7 +224,7 @@ fn unix(url: &Url) -> Result<Endpoint, String> {
     let path = percent_decode_str(url.path())
         .decode_utf8()
         .map_err(|_| "its path is not UTF-8".to_string())?;
-    if url.host_str().is_some_and(|h| !h.is_empty()) || path.is_empty() || path == "/" {
+    if url.host_str().is_some_and(|h| !h.is_empty()) || !path.starts_with('/') || path == "/" {
         return Err("it needs an absolute path; write unix:///path/to/socket".into());
     }
     Ok(Endpoint {
@@ -226,17 +244,57 @@ fn parse_db(text: &str) -> Result<i64, String> {
 }
 
 /// The URL with everything that may hold a secret cut out, for error messages.
+///
+/// It is called for URLs that are wrong somehow, so a password may stand where none belongs: what is
+/// shown is the host, a port and a path that are numbers, and the path of a socket.
 fn redacted(text: &str) -> String {
-    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    const CUT: &str = "<redacted>";
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) if is_word(scheme) => (format!("{scheme}://"), rest),
+        _ => (String::new(), text),
+    };
+    // A socket has its password behind the '?', and an '@' there is part of it.
+    let rest = match scheme.contains("unix") {
+        true => rest.split(['?', '#']).next().unwrap_or_default(),
+        false => rest,
+    };
     // A password may itself hold '/', '?' or '#' when it was not escaped: cut at the last '@'.
     let (user, rest) = match rest.rsplit_once('@') {
         Some((_, rest)) => ("<redacted>@", rest),
         None => ("", rest),
     };
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    if scheme.is_empty() {
-        format!("{user}{rest}")
-    } else {
-        format!("{scheme}://{user}{rest}")
-    }
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let is_ip = |text: &str| {
+        text.chars()
+            .all(|c| c.is_ascii_hexdigit() || ":.".contains(c))
+    };
+    let in_brackets = match authority.strip_prefix('[').and_then(|a| a.split_once(']')) {
+        Some((ip, _)) if is_ip(ip) => ip.len() + 1,
+        _ => 0,
+    };
+    let colon = authority[in_brackets..]
+        .find(':')
+        .map(|at| in_brackets + at);
+    let (host, port) = authority.split_at(colon.unwrap_or(authority.len()));
+    // Percent-encoding has no place in a host: somebody encoded the ':' and '@' around a password.
+    let host = if host.contains('%') { CUT } else { host };
+    let is_number = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+    let port = match port.strip_prefix(':') {
+        Some(port) if !is_number(port) => format!(":{CUT}"),
+        _ => port.to_owned(),
+    };
+    // Behind an '@' it is a path, and so it is without any host; otherwise it may be half a password.
+    let is_path = !user.is_empty() || (host.is_empty() && port.is_empty());
+    let path = match path {
+        _ if is_path || path.split('/').all(is_number) => path.to_owned(),
+        _ => format!("/{CUT}"),
+    };
+    format!("{scheme}{user}{host}{port}{path}")
+}
+
+/// Whether the text can be a scheme or an option, rather than part of a password.
+fn is_word(text: &str) -> bool {
+    let is_letter = |c: char| c.is_ascii_lowercase() || matches!(c, '+' | '_');
+    !text.is_empty() && text.len() <= 20 && text.chars().all(is_letter)
 }
