@@ -1,8 +1,8 @@
 #!/bin/sh
 # Makes the guide's table of faults from what the fault suite saw:
 #
-#   FLUSTER_FAULT_REPORT=/tmp/faults.tsv cargo test --all-features --test it faults::
-#   scripts/fault-table.sh /tmp/faults.tsv > src/guide/fault-table.md
+#   FLUSTER_FAULT_REPORT=$PWD/target/faults.tsv cargo test --all-features --test it faults::
+#   scripts/fault-table.sh target/faults.tsv > src/guide/fault-table.md
 #
 # A scenario that ran several times (RESP2 and RESP3, three ways to shut down) is one row: the last.
 set -eu
