@@ -1,7 +1,7 @@
 //! What a command is: read-only, blocking, or about the state of its connection.
 //!
 //! Commands are told apart by name, in any case, and where needed by subcommand or option. The facts
-//! are those of `COMMAND` in Redis 7; `tests/commands.rs` compares them with a real server.
+//! are those of `COMMAND` in Redis 7; `command/server_tests.rs` compares them with a real server.
 
 #[cfg(test)]
 mod fuzz;
