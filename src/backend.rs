@@ -51,6 +51,8 @@ pub(crate) struct Limits {
     pub(crate) connect_timeout: Duration,
     /// One call, over all candidates, dials and retries.
     pub(crate) deadline: Duration,
+    /// The longest time to live of what a stand-in is given; `None`: as the writer says.
+    pub(crate) standin_ttl: Option<Duration>,
     pub(crate) pool_size: usize,
     pub(crate) pool_wait: Duration,
     pub(crate) idle_timeout: Duration,

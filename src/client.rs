@@ -116,7 +116,8 @@ impl Client {
             Some(why) => Err(refused(why)),
             None => {
                 let deadline = Instant::now() + self.backend.limits().deadline;
-                self.backend.call(request, deadline).await
+                let stand_in = self.is_stand_in();
+                self.backend.call_for(request, deadline, stand_in).await
             }
         };
         match sent {

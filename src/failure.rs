@@ -30,12 +30,15 @@ pub enum ErrorKind {
     Server,
     /// The server's answer cannot be read as the type that was asked for.
     Type,
-    /// The command cannot be sent over this kind of connection.
+    /// What was asked for cannot be done in this way: the command cannot be sent over this kind of
+    /// connection, or an argument makes no sense. The message has the remedy.
     Refused,
     /// The keys of the command are on different nodes, and it cannot be cut.
     CrossNode,
     /// The watched keys of a transaction changed every time it was tried; it was not executed.
     Conflict,
+    /// Fewer replicas answered, or are live, than the quorum needs.
+    Quorum,
     /// All exclusive connections of the node are taken.
     Saturated,
     /// The cluster was shut down.
@@ -179,6 +182,7 @@ impl Error {
             ErrorKind::Connect => io::ErrorKind::ConnectionRefused,
             ErrorKind::ConnectionLost => io::ErrorKind::BrokenPipe,
             ErrorKind::Timeout | ErrorKind::Saturated => io::ErrorKind::TimedOut,
+            ErrorKind::Quorum => io::ErrorKind::NotConnected,
             ErrorKind::Closed => io::ErrorKind::ConnectionAborted,
             ErrorKind::Config => io::ErrorKind::PermissionDenied,
             ErrorKind::Conflict => io::ErrorKind::ResourceBusy,

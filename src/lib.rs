@@ -4,6 +4,7 @@
 
 // Floor 0: pure decisions.
 mod command;
+mod copies;
 mod error;
 mod hash;
 mod health;
@@ -12,7 +13,9 @@ mod leftover;
 mod node;
 mod penalty_box;
 pub mod placement;
+mod quorum;
 mod retry_budget;
+mod token_bucket;
 mod topology;
 mod verdict;
 mod watchdog;
@@ -30,6 +33,7 @@ mod meter;
 mod pool;
 mod probe;
 mod resolve;
+mod standin;
 mod tasks;
 #[cfg(feature = "tls")]
 mod tls;
@@ -41,6 +45,7 @@ mod cluster;
 
 // Floor 3: on the cluster.
 mod fan_out;
+mod replication;
 mod scan;
 mod subscription;
 mod transaction;
@@ -64,6 +69,8 @@ pub use crate::health::NodeState;
 pub use crate::node::{Node, NodeId};
 pub use crate::penalty_box::{Penalty, PenaltyBox};
 pub use crate::placement::{HashRing, HashTags, Placement};
+pub use crate::quorum::Quorum;
+pub use crate::replication::{Acks, HedgeAfter, QuorumError, ReadFrom, ReadRepair, Replicas};
 pub use crate::scan::Scan;
 pub use crate::subscription::{Message, Notice, Subscription};
 #[cfg(feature = "tls")]

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::token_bucket::TokenBucket;
+
 /// Tokens added for each command that is sent: a tenth may be repeated.
 const SHARE: f64 = 0.1;
 /// At most so many are saved up; a cluster begins with them.
@@ -15,7 +17,7 @@ const FLOOR_PER_SECOND: f64 = 10.0;
 /// budgets of Finagle and linkerd.
 #[derive(Debug)]
 pub(crate) struct RetryBudget {
-    tokens: f64,
+    tokens: TokenBucket,
     sent: u64,
     at: Instant,
 }
@@ -23,7 +25,7 @@ pub(crate) struct RetryBudget {
 impl RetryBudget {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
-            tokens: BURST,
+            tokens: TokenBucket::full(BURST),
             sent: 0,
             at: now,
         }
@@ -38,18 +40,14 @@ impl RetryBudget {
     pub(crate) fn earn(&mut self, sent: u64, now: Instant) {
         let time = now.saturating_duration_since(self.at).as_secs_f64();
         let traffic = sent.saturating_sub(self.sent) as f64 * SHARE;
-        self.tokens = (self.tokens + traffic.max(time * FLOOR_PER_SECOND)).min(BURST);
+        self.tokens.add(traffic.max(time * FLOOR_PER_SECOND));
         self.sent = sent.max(self.sent);
         self.at = now;
     }
 
     /// Takes one token; `false` when there is none: the failure then goes to the caller.
     pub(crate) fn take(&mut self) -> bool {
-        let enough = self.tokens >= 1.0;
-        if enough {
-            self.tokens -= 1.0;
-        }
-        enough
+        self.tokens.take()
     }
 }
 

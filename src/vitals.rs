@@ -24,6 +24,11 @@ pub(crate) struct Vitals {
     heard: Heard,
     answers: [AtomicU32; BUCKETS],
     commands: AtomicU64,
+    /// Microseconds within which 95 of 100 answers of the last window came; 0 while not known.
+    usual: AtomicU64,
+    /// When the node last came into use after it was out, or after the cluster had begun without it;
+    /// 0 when it was there all the time.
+    returned: AtomicU64,
     pub(crate) dials: AtomicU64,
     pub(crate) failed_dials: AtomicU64,
     pub(crate) probes: AtomicU64,
@@ -40,6 +45,8 @@ impl Default for Vitals {
             heard: Heard::default(),
             answers: [const { AtomicU32::new(0) }; BUCKETS],
             commands: AtomicU64::new(0),
+            usual: AtomicU64::new(0),
+            returned: AtomicU64::new(0),
             dials: AtomicU64::new(0),
             failed_dials: AtomicU64::new(0),
             probes: AtomicU64::new(0),
@@ -88,6 +95,37 @@ impl Vitals {
     /// Microseconds (see [`now_micros`]) of the last byte from the node; 0 when there was none.
     pub(crate) fn last_heard(&self) -> u64 {
         self.heard.0.load(Relaxed)
+    }
+
+    /// Keeps how long all but the slowest answers took.
+    pub(crate) fn set_usual(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.usual.store(micros, Relaxed);
+    }
+
+    /// How long all but the slowest 5 % of the answers took lately.
+    pub(crate) fn usual(&self) -> Option<Duration> {
+        match self.usual.load(Relaxed) {
+            0 => None,
+            micros => Some(Duration::from_micros(micros)),
+        }
+    }
+
+    /// The node is in use again, or for the first time: what it holds may be less than its peers have.
+    pub(crate) fn returned(&self, now: Instant) {
+        self.returned.store(micros(now), Relaxed);
+    }
+
+    /// Whether the node came into use less than `window` ago; without a window, whether it ever did.
+    pub(crate) fn returned_within(&self, window: Option<Duration>, now: Instant) -> bool {
+        match (self.returned.load(Relaxed), window) {
+            (0, _) => false,
+            (_, None) => true,
+            (at, Some(window)) => {
+                let ago = micros(now).saturating_sub(at);
+                u128::from(ago) < window.as_micros()
+            }
+        }
     }
 
     pub(crate) fn count(counter: &AtomicU64) {

@@ -23,6 +23,7 @@ mod original;
 mod outage;
 mod placement;
 mod readme;
+mod replication;
 mod secrets;
 mod support;
 mod topology;

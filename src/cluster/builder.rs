@@ -105,6 +105,26 @@ impl Builder {
         self
     }
 
+    /// The longest time to live of what is written to a stand-in. Default: whatever the writer says.
+    ///
+    /// Every write command that goes to a stand-in is followed by `PEXPIRE key ttl LT` on the same
+    /// connection, so that stale copies are gone soon after the owner is back. Needs Redis 7. A
+    /// [`Cache`](crate::Cache) has a limit of its own.
+    pub fn standin_ttl(mut self, ttl: Duration) -> Self {
+        self.options.limits.standin_ttl = Some(ttl);
+        self
+    }
+
+    /// The share of hedged reads that may be sent to a second replica, 0 to 1. Default: 0.1; up to ten are
+    /// saved up.
+    ///
+    /// Separate from the budget for commands that are sent again after a failure. With one slow node of n,
+    /// one in n reads begins there: a budget below that leaves some of them slow.
+    pub fn hedge_budget(mut self, share: f64) -> Self {
+        self.options.hedge_budget = share;
+        self
+    }
+
     /// How long a command may wait for its reply. Default: 500 ms.
     pub fn response_timeout(mut self, timeout: Duration) -> Self {
         self.options.limits.response_timeout = timeout;

@@ -72,6 +72,7 @@ impl Core {
                         // Its evidence must carry the epoch that the health machine starts it with.
                         let epoch = state.health.epoch(key).unwrap_or_default();
                         new.gate().set(epoch, true, false);
+                        new.vitals().returned(now);
                         new
                     }
                 })

@@ -15,6 +15,7 @@ use crate::cluster::monitor;
 use crate::cluster::options::Options;
 use crate::cluster::publish;
 use crate::cluster::scripts::Scripts;
+use crate::copies::{HedgeBudget, RepairBudget};
 use crate::error::{ClusterEmptyError, Reasons};
 use crate::health::{Health, NodeState, Watch};
 use crate::latency::Slowness;
@@ -52,6 +53,10 @@ pub(crate) struct Core {
     pub(crate) probe: Arc<dyn Probe>,
     /// Guards the budget for commands that are sent again though they may have been executed.
     pub(crate) budget: Mutex<RetryBudget>,
+    /// Guards the budget for reads that ask a second replica.
+    pub(crate) hedges: Mutex<HedgeBudget>,
+    /// Guards the budget for values that are copied to a node that lacks them.
+    pub(crate) repairs: Mutex<RepairBudget>,
     /// Scripts for nodes that do not know them.
     pub(crate) scripts: Scripts,
     /// Where `clients()` stands.
@@ -134,6 +139,8 @@ impl Core {
             published: watch::Sender::new(0),
             events: broadcast::Sender::new(events::BACKLOG),
             tasks,
+            hedges: Mutex::new(HedgeBudget::new(options.hedge_budget)),
+            repairs: Mutex::new(RepairBudget::new(now)),
             options,
             limits,
             lookups,

@@ -74,9 +74,12 @@ impl Core {
                 left.meter().failed_over();
             }
             let span = tracing::trace_span!("fluster.command", node = %backend.id());
-            let mut result = backend.call(request, deadline).instrument(span).await;
+            let stand_in = self.caps_stand_ins() && self.stands_in(target.key(), &backend);
+            let call = backend.call_for(request, deadline, stand_in);
+            let mut result = call.instrument(span).await;
             if let Some(eval) = self.scripts.instead_of(request, &result) {
-                result = backend.call(Request::One(&eval), deadline).await;
+                let eval = Request::One(&eval);
+                result = backend.call_for(eval, deadline, stand_in).await;
             }
             let read_only = result.is_err() && is_read_only(request);
             match self.judge(&backend, read_only, result) {
@@ -176,7 +179,7 @@ impl Core {
     }
 
     /// Takes one repetition from the budget.
-    fn may_repeat(&self) -> bool {
+    pub(crate) fn may_repeat(&self) -> bool {
         let now = Instant::now();
         let mut budget = self.budget.lock();
         if !budget.is_fresh(now) {

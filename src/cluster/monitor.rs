@@ -180,7 +180,13 @@ fn compare_speed(core: &Arc<Core>, snapshot: &Snapshot, now: Instant) {
     let medians: Vec<_> = snapshot
         .nodes
         .iter()
-        .map(|b| (b.key(), b.vitals().take_answers().quantile(0.5)))
+        .map(|b| {
+            let answers = b.vitals().take_answers();
+            if let Some(usual) = answers.quantile(0.95) {
+                b.vitals().set_usual(usual);
+            }
+            (b.key(), answers.quantile(0.5))
+        })
         .collect();
     let slow = core.locked(|state, effects| {
         for (key, slow) in state.slowness.window(&medians) {

@@ -85,6 +85,8 @@ pub(crate) struct Options {
     pub(crate) deadline: Option<Duration>,
     pub(crate) credentials: Option<Arc<dyn CredentialsProvider>>,
     pub(crate) runtime: Option<Handle>,
+    /// The share of hedged reads that may be sent twice.
+    pub(crate) hedge_budget: f64,
     #[cfg(feature = "tls")]
     pub(crate) tls: crate::tls::Tls,
 }
@@ -103,6 +105,7 @@ impl Default for Options {
                 response_timeout: Duration::from_millis(500),
                 connect_timeout: Duration::from_millis(500),
                 deadline: Duration::from_millis(1500),
+                standin_ttl: None,
                 pool_size: 16,
                 pool_wait: Duration::from_millis(250),
                 idle_timeout: Duration::from_secs(300),
@@ -112,6 +115,7 @@ impl Default for Options {
             deadline: None,
             credentials: None,
             runtime: None,
+            hedge_budget: 0.1,
             #[cfg(feature = "tls")]
             tls: crate::tls::Tls::default(),
         }
@@ -146,6 +150,15 @@ impl Options {
         }
         if let Some(wait) = self.wait_for_node {
             in_range("wait_for_node", wait)?;
+        }
+        if let Some(ttl) = limits.standin_ttl {
+            in_range("standin_ttl", ttl)?;
+        }
+        if !(0.0..=1.0).contains(&self.hedge_budget) {
+            return Err(BuildError::Option {
+                name: "hedge_budget",
+                why: format!("{} is no share: use 0 to 1", self.hedge_budget),
+            });
         }
         if limits.deadline < limits.response_timeout {
             return Err(BuildError::Option {

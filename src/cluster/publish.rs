@@ -27,6 +27,7 @@ impl Core {
         let admits = t.to.admits();
         if admits && !t.from.admits() {
             backend.lane().dial_at_will(now);
+            backend.vitals().returned(now);
         }
         backend
             .gate()

@@ -107,11 +107,8 @@ impl FlusterCluster {
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Vec<Result<T, Error>> {
-        let mut cmd = redis::cmd("MGET");
-        for key in keys {
-            cmd.arg(key.as_ref());
-        }
-        let pieces = self.pieces(&cmd, Scatter::Values { tail: 0 }).await;
+        let keys: Vec<K> = keys.into_iter().collect();
+        let pieces = self.get_each_from(&keys).await;
         pieces
             .into_iter()
             .map(|piece| piece.and_then(|(value, node)| parse(value, &node)))
@@ -158,6 +155,15 @@ impl FlusterCluster {
             .into_iter()
             .map(|result| result.and_then(|value| parse(value, &here)))
             .collect()
+    }
+
+    /// The raw values of `keys`, each with the node that gave it.
+    pub(crate) async fn get_each_from<K: AsRef<[u8]>>(&self, keys: &[K]) -> Vec<Piece> {
+        let mut cmd = redis::cmd("MGET");
+        for key in keys {
+            cmd.arg(key.as_ref());
+        }
+        self.pieces(&cmd, Scatter::Values { tail: 0 }).await
     }
 
     async fn pieces(&self, cmd: &Cmd, scatter: Scatter) -> Vec<Piece> {

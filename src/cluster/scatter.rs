@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::future::join_all;
-use redis::Value;
+use redis::{Pipeline, Value};
 
 use crate::backend::Backend;
 use crate::cluster::batch::Batch;
@@ -14,6 +14,7 @@ use crate::error::Outcome;
 use crate::failure::{Error, ErrorKind};
 use crate::link::Reply;
 use crate::node::NodeId;
+use crate::standin::caps;
 
 /// The result of one piece: its answer, which may be an error reply, and who gave it.
 pub(crate) type Piece = Result<(Value, NodeId), Error>;
@@ -58,7 +59,8 @@ impl Core {
             }
             let sent = groups.into_iter().map(|(backend, pieces)| async move {
                 let outgoing = batch.request(self, &pieces);
-                let reply = backend.call(outgoing.request(), deadline).await;
+                let caps = self.caps_of(batch, &pieces, &backend);
+                let reply = backend.call_with(outgoing.request(), deadline, caps).await;
                 (backend, pieces, reply)
             });
             for (backend, pieces, reply) in join_all(sent).await {
@@ -86,6 +88,21 @@ impl Core {
         done.into_iter()
             .map(|piece| piece.unwrap_or_else(|| Err(self.empty().into())))
             .collect()
+    }
+}
+
+impl Core {
+    /// What limits the life of those pieces that the node is given as a stand-in.
+    fn caps_of(
+        &self,
+        batch: &Batch<'_>,
+        pieces: &[usize],
+        backend: &Arc<Backend>,
+    ) -> Option<Pipeline> {
+        let ttl = self.limits.standin_ttl?;
+        let written = pieces.iter().filter(|piece| !batch.is_read_only(**piece));
+        let keys = written.flat_map(|piece| batch.target(*piece).keys());
+        caps(keys.filter(|key| self.stands_in(key, backend)), ttl)
     }
 }
 

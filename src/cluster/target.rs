@@ -27,6 +27,18 @@ impl Target<'_> {
     }
 }
 
+impl<'a> Target<'a> {
+    /// All of its keys.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &'a [u8]> + '_ {
+        let (one, many) = match self {
+            Self::Key(key) => (Some(*key), [].as_slice()),
+            Self::Keys(keys) => (None, keys.as_slice()),
+            Self::Node(_) => (None, [].as_slice()),
+        };
+        one.into_iter().chain(many.iter().copied())
+    }
+}
+
 impl Core {
     /// The first live candidate that was not tried yet.
     pub(crate) fn next_candidate(
@@ -45,6 +57,17 @@ impl Core {
             }
             Target::Node(backend) => (!tried.contains(&backend.key())).then(|| Arc::clone(backend)),
         }
+    }
+
+    /// Whether what stand-ins are given has a limited time to live.
+    pub(crate) fn caps_stand_ins(&self) -> bool {
+        self.limits.standin_ttl.is_some()
+    }
+
+    /// Whether the node is another than the key's owner.
+    pub(crate) fn stands_in(&self, key: &[u8], backend: &Arc<Backend>) -> bool {
+        let snapshot = self.snapshot.load();
+        !Arc::ptr_eq(&snapshot.nodes[snapshot.table.owner(key)], backend)
     }
 }
 

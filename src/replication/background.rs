@@ -1,0 +1,46 @@
+//! Requests that nobody waits for any more.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use redis::{Cmd, Value};
+
+use crate::client::one;
+use crate::cluster::Core;
+use crate::failure::Error;
+use crate::link::Request;
+use crate::replication::Member;
+
+/// Requests to several replicas, each with the index of its node.
+pub(super) type Running = FuturesUnordered<BoxFuture<'static, (usize, Result<Value, Error>)>>;
+
+/// One command to one replica. It owns what it needs, so that it can outlive the call.
+pub(super) fn send(
+    index: usize,
+    member: &Member,
+    cmd: &Arc<Cmd>,
+    deadline: Instant,
+) -> BoxFuture<'static, (usize, Result<Value, Error>)> {
+    let (member, cmd) = (member.clone(), Arc::clone(cmd));
+    Box::pin(async move {
+        let request = Request::One(&cmd);
+        let reply = member
+            .backend
+            .call_for(request, deadline, member.stand_in)
+            .await;
+        (index, reply.map(one))
+    })
+}
+
+/// Lets requests run to their own deadlines. A write that met its quorum still reaches the others; a
+/// read that lost a race still tells its node's health whether the node answers.
+pub(super) fn leave(core: &Core, mut running: Running) {
+    if running.is_empty() {
+        return;
+    }
+    let rest = async move { while running.next().await.is_some() {} };
+    // A closed cluster ends them here: its connections are gone as well.
+    let _ = core.tasks.spawn(rest);
+}

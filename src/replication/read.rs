@@ -1,0 +1,294 @@
+//! A read of one of the replicas, or of a majority.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::stream::StreamExt as _;
+use redis::{Cmd, FromRedisValue, Value};
+use tokio::time::timeout;
+
+use crate::client::{args, one, refusal_on_lane};
+use crate::cluster::parse;
+use crate::command::is_read_only;
+use crate::error::Outcome;
+use crate::failure::{Error, ErrorKind};
+use crate::link::Request;
+use crate::node::NodeId;
+use crate::quorum::Quorum;
+use crate::replication::background::{Running, leave, send};
+use crate::replication::{ReadFrom, Replicas, refused};
+use crate::verdict::{Route, classify_code};
+
+/// What one replica's answer is to the read.
+enum Heard {
+    /// This is the value.
+    Value(Value),
+    /// It has no value, and it may be that it only lost it.
+    Doubted,
+    /// The next replica may do better.
+    Failed(Error),
+    /// No other replica would do better.
+    Final(Error),
+}
+
+impl Replicas {
+    /// Reads with `cmd`, a command that only reads, from the replicas that `from` says.
+    ///
+    /// With [`read_repair`](Self::read_repair), a replica that came back lately and has no value is not
+    /// believed while another one may have it.
+    ///
+    /// # Errors
+    ///
+    /// The last replica's error when none could answer; [`ErrorKind::Refused`] for a command that may
+    /// write; [`ErrorKind::Quorum`] when a majority was asked for and cannot be had.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe.
+    pub async fn read<T: FromRedisValue>(&self, cmd: &Cmd, from: ReadFrom) -> Result<T, Error> {
+        let (value, node) = self.read_value(cmd, &from).await?;
+        parse(value, &node)
+    }
+
+    /// The raw answer, and who gave it.
+    pub(crate) async fn read_value(
+        &self,
+        cmd: &Cmd,
+        from: &ReadFrom,
+    ) -> Result<(Value, NodeId), Error> {
+        if let Some(why) = refusal_on_lane(Request::One(cmd)) {
+            return Err(refused(why));
+        }
+        if !is_read_only(args(cmd)) {
+            let name = String::from_utf8_lossy(args(cmd).next().unwrap_or_default()).to_uppercase();
+            let text =
+                format!("{name} may write, and a read may be sent twice: use `write` for it");
+            return Err(refused(text));
+        }
+        let deadline = Instant::now() + self.cluster.deadline();
+        let (value, index) = match from {
+            ReadFrom::Owner => self.in_turn(cmd, 1, deadline).await?,
+            ReadFrom::FirstAvailable => self.in_turn(cmd, self.members.len(), deadline).await?,
+            ReadFrom::Hedged { after } => {
+                let usual = self.members[0].backend.vitals().usual();
+                self.hedged(cmd, after.wait(usual), deadline).await?
+            }
+            ReadFrom::Majority { newest } => {
+                let newest = |a: &Value, b: &Value| newest(a, b);
+                self.of_majority(cmd, newest, deadline).await?
+            }
+        };
+        Ok((value, self.members[index].backend.id().clone()))
+    }
+
+    /// Asks the first `limit` replicas one after the other.
+    async fn in_turn(
+        &self,
+        cmd: &Cmd,
+        limit: usize,
+        deadline: Instant,
+    ) -> Result<(Value, usize), Error> {
+        let mut doubted: Vec<usize> = Vec::new();
+        let mut last = None;
+        for (index, member) in self.members.iter().take(limit).enumerate() {
+            let reply = member.backend.call(Request::One(cmd), deadline).await;
+            match self.hear(index, reply.map(one)) {
+                Heard::Value(value) => {
+                    self.found(cmd, &value, &doubted, index);
+                    return Ok((value, index));
+                }
+                Heard::Doubted => doubted.push(index),
+                Heard::Final(error) => return Err(error),
+                Heard::Failed(error) if self.may_go_on(&error, deadline) => last = Some(error),
+                Heard::Failed(error) => {
+                    last = Some(error);
+                    break;
+                }
+            }
+        }
+        self.nobody(&doubted, last)
+    }
+
+    /// Asks the first replica, and the second when the first takes longer than `after`.
+    async fn hedged(
+        &self,
+        cmd: &Cmd,
+        after: Duration,
+        deadline: Instant,
+    ) -> Result<(Value, usize), Error> {
+        let core = self.cluster.core();
+        core.hedges.lock().read();
+        let cmd = Arc::new(cmd.clone());
+        let mut running = Running::new();
+        running.push(send(0, &self.members[0], &cmd, deadline));
+        let (mut next, mut may_hedge, mut hedge) = (1, self.members.len() > 1, None);
+        let mut doubted: Vec<usize> = Vec::new();
+        let mut last = None;
+        loop {
+            let heard = match (may_hedge, timeout(after, running.next())) {
+                (true, timed) => match timed.await {
+                    Ok(heard) => heard,
+                    Err(_) => {
+                        may_hedge = false;
+                        if core.hedges.lock().take() {
+                            hedge = Some(next);
+                            running.push(send(next, &self.members[next], &cmd, deadline));
+                            next += 1;
+                        } else {
+                            count_hedge("denied");
+                        }
+                        continue;
+                    }
+                },
+                (false, _) => running.next().await,
+            };
+            if let Some((index, result)) = heard {
+                match self.hear(index, result) {
+                    Heard::Value(value) => {
+                        if let Some(hedge) = hedge {
+                            count_hedge(if index == hedge { "won" } else { "lost" });
+                        }
+                        self.found(&cmd, &value, &doubted, index);
+                        leave(core, running);
+                        return Ok((value, index));
+                    }
+                    Heard::Final(error) => return Err(error),
+                    Heard::Doubted => doubted.push(index),
+                    Heard::Failed(error) => {
+                        let goes_on = self.may_go_on(&error, deadline);
+                        last = Some(error);
+                        if !goes_on {
+                            next = self.members.len();
+                        }
+                    }
+                }
+            }
+            // Somebody has answered and has no value: the next one is asked at once, once.
+            may_hedge = false;
+            if running.is_empty() {
+                let Some(member) = self.members.get(next) else {
+                    return self.nobody(&doubted, last);
+                };
+                running.push(send(next, member, &cmd, deadline));
+                next += 1;
+            }
+        }
+    }
+
+    /// Asks all replicas and takes the newest value of the first majority.
+    async fn of_majority(
+        &self,
+        cmd: &Cmd,
+        newest: impl Fn(&Value, &Value) -> std::cmp::Ordering,
+        deadline: Instant,
+    ) -> Result<(Value, usize), Error> {
+        let needed = Quorum::Majority.of(self.requested).unwrap_or(1);
+        if self.members.len() < needed {
+            return Err(self.too_few(needed));
+        }
+        let cmd = Arc::new(cmd.clone());
+        let all = self.members.iter().enumerate();
+        let mut running: Running = all.map(|(i, m)| send(i, m, &cmd, deadline)).collect();
+        let mut answers: Vec<(usize, Value)> = Vec::new();
+        let mut errors: Vec<Error> = Vec::new();
+        while let Some((index, result)) = running.next().await {
+            match self.hear(index, result) {
+                Heard::Value(value) => answers.push((index, value)),
+                Heard::Doubted => answers.push((index, Value::Nil)),
+                Heard::Failed(error) | Heard::Final(error) => errors.push(error),
+            }
+            if answers.len() == needed || errors.len() > self.members.len() - needed {
+                break;
+            }
+        }
+        leave(self.cluster.core(), running);
+        if answers.len() < needed {
+            let (asked, got) = (self.requested, answers.len());
+            let mut text = format!("{needed} of {asked} replicas had to answer, {got} did");
+            for error in &errors {
+                text.push_str(&format!("; {error}"));
+            }
+            return Err(Error::new(ErrorKind::Quorum, Outcome::Answered, text));
+        }
+        let doubted: Vec<usize> = answers
+            .iter()
+            .filter(|(i, value)| *value == Value::Nil && self.is_doubted(*i))
+            .map(|(i, _)| *i)
+            .collect();
+        let some = answers.iter().position(|(_, value)| *value != Value::Nil);
+        let best = some.map_or(0, |first| {
+            (first + 1..answers.len()).fold(first, |best, i| {
+                let (a, b) = (&answers[i].1, &answers[best].1);
+                if *a != Value::Nil && newest(a, b).is_gt() {
+                    i
+                } else {
+                    best
+                }
+            })
+        });
+        let (index, value) = answers.swap_remove(best);
+        self.found(&cmd, &value, &doubted, index);
+        Ok((value, index))
+    }
+
+    /// Makes sense of one replica's reply.
+    fn hear(&self, index: usize, result: Result<Value, Error>) -> Heard {
+        let value = match result {
+            Ok(value) => value,
+            Err(error) if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Refused) => {
+                return Heard::Final(error);
+            }
+            Err(error) => return Heard::Failed(error),
+        };
+        match &value {
+            Value::Nil if self.is_doubted(index) => Heard::Doubted,
+            Value::ServerError(e) => {
+                let route = classify_code(e.code(), e.details().unwrap_or_default()).route();
+                let node = self.members[index].backend.id();
+                match (route, value.extract_error()) {
+                    (Route::Rejected, Err(e)) => Heard::Failed(
+                        Error::new(ErrorKind::Server, Outcome::Rejected, e.to_string())
+                            .at(node)
+                            .because(e),
+                    ),
+                    // WRONGTYPE and the like: the next replica would say the same.
+                    (_, Err(e)) => Heard::Final(
+                        Error::new(ErrorKind::Server, Outcome::Answered, e.to_string())
+                            .at(node)
+                            .because(e),
+                    ),
+                    (_, Ok(value)) => Heard::Value(value),
+                }
+            }
+            _ => Heard::Value(value),
+        }
+    }
+
+    /// Whether a read that failed on one replica may be sent to the next.
+    fn may_go_on(&self, error: &Error, deadline: Instant) -> bool {
+        Instant::now() < deadline
+            && (error.outcome().is_safe_to_repeat() || self.cluster.core().may_repeat())
+    }
+
+    /// A value was found: the replicas that should have had it get it.
+    fn found(&self, cmd: &Cmd, value: &Value, doubted: &[usize], index: usize) {
+        if *value != Value::Nil && !doubted.is_empty() {
+            self.fill(cmd, doubted, index);
+        }
+    }
+
+    /// No replica gave a value.
+    fn nobody(&self, doubted: &[usize], last: Option<Error>) -> Result<(Value, usize), Error> {
+        match (doubted.first(), last) {
+            // Better than an error: the node did answer.
+            (Some(&index), _) => Ok((Value::Nil, index)),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(self.cluster.core().empty().into()),
+        }
+    }
+}
+
+/// What became of a hedge: `won`, `lost`, or `denied` by the budget.
+fn count_hedge(result: &'static str) {
+    metrics::counter!("fluster_hedges_total", "result" => result).increment(1);
+}

@@ -1,0 +1,107 @@
+//! A write to all replicas at once.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::stream::StreamExt as _;
+use redis::{Cmd, Value};
+
+use crate::client::refusal_on_lane;
+use crate::error::Outcome;
+use crate::failure::{Error, ErrorKind};
+use crate::link::Request;
+use crate::node::NodeId;
+use crate::quorum::Quorum;
+use crate::replication::background::{Running, leave, send};
+use crate::replication::{Acks, Member, QuorumError, Replicas, refused};
+
+impl Replicas {
+    /// Sends `cmd` to all replicas at once and returns as soon as `quorum` of them have acknowledged it.
+    ///
+    /// The others go on in the background, until the call's deadline or the cluster's shutdown. An error
+    /// reply is no acknowledgement; every other reply is one, so a `SET .. NX` that found the key counts.
+    /// No replica takes the place of one that fails during the call.
+    ///
+    /// # Errors
+    ///
+    /// When the quorum cannot be met. With too few live replicas that is known before anything is sent,
+    /// and nothing is. Otherwise every replica's answer is waited for, so that the error is complete.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe; the write may be executed on any of the replicas.
+    pub async fn write(&self, cmd: &Cmd, quorum: Quorum) -> Result<Acks, QuorumError> {
+        let cmd = Arc::new(cmd.clone());
+        self.write_each(quorum, |_| Arc::clone(&cmd)).await
+    }
+
+    /// [`write`](Self::write) with a command of its own for each replica.
+    pub(crate) async fn write_each(
+        &self,
+        quorum: Quorum,
+        command: impl Fn(&Member) -> Arc<Cmd>,
+    ) -> Result<Acks, QuorumError> {
+        let requested = self.requested;
+        let mut acks = Acks {
+            requested,
+            ..Acks::default()
+        };
+        let fail = |needed, error| QuorumError {
+            needed,
+            acks: Acks {
+                requested,
+                ..Acks::default()
+            },
+            refused: Some(error),
+        };
+        let Some(needed) = quorum.of(requested) else {
+            let text = format!(
+                "a quorum of {quorum} of {requested} replicas can never be met: use 1 to {requested}"
+            );
+            return Err(fail(0, refused(text)));
+        };
+        if self.members.len() < needed {
+            return Err(fail(needed, self.too_few(needed)));
+        }
+        let deadline = Instant::now() + self.cluster.deadline();
+        let mut running = Running::new();
+        for (index, member) in self.members.iter().enumerate() {
+            let cmd = command(member);
+            if let Some(why) = refusal_on_lane(Request::One(&cmd)) {
+                return Err(fail(needed, refused(why)));
+            }
+            running.push(send(index, member, &cmd, deadline));
+        }
+        let mut open: Vec<bool> = vec![true; self.members.len()];
+        while let Some((index, result)) = running.next().await {
+            open[index] = false;
+            let node = self.members[index].backend.id();
+            match result.and_then(|value| acknowledged(value, node)) {
+                Ok(value) => acks.acked.push((node.clone(), value)),
+                Err(error) => acks.failed.push((node.clone(), error)),
+            }
+            if acks.acked.len() >= needed {
+                let rest = self.nodes().zip(&open).filter(|(_, open)| **open);
+                acks.pending = rest.map(|(node, _)| node.clone()).collect();
+                metrics::counter!("fluster_replicated_writes_total", "result" => "ok").increment(1);
+                leave(self.cluster.core(), running);
+                return Ok(acks);
+            }
+        }
+        metrics::counter!("fluster_replicated_writes_total", "result" => "failed").increment(1);
+        Err(QuorumError {
+            needed,
+            acks,
+            refused: None,
+        })
+    }
+}
+
+/// An error reply says that the write did not happen.
+fn acknowledged(value: Value, node: &NodeId) -> Result<Value, Error> {
+    value.extract_error().map_err(|e| {
+        Error::new(ErrorKind::Server, Outcome::Answered, e.to_string())
+            .at(node)
+            .because(e)
+    })
+}

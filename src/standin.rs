@@ -1,0 +1,131 @@
+//! A limit to how long what a stand-in was given lives.
+//!
+//! When the owner comes back, what was written meanwhile is on the stand-in, and it is stale as soon as
+//! the owner is written again. The next time the owner goes out, readers would meet it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join;
+use redis::{Cmd, Pipeline};
+
+use crate::backend::Backend;
+use crate::client::args;
+use crate::command::{Spec, is_read_only};
+use crate::failure::Error;
+use crate::link::{Reply, Request};
+
+/// What follows a write on a stand-in: `PEXPIRE key ttl LT` for each of its keys, which shortens a time to
+/// live and never prolongs one.
+pub(crate) fn caps<'a>(
+    keys: impl IntoIterator<Item = &'a [u8]>,
+    ttl: Duration,
+) -> Option<Pipeline> {
+    let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
+    let mut caps = Pipeline::new();
+    for key in keys {
+        caps.cmd("PEXPIRE").arg(key).arg(ttl).arg("LT");
+    }
+    (!caps.is_empty()).then_some(caps)
+}
+
+/// The keys that a request writes.
+fn written<'a>(request: Request<'a>) -> Vec<&'a [u8]> {
+    let mut keys = Vec::new();
+    let mut add = |cmd: &'a Cmd| {
+        let words = args(cmd);
+        if is_read_only(words.clone()) {
+            return;
+        }
+        let spec = Spec::find(words.clone());
+        if let Some(Ok(positions)) = spec.map(|s| s.key_positions(words.clone())) {
+            keys.extend(positions.pick(words));
+        }
+    };
+    match request {
+        Request::One(cmd) => add(cmd),
+        Request::Many { pipeline, .. } => pipeline.cmd_iter().for_each(add),
+    }
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+impl Backend {
+    /// [`call`](Self::call) to the regular node of a key, or to one that stands in for it: there what the
+    /// request writes gets at most the time to live that the cluster allows stand-ins.
+    pub(crate) async fn call_for(
+        self: &Arc<Self>,
+        request: Request<'_>,
+        deadline: Instant,
+        stand_in: bool,
+    ) -> Result<Reply, Error> {
+        let caps = match self.limits().standin_ttl {
+            Some(ttl) if stand_in => caps(written(request), ttl),
+            _ => None,
+        };
+        self.call_with(request, deadline, caps).await
+    }
+
+    /// [`call`](Self::call), with `caps` right behind it on the same connection.
+    pub(crate) async fn call_with(
+        self: &Arc<Self>,
+        request: Request<'_>,
+        deadline: Instant,
+        caps: Option<Pipeline>,
+    ) -> Result<Reply, Error> {
+        let Some(caps) = caps else {
+            return self.call(request, deadline).await;
+        };
+        let follow = Request::Many {
+            pipeline: &caps,
+            offset: 0,
+            count: caps.len(),
+        };
+        // The first future is polled first, and a connection keeps the order.
+        let (reply, capped) = Box::pin(join(
+            self.call(request, deadline),
+            self.call(follow, deadline),
+        ))
+        .await;
+        if let (Ok(_), Err(error)) = (&reply, capped) {
+            tracing::warn!(node = %self.id(), %error, "a write on a stand-in keeps its full time to live");
+        }
+        reply
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(line: &str) -> Vec<String> {
+        let mut cmd = Cmd::new();
+        for word in line.split(' ') {
+            cmd.arg(word);
+        }
+        let keys = written(Request::One(&cmd));
+        keys.into_iter()
+            .map(|k| String::from_utf8_lossy(k).into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn every_written_key_is_capped_once_and_none_that_is_only_read() {
+        assert_eq!(keys("SET k v"), ["k"]);
+        assert_eq!(keys("INCR k"), ["k"]);
+        assert_eq!(keys("MSET a 1 b 2 a 3"), ["a", "b"]);
+        assert_eq!(keys("EVAL return 2 a b 7"), ["a", "b"]);
+        assert!(keys("GET k").is_empty());
+        assert!(keys("PING").is_empty());
+    }
+
+    #[test]
+    fn a_cap_is_at_least_a_millisecond_and_shortens_only() {
+        let caps = caps([b"k".as_slice()], Duration::from_nanos(1)).expect("one");
+        let cmd = caps.cmd_iter().next().expect("one");
+        let words: Vec<_> = args(cmd).collect();
+        assert_eq!(words, [b"PEXPIRE".as_slice(), b"k", b"1", b"LT"]);
+        assert!(super::caps([], Duration::from_secs(1)).is_none());
+    }
+}
