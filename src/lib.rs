@@ -44,6 +44,7 @@ mod wire;
 mod cluster;
 
 // Floor 3: on the cluster.
+mod cache;
 mod fan_out;
 mod replication;
 mod scan;
@@ -52,6 +53,9 @@ mod transaction;
 
 pub mod guide;
 
+#[cfg(feature = "serde")]
+pub use crate::cache::Json;
+pub use crate::cache::{Cache, CacheBuilder, Codec, CodecError, Deletion, Raw};
 pub use crate::client::{Client, DedicatedClient};
 pub use crate::cluster::FlusterCluster;
 pub use crate::cluster::builder::Builder;

@@ -1,5 +1,6 @@
 //! A key on several nodes, and the cache on top of that.
 
+mod cache;
 mod quorum;
 mod reads;
 mod repair;

@@ -1,0 +1,239 @@
+//! A typed cache over the cluster: values with a time to live, on one node or several.
+
+mod builder;
+mod codec;
+mod compute;
+mod delete;
+mod flight;
+mod many;
+
+pub use self::builder::CacheBuilder;
+#[cfg(feature = "serde")]
+pub use self::codec::Json;
+pub use self::codec::{Codec, CodecError, Raw};
+pub use self::delete::Deletion;
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::Counter;
+use redis::{Cmd, Value};
+
+use crate::cache::flight::Flights;
+use crate::cluster::FlusterCluster;
+use crate::error::Outcome;
+use crate::failure::{Error, ErrorKind};
+use crate::node::NodeId;
+use crate::quorum::Quorum;
+use crate::replication::{Acks, QuorumError, ReadFrom, ReadRepair, Replicas};
+
+/// Typed values with a time to live, each on one node or on several.
+///
+/// Made by [`FlusterCluster::cache`]; cheap to clone. All clones share the computations of
+/// [`get_or_compute`](Self::get_or_compute). What it promises and what it cannot:
+/// [the guide](crate::guide::replication).
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use fluster::Cache;
+///
+/// # async fn run(cluster: fluster::FlusterCluster) -> Result<(), Box<dyn std::error::Error>> {
+/// let pages: Cache<String> = cluster.cache("page:").replicas(2).raw()?;
+/// pages.set("home", &"<html>".to_owned(), Duration::from_secs(300)).await?;
+/// assert_eq!(pages.get("home").await?.as_deref(), Some("<html>"));
+/// # Ok(()) }
+/// ```
+pub struct Cache<V, C = Raw> {
+    inner: Arc<Inner<C>>,
+    value: PhantomData<fn(V) -> V>,
+}
+
+struct Inner<C> {
+    cluster: FlusterCluster,
+    prefix: Vec<u8>,
+    replicas: usize,
+    quorum: Quorum,
+    read_from: ReadFrom,
+    read_repair: Option<ReadRepair>,
+    standin_ttl: Option<Duration>,
+    codec: C,
+    flights: Flights,
+    meter: Meter,
+}
+
+/// Handles into the metrics recorder that was installed when the cache was built.
+struct Meter {
+    hits: Counter,
+    misses: Counter,
+    errors: Counter,
+}
+
+impl Meter {
+    fn new(cache: &str) -> Self {
+        let reads = |result: &'static str| metrics::counter!("fluster_cache_reads_total", "cache" => cache.to_owned(), "result" => result);
+        Self {
+            hits: reads("hit"),
+            misses: reads("miss"),
+            errors: reads("error"),
+        }
+    }
+
+    fn count<T>(&self, read: &Result<Option<T>, Error>) {
+        match read {
+            Ok(Some(_)) => &self.hits,
+            Ok(None) => &self.misses,
+            Err(_) => &self.errors,
+        }
+        .increment(1);
+    }
+}
+
+impl<V, C: Codec<V>> Cache<V, C> {
+    /// The value of `key`, when there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Type`] when what is there is no `V`; otherwise that of the last replica that was
+    /// asked. Most callers take an error for a miss.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe.
+    pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<V>, Error> {
+        let read = self.read(&self.full(key.as_ref())).await;
+        self.inner.meter.count(&read);
+        read
+    }
+
+    async fn read(&self, full: &[u8]) -> Result<Option<V>, Error> {
+        let replicas = self.replicas(full)?;
+        let mut cmd = redis::cmd("GET");
+        cmd.arg(full);
+        let (value, node) = replicas.read_value(&cmd, &self.inner.read_from).await?;
+        self.decode(value, &node)
+    }
+
+    /// Keeps `value` under `key` for `ttl`, 1 ms to 100 years, on as many replicas as the quorum says;
+    /// the others follow in the background.
+    ///
+    /// # Errors
+    ///
+    /// When fewer replicas took it than the quorum says: [`QuorumError`] names them.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe; any of the replicas may take the value.
+    pub async fn set(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: &V,
+        ttl: Duration,
+    ) -> Result<Acks, QuorumError> {
+        let full = self.full(key.as_ref());
+        self.write(&full, value, ttl).await
+    }
+
+    async fn write(&self, full: &[u8], value: &V, ttl: Duration) -> Result<Acks, QuorumError> {
+        let (replicas, regular, short) = self
+            .prepare(full, value, ttl)
+            .map_err(QuorumError::refused)?;
+        let command = |member: &crate::replication::Member| match &short {
+            Some(short) if member.stand_in => Arc::clone(short),
+            _ => Arc::clone(&regular),
+        };
+        replicas.write_each(self.inner.quorum, command).await
+    }
+
+    /// Where a value goes, and the commands for regular replicas and for stand-ins.
+    fn prepare(&self, full: &[u8], value: &V, ttl: Duration) -> Result<Prepared, Error> {
+        check_ttl(ttl).map_err(|why| {
+            Error::new(ErrorKind::Refused, Outcome::NotSent, format!("ttl: {why}"))
+        })?;
+        let bytes = self.inner.codec.encode(value).map_err(|e| {
+            let text = format!("the value of {:?} cannot be encoded: {e}", shown(full));
+            Error::new(ErrorKind::Type, Outcome::NotSent, text)
+        })?;
+        let replicas = self.replicas(full)?;
+        let set = |ttl: Duration| {
+            let mut cmd = Cmd::with_capacity(5, bytes.len() + full.len() + 32);
+            cmd.arg("SET").arg(full).arg(&bytes).arg("PX");
+            cmd.arg(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+            Arc::new(cmd)
+        };
+        let cap = self.inner.standin_ttl.filter(|cap| *cap < ttl);
+        let short = cap.filter(|_| replicas.has_stand_in()).map(set);
+        Ok((replicas, set(ttl), short))
+    }
+}
+
+type Prepared = (Replicas, Arc<Cmd>, Option<Arc<Cmd>>);
+
+impl<V, C> Cache<V, C> {
+    /// The key as the servers know it.
+    fn full(&self, key: &[u8]) -> Vec<u8> {
+        [self.inner.prefix.as_slice(), key].concat()
+    }
+
+    fn replicas(&self, full: &[u8]) -> Result<Replicas, Error> {
+        let cluster = &self.inner.cluster;
+        // A cluster that was made smaller than the number of copies has fewer of them.
+        let nodes = cluster.core().snapshot.load().nodes.len();
+        let replicas = cluster.replicas(full, self.inner.replicas.min(nodes))?;
+        Ok(match self.inner.read_repair {
+            Some(repair) => replicas.read_repair(repair),
+            None => replicas,
+        })
+    }
+
+    fn decode(&self, value: Value, node: &NodeId) -> Result<Option<V>, Error>
+    where
+        C: Codec<V>,
+    {
+        let bytes: Option<Vec<u8>> = crate::cluster::parse(value, node)?;
+        let decode = |bytes| {
+            self.inner.codec.decode(bytes).map_err(|e| {
+                let text = format!("the cached value cannot be decoded: {e}");
+                Error::new(ErrorKind::Type, Outcome::Answered, text).at(node)
+            })
+        };
+        bytes.map(decode).transpose()
+    }
+}
+
+impl<V, C> Clone for Cache<V, C> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            value: PhantomData,
+        }
+    }
+}
+
+impl<V, C> fmt::Debug for Cache<V, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("prefix", &shown(&self.inner.prefix))
+            .field("replicas", &self.inner.replicas)
+            .field("quorum", &self.inner.quorum)
+            .field("read_from", &self.inner.read_from)
+            .finish_non_exhaustive()
+    }
+}
+
+fn shown(key: &[u8]) -> String {
+    key.escape_ascii().to_string()
+}
+
+/// A time to live that Redis can keep.
+fn check_ttl(ttl: Duration) -> Result<(), String> {
+    const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+    if ttl < Duration::from_millis(1) {
+        Err(format!("{ttl:?} is too short: use at least 1 ms"))
+    } else if ttl > LONGEST {
+        Err(format!("{ttl:?} is too long: use at most 100 years"))
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,159 @@
+//! From a description of a cache to the cache.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cache::codec::{Codec, CodecError, Raw};
+use crate::cache::flight::Flights;
+use crate::cache::{Cache, Inner, Meter, check_ttl};
+use crate::cluster::FlusterCluster;
+use crate::error::BuildError;
+use crate::quorum::Quorum;
+use crate::replication::{ReadFrom, ReadRepair};
+
+/// Describes a [`Cache`]; made by [`FlusterCluster::cache`].
+#[must_use = "a builder does nothing until `json`, `raw` or `codec` makes the cache"]
+#[derive(Clone, Debug)]
+pub struct CacheBuilder {
+    cluster: FlusterCluster,
+    prefix: Vec<u8>,
+    replicas: usize,
+    quorum: Quorum,
+    read_from: ReadFrom,
+    read_repair: Option<ReadRepair>,
+    standin_ttl: Option<Duration>,
+}
+
+impl FlusterCluster {
+    /// A cache whose keys on the servers begin with `prefix`.
+    ///
+    /// ```
+    /// # let cluster = fluster::FlusterCluster::from_urls(["redis://10.0.0.1", "redis://10.0.0.2"])?;
+    /// let pages: fluster::Cache<String> = cluster.cache("page:").replicas(2).raw()?;
+    /// # Ok::<(), fluster::BuildError>(())
+    /// ```
+    pub fn cache(&self, prefix: impl AsRef<[u8]>) -> CacheBuilder {
+        CacheBuilder {
+            cluster: self.clone(),
+            prefix: prefix.as_ref().to_vec(),
+            replicas: 1,
+            quorum: Quorum::One,
+            read_from: ReadFrom::FirstAvailable,
+            read_repair: Some(ReadRepair::default()),
+            standin_ttl: Some(Duration::from_secs(60)),
+        }
+    }
+}
+
+impl CacheBuilder {
+    /// How many nodes keep a copy of each value. Default: 1.
+    pub fn replicas(mut self, n: usize) -> Self {
+        self.replicas = n;
+        self
+    }
+
+    /// How many replicas must have a value before `set` returns. Default: [`Quorum::One`].
+    pub fn quorum(mut self, quorum: Quorum) -> Self {
+        self.quorum = quorum;
+        self
+    }
+
+    /// Whom reads ask. Default: [`ReadFrom::FirstAvailable`].
+    pub fn read_from(mut self, from: ReadFrom) -> Self {
+        self.read_from = from;
+        self
+    }
+
+    /// Whether reads fill what a node lost while it was out. Default: [`ReadRepair::default`]; it needs at
+    /// least two replicas.
+    pub fn read_repair(mut self, repair: Option<ReadRepair>) -> Self {
+        self.read_repair = repair;
+        self
+    }
+
+    /// The longest time to live of a copy on a stand-in. Default: 60 s; `None`: that of the value.
+    ///
+    /// What a stand-in holds is stale as soon as the owner is back and written again; a short life ends
+    /// the conflict before the owner's next outage.
+    pub fn standin_ttl(mut self, ttl: Option<Duration>) -> Self {
+        self.standin_ttl = ttl;
+        self
+    }
+
+    /// The cache, with values as JSON.
+    ///
+    /// # Errors
+    ///
+    /// As [`codec`](Self::codec).
+    #[cfg(feature = "serde")]
+    pub fn json<V>(self) -> Result<Cache<V, crate::cache::codec::Json>, BuildError>
+    where
+        V: serde::Serialize + serde::de::DeserializeOwned,
+    {
+        self.codec(crate::cache::codec::Json)
+    }
+
+    /// The cache, with values that are bytes themselves: `Vec<u8>`, `String`.
+    ///
+    /// # Errors
+    ///
+    /// As [`codec`](Self::codec).
+    pub fn raw<V>(self) -> Result<Cache<V, Raw>, BuildError>
+    where
+        V: AsRef<[u8]> + TryFrom<Vec<u8>>,
+        V::Error: Into<CodecError>,
+    {
+        self.codec(Raw)
+    }
+
+    /// The cache, with values in the form that `codec` gives them.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Option`] for a number of replicas that the cluster cannot have, a quorum that can
+    /// never be met, or a `standin_ttl` below 1 ms or above 100 years.
+    pub fn codec<V, C: Codec<V>>(self, codec: C) -> Result<Cache<V, C>, BuildError> {
+        let nodes = self.cluster.core().snapshot.load().nodes.len();
+        let n = self.replicas;
+        if n == 0 || n > nodes {
+            let why = format!("{n} copies over {nodes} nodes: use 1 to {nodes}");
+            return Err(BuildError::Option {
+                name: "replicas",
+                why,
+            });
+        }
+        if self.quorum.of(n).is_none() {
+            let why = format!(
+                "{} of {n} replicas can never be met: use 1 to {n}",
+                self.quorum
+            );
+            return Err(BuildError::Option {
+                name: "quorum",
+                why,
+            });
+        }
+        if let Some(ttl) = self.standin_ttl {
+            check_ttl(ttl).map_err(|why| BuildError::Option {
+                name: "standin_ttl",
+                why,
+            })?;
+        }
+        let name = self.prefix.escape_ascii().to_string();
+        Ok(Cache {
+            inner: Arc::new(Inner {
+                meter: Meter::new(&name),
+                cluster: self.cluster,
+                prefix: self.prefix,
+                replicas: n,
+                quorum: self.quorum,
+                read_from: self.read_from,
+                read_repair: self.read_repair,
+                standin_ttl: self.standin_ttl,
+                codec,
+                flights: Flights::default(),
+            }),
+            value: PhantomData,
+        })
+    }
+}

@@ -1,0 +1,114 @@
+//! Taking a value back, wherever it may be.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::future::join_all;
+use redis::Value;
+
+use crate::backend::Backend;
+use crate::cache::Cache;
+use crate::client::one;
+use crate::cluster::parse;
+use crate::failure::Error;
+use crate::link::Request;
+use crate::node::NodeId;
+
+/// Where a value was deleted, and where that could not be done.
+#[derive(Clone, Debug, Default)]
+#[must_use = "a copy may be left on the nodes that could not be reached"]
+pub struct Deletion {
+    reached: Vec<(NodeId, bool)>,
+    unreached: Vec<(NodeId, Error)>,
+}
+
+impl Deletion {
+    /// Whether every node that may have a copy was reached.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.unreached.is_empty()
+    }
+
+    /// Whether any node had a copy.
+    #[must_use]
+    pub fn existed(&self) -> bool {
+        self.reached.iter().any(|(_, had)| *had)
+    }
+
+    /// The nodes that have no copy now.
+    pub fn reached(&self) -> impl ExactSizeIterator<Item = &NodeId> {
+        self.reached.iter().map(|(node, _)| node)
+    }
+
+    /// The nodes that may still have a copy, and why they could not be reached. A node that is out may
+    /// come back with it.
+    #[must_use]
+    pub fn unreached(&self) -> &[(NodeId, Error)] {
+        &self.unreached
+    }
+}
+
+impl<V, C> Cache<V, C> {
+    /// Deletes the value of `key` on all of its replicas, live or not, and on every node that may have
+    /// stood in for one of them.
+    ///
+    /// Those are the nodes that would have been a replica while another one was out, as far back as copies
+    /// on stand-ins live ([`standin_ttl`](crate::CacheBuilder::standin_ttl)) and as far as this process
+    /// has seen. What could not be reached is in the result, not an error: ask it.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe; the value may be deleted on any of the nodes.
+    pub async fn delete(&self, key: impl AsRef<[u8]>) -> Deletion {
+        let full = self.full(key.as_ref());
+        let mut cmd = redis::cmd("DEL");
+        cmd.arg(&full);
+        let cluster = &self.inner.cluster;
+        let deadline = Instant::now() + cluster.deadline();
+        let cmd = &cmd;
+        let calls = self.holders(&full).into_iter().map(|backend| async move {
+            let reply = backend.call(Request::One(cmd), deadline).await;
+            (backend.id().clone(), reply.map(one))
+        });
+        let mut deletion = Deletion::default();
+        for (node, result) in join_all(calls).await {
+            match result.and_then(|value: Value| parse::<u64>(value, &node)) {
+                Ok(count) => deletion.reached.push((node, count > 0)),
+                Err(error) => deletion.unreached.push((node, error)),
+            }
+        }
+        deletion
+    }
+
+    /// Every node that may hold a copy. A node that was in use all the time holds back those behind it:
+    /// nobody stands in past as many of these as there are replicas.
+    fn holders(&self, full: &[u8]) -> Vec<Arc<Backend>> {
+        let core = self.inner.cluster.core();
+        let snapshot = core.snapshot.load();
+        let (wanted, now) = (self.inner.replicas, Instant::now());
+        let (mut holders, mut steady) = (Vec::new(), 0);
+        for index in snapshot.table.candidates(full) {
+            let backend = &snapshot.nodes[index];
+            holders.push(index);
+            let was_out = backend
+                .vitals()
+                .returned_within(self.inner.standin_ttl, now);
+            steady += usize::from(snapshot.live.contains(index) && !was_out);
+            if steady == wanted {
+                break;
+            }
+        }
+        // Rules that count the live nodes anew may have chosen others.
+        for index in snapshot
+            .table
+            .live_candidates(full, &snapshot.live)
+            .take(wanted)
+        {
+            if !holders.contains(&index) {
+                holders.push(index);
+            }
+        }
+        let holders = holders.into_iter().map(|i| Arc::clone(&snapshot.nodes[i]));
+        holders.collect()
+    }
+}

@@ -1,0 +1,99 @@
+//! Several values in one call.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt as _};
+use redis::Value;
+
+use crate::cache::{Cache, Codec};
+use crate::cluster::Core;
+use crate::failure::Error;
+use crate::node::NodeId;
+use crate::replication::{Acks, QuorumError, ReadFrom};
+
+/// Keys of one `MGET`: a server answers nobody else meanwhile.
+const KEYS_AT_ONCE: usize = 1000;
+/// Writes under way in one call.
+const WRITES_AT_ONCE: usize = 256;
+
+impl<V, C: Codec<V>> Cache<V, C> {
+    /// The values of `keys`, one result per key in their order; one `MGET` per node and thousand keys.
+    ///
+    /// Reads begin at each key's first replica and go on to the next ones as `get` does with
+    /// [`ReadFrom::FirstAvailable`]; they are never hedged. With [`ReadFrom::Majority`] each key is read
+    /// by itself.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe.
+    pub async fn get_many<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Vec<Result<Option<V>, Error>> {
+        let keys: Vec<_> = keys
+            .into_iter()
+            .map(|key| self.full(key.as_ref()))
+            .collect();
+        let mut results = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(KEYS_AT_ONCE) {
+            if matches!(self.inner.read_from, ReadFrom::Majority { .. }) {
+                results.extend(join_all(keys.iter().map(|key| self.read(key))).await);
+            } else {
+                results.extend(self.read_together(keys).await);
+            }
+        }
+        for read in &results {
+            self.inner.meter.count(read);
+        }
+        results
+    }
+
+    async fn read_together(&self, keys: &[Vec<u8>]) -> Vec<Result<Option<V>, Error>> {
+        let cluster = &self.inner.cluster;
+        let doubted = self.doubted(cluster.core());
+        let pieces = cluster.get_each_from(keys).await;
+        let reads = keys.iter().zip(pieces).map(|(key, piece)| async {
+            match piece {
+                Ok((Value::Nil, node)) if doubted.contains(&node) => self.read(key).await,
+                Ok((value, node)) => self.decode(value, &node),
+                Err(error) => Err(error),
+            }
+        });
+        join_all(reads).await
+    }
+
+    /// The nodes that came back lately, whose word that there is no value is not enough.
+    fn doubted(&self, core: &Core) -> Vec<NodeId> {
+        let Some(repair) = self.inner.read_repair.filter(|_| self.inner.replicas > 1) else {
+            return Vec::new();
+        };
+        let (snapshot, now) = (core.snapshot.load(), Instant::now());
+        let nodes = snapshot.nodes.iter();
+        nodes
+            .filter(|b| b.vitals().returned_within(Some(repair.window), now))
+            .map(|b| b.id().clone())
+            .collect()
+    }
+
+    /// Keeps the values for `ttl` each, one result per pair in their order; as `set` for each of them, 256
+    /// at a time.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe; any of the values may be taken.
+    pub async fn set_many<K: AsRef<[u8]>>(
+        &self,
+        pairs: impl IntoIterator<Item = (K, V)>,
+        ttl: Duration,
+    ) -> Vec<Result<Acks, QuorumError>> {
+        let writes = pairs.into_iter().map(|(key, value)| async move {
+            let full = self.full(key.as_ref());
+            self.write(&full, &value, ttl).await
+        });
+        stream::iter(writes)
+            .buffered(WRITES_AT_ONCE)
+            .collect()
+            .await
+    }
+}
