@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use crate::token_bucket::TokenBucket;
 
-/// A cluster may begin with so many hedges, and never saves up more.
-const HEDGES: f64 = 10.0;
+/// A cluster begins with so many hedges, for those whose traffic is small,
+const FIRST_HEDGES: f64 = 10.0;
+/// and saves up at most so many: all tasks of a busy process meet a slow node at the same moment.
+const SAVED_HEDGES: f64 = 100.0;
 /// Copies to nodes that came back without their data, per second.
 const REPAIRS_PER_SECOND: f64 = 1000.0;
 
@@ -23,7 +25,10 @@ impl HedgeBudget {
     pub(crate) fn new(share: f64) -> Self {
         Self {
             share,
-            tokens: TokenBucket::full(if share > 0.0 { HEDGES } else { 0.0 }),
+            tokens: match share > 0.0 {
+                true => TokenBucket::with(FIRST_HEDGES, SAVED_HEDGES),
+                false => TokenBucket::full(0.0),
+            },
         }
     }
 

@@ -5,6 +5,7 @@
 //! * [`failover`]: what becomes of a command when a node fails, and who decides.
 //! * [`health`]: when a node is out, how it comes back, and what to set.
 //! * [`placement`]: which node has a key, and which keys move.
+//! * [`replication`]: a key on several nodes, and the cache.
 //! * [`connections`]: lanes, exclusive connections, TLS, credentials, names, blocking commands.
 //! * [`topology`]: adding and removing nodes under load.
 //! * [`observability`]: metrics, events, logs, status.
@@ -43,6 +44,9 @@ pub mod observability {}
 
 #[doc = include_str!("guide/placement.md")]
 pub mod placement {}
+
+#[doc = include_str!("guide/replication.md")]
+pub mod replication {}
 
 #[doc = include_str!("guide/topology.md")]
 pub mod topology {}

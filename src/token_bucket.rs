@@ -16,6 +16,11 @@ impl TokenBucket {
         }
     }
 
+    /// A bucket with `tokens` in it.
+    pub(crate) fn with(tokens: f64, burst: f64) -> Self {
+        Self { tokens, burst }
+    }
+
     pub(crate) fn add(&mut self, tokens: f64) {
         self.tokens = (self.tokens + tokens).min(self.burst);
     }

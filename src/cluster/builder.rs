@@ -115,8 +115,8 @@ impl Builder {
         self
     }
 
-    /// The share of hedged reads that may be sent to a second replica, 0 to 1. Default: 0.1; up to ten are
-    /// saved up.
+    /// The share of hedged reads that may be sent to a second replica, 0 to 1. Default: 0.1; a cluster
+    /// begins with ten, and saves up to a hundred.
     ///
     /// Separate from the budget for commands that are sent again after a failure. With one slow node of n,
     /// one in n reads begins there: a budget below that leaves some of them slow.

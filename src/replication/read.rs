@@ -70,7 +70,9 @@ impl Replicas {
             ReadFrom::Owner => self.in_turn(cmd, 1, deadline).await?,
             ReadFrom::FirstAvailable => self.in_turn(cmd, self.members.len(), deadline).await?,
             ReadFrom::Hedged { after } => {
-                let usual = self.members[0].backend.vitals().usual();
+                // The quicker of the two: what a slow node usually takes would be no help.
+                let first_two = self.members.iter().take(2);
+                let usual = first_two.filter_map(|m| m.backend.vitals().usual()).min();
                 self.hedged(cmd, after.wait(usual), deadline).await?
             }
             ReadFrom::Majority { newest } => {

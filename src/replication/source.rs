@@ -76,8 +76,11 @@ impl fmt::Debug for ReadFrom {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HedgeAfter {
-    /// When the node has taken longer than 95 of 100 of its last answers: of the last window of 5 s with
-    /// at least 50 of them, 20 ms before there was one, and never less than 1 ms. The default.
+    /// When the first node has taken longer than 95 of 100 of the last answers of the quicker one of the
+    /// two nodes: of its last window of 5 s with at least 50 answers, 20 ms before there was one, and never
+    /// less than 1 ms. The default.
+    ///
+    /// The quicker one, since by its own measure a node that is slow for good is never late.
     #[default]
     P95,
     /// After this long.
