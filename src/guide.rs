@@ -8,6 +8,7 @@
 //! * [`replication`]: a key on several nodes, and the cache.
 //! * [`connections`]: lanes, exclusive connections, TLS, credentials, names, blocking commands.
 //! * [`topology`]: adding and removing nodes under load.
+//! * [`discovery`]: nodes from Consul, etcd, DNS or a file (features `discovery`, `discovery-*`).
 //! * [`observability`]: metrics, events, logs, status.
 //! * [`limits`]: what fluster costs, and what it cannot see.
 //! * [`tuning`]: which settings matter for which application.
@@ -23,6 +24,10 @@ pub mod commands {}
 
 #[doc = include_str!("guide/connections.md")]
 pub mod connections {}
+
+#[cfg(feature = "discovery")]
+#[doc = include_str!("guide/discovery.md")]
+pub mod discovery {}
 
 #[doc = include_str!("guide/failover.md")]
 pub mod failover {}

@@ -51,6 +51,10 @@ mod scan;
 mod subscription;
 mod transaction;
 
+// Floor 4: optional edges.
+#[cfg(feature = "discovery")]
+pub mod discovery;
+
 pub mod guide;
 
 #[cfg(feature = "serde")]

@@ -175,6 +175,17 @@ impl Node {
         &self.endpoint
     }
 
+    /// This node, reached in the way of another one: all of that one's URL but the address.
+    #[cfg(feature = "discovery")]
+    pub(crate) fn in_the_way_of(mut self, template: &Self) -> Self {
+        let address = self.endpoint.address;
+        self.endpoint = Endpoint {
+            address,
+            ..template.endpoint.clone()
+        };
+        self
+    }
+
     pub(crate) fn validate(&self) -> Result<(), BuildError> {
         let name = self.id.as_str();
         if name.is_empty() {

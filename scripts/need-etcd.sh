@@ -1,0 +1,7 @@
+#!/bin/sh
+# Prints the path of an etcd server for the tests: ETCD, one in the PATH, or that of Debian 12,
+# unpacked under target/tools.
+set -eu
+if [ -n "${ETCD:-}" ]; then command -v "$ETCD"; exit; fi
+if command -v etcd; then exit 0; fi
+exec "$(dirname "$0")/debian-tool.sh" bookworm etcd-server usr/bin/etcd

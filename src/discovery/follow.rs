@@ -1,0 +1,191 @@
+//! How a cluster follows a source: what becomes of an endpoint, and when a snapshot is believed.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::endpoint::{Endpoint, Snapshot};
+use super::guards::Waits;
+use crate::error::BuildError;
+use crate::node::Node;
+
+/// What to make of a source that answers with nothing.
+///
+/// A cluster has at least one node, so an empty answer is never applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EmptyPolicy {
+    /// It is an answer like any other, and the nodes stay as they are.
+    #[default]
+    KeepLast,
+    /// It is an error of the source: the nodes stay, a warning is logged, the age of the list in use
+    /// grows, and the source is asked again with growing pauses.
+    Error,
+}
+
+/// How a cluster follows a source.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use fluster::Node;
+/// use fluster::discovery::Follow;
+///
+/// // TLS, a password and database 2 for every endpoint that is found.
+/// let like = Node::new("redis://user:secret@any/2")?;
+/// let follow = Follow::new().like(like).hold_shrinks(Duration::from_secs(20));
+/// # Ok::<(), fluster::BuildError>(())
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Follow {
+    mapping: Mapping,
+    pub(super) empty: EmptyPolicy,
+    pub(super) waits: Waits,
+    equal_weights: bool,
+}
+
+type Map = dyn Fn(&Endpoint) -> Result<Node, BuildError> + Send + Sync;
+
+#[derive(Clone)]
+enum Mapping {
+    Plain,
+    Like(Node),
+    Map(Arc<Map>),
+}
+
+impl Default for Follow {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Follow {
+    /// Each endpoint becomes the node `redis://host:port`, named by its id.
+    pub fn new() -> Self {
+        Self {
+            mapping: Mapping::Plain,
+            empty: EmptyPolicy::KeepLast,
+            waits: Waits::default(),
+            equal_weights: false,
+        }
+    }
+
+    /// Each endpoint becomes a node like this one: its scheme, user, password, database and protocol,
+    /// at the endpoint's address, with the endpoint's id, weight and labels.
+    ///
+    /// Endpoints that are listed with a whole URL of their own keep it.
+    pub fn like(mut self, template: Node) -> Self {
+        self.mapping = Mapping::Like(template);
+        self
+    }
+
+    /// Each endpoint becomes what this returns. One that it refuses is left out, with a warning.
+    ///
+    /// It is called for every endpoint of every snapshot that changed, inside a task of the runtime.
+    pub fn map(
+        mut self,
+        node: impl Fn(&Endpoint) -> Result<Node, BuildError> + Send + Sync + 'static,
+    ) -> Self {
+        self.mapping = Mapping::Map(Arc::new(node));
+        self
+    }
+
+    /// All nodes weigh 1, whatever the source says. For sources whose weights mean something else.
+    pub fn equal_weights(mut self) -> Self {
+        self.equal_weights = true;
+        self
+    }
+
+    /// What to make of a source that answers with nothing. Default: [`EmptyPolicy::KeepLast`].
+    pub fn empty(mut self, policy: EmptyPolicy) -> Self {
+        self.empty = policy;
+        self
+    }
+
+    /// How long changes are collected, from the first one on, before they are applied as one. The first
+    /// snapshot is applied at once. Default: 200 ms.
+    pub fn debounce(mut self, wait: Duration) -> Self {
+        self.waits.debounce = wait;
+        self
+    }
+
+    /// How long a snapshot that drops more than half of the nodes is held before the source is read
+    /// again, and what it says then is believed. Zero: such a snapshot is a change like any other.
+    /// Default: 5 s.
+    pub fn hold_shrinks(mut self, wait: Duration) -> Self {
+        self.waits.hold = wait;
+        self
+    }
+
+    /// The nodes that these endpoints become. One that becomes none is left out, with a warning in the
+    /// log.
+    #[must_use]
+    pub fn nodes(&self, snapshot: &Snapshot) -> Vec<Node> {
+        let each = snapshot.endpoints().iter();
+        each.filter_map(|endpoint| match self.node(endpoint) {
+            Ok(node) => Some(node),
+            Err(e) => {
+                tracing::warn!(endpoint = %endpoint.id.escape_debug(), "an endpoint is left out: {e}");
+                None
+            }
+        })
+        .collect()
+    }
+
+    fn node(&self, endpoint: &Endpoint) -> Result<Node, BuildError> {
+        let node = match &self.mapping {
+            Mapping::Plain => endpoint.to_node()?,
+            Mapping::Map(map) => map(endpoint)?,
+            Mapping::Like(_) if endpoint.node().is_some() => endpoint.to_node()?,
+            Mapping::Like(template) => endpoint.to_node()?.in_the_way_of(template),
+        };
+        let node = if self.equal_weights {
+            node.weight(1)
+        } else {
+            node
+        };
+        node.validate()?;
+        Ok(node)
+    }
+}
+
+impl fmt::Debug for Follow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Follow")
+            .field("empty", &self.empty)
+            .field("waits", &self.waits)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_gives_everything_but_the_address_the_name_and_the_weight() {
+        let template = Node::new("redis://user:secret@any:1/2?protocol=resp3").unwrap();
+        let mut endpoint = Endpoint::new("10.0.0.9", 7000);
+        endpoint.id = "vm/r1".into();
+        endpoint.weight = 4;
+        let listed = Endpoint::from(Node::new("redis://10.0.0.8").unwrap().weight(3));
+        let snapshot: Snapshot = [endpoint, listed].into_iter().collect();
+        let nodes = Follow::new().like(template).nodes(&snapshot);
+        let wanted = Node::new("redis://user:secret@10.0.0.9:7000/2?protocol=resp3").unwrap();
+        assert_eq!(nodes[1], wanted.name("vm/r1").weight(4));
+        assert_eq!(nodes[0], Node::new("redis://10.0.0.8").unwrap().weight(3));
+        let equal = Follow::new().equal_weights().nodes(&snapshot);
+        assert!(equal.iter().all(|n| n.weight_value() == 1));
+    }
+
+    #[test]
+    fn what_becomes_no_node_is_left_out_alone() {
+        let snapshot: Snapshot = [Endpoint::new("a", 1), Endpoint::new("b", 0)]
+            .into_iter()
+            .collect();
+        assert_eq!(Follow::new().nodes(&snapshot).len(), 1);
+        let named = Follow::new().map(|e| Ok(e.to_node()?.name(format!("cache-{}", e.host))));
+        assert_eq!(named.nodes(&snapshot)[0].id(), "cache-a");
+    }
+}
