@@ -16,6 +16,23 @@ pub(crate) fn murmur3_x86_32(bytes: &[u8]) -> i32 {
     i32::from_ne_bytes(hash.to_ne_bytes())
 }
 
+/// The table of CRC-16 with polynomial 0x1021, the highest bit first.
+pub(crate) const CRC16: [u16; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut crc = (byte as u16) << 8;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = (crc << 1) ^ if crc >> 15 == 1 { 0x1021 } else { 0 };
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;

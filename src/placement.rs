@@ -12,6 +12,10 @@
 //! | [`Placement::rendezvous`] | weighted rendezvous hashing | up to some 50 nodes: even shares without points; the cost grows with the nodes |
 //! | [`Placement::modulo`] | `hash mod nodes` | compatibility with fleets that shard that way; moves most keys when a node is added |
 //! | [`Placement::fluster_py`] | the same, hash tags off | sharing servers with Python's `fluster` |
+//! | [`Placement::fastring`] | the ring, hash tags off | sharing servers with Python's `fastring` |
+//!
+//! With the feature `compat` there are also the placements of twemproxy, go-redis, redis-rb, phpredis, ringpop
+//! and proxenos; see [the guide](crate::guide::placement).
 //!
 //! [`HashRing`] is the same ring as a collection: nodes by name, with a payload, added and removed
 //! in place.
@@ -35,7 +39,11 @@
 //! # }
 //! ```
 
+#[cfg(feature = "compat")]
+mod compat;
 mod hash_ring;
+#[cfg(feature = "compat")]
+mod listed;
 mod live;
 mod modulo;
 mod points;
@@ -43,20 +51,30 @@ mod rendezvous;
 mod ring;
 mod rule;
 mod scored;
+mod slot;
 mod table;
 mod tags;
 
+#[cfg(feature = "compat")]
+pub use self::compat::{
+    Distribution, Proxenos, ProxenosHash, RedisArray, RedisArrayHash, Ringpop, RingpopChecksums,
+    Twemproxy, TwemproxyHash,
+};
 pub use self::hash_ring::{HashRing, RingCandidates, RingNode};
 pub use self::live::Live;
 pub use self::rule::Placement;
+pub use self::slot::redis_cluster_slot;
 pub use self::table::{Candidates, Table};
 pub use self::tags::HashTags;
+
+use crate::node::{Address, Node};
 
 /// One node as a placement rule sees it.
 ///
 /// The name alone identifies a node: addresses, credentials and the place in the list can change
-/// without moving a key (except under [`Placement::modulo`] and [`Placement::fluster_py`], which
-/// go by the place and ignore the name).
+/// without moving a key. The exceptions are rules that exist elsewhere: those that count go by the place
+/// in the list ([`Placement::modulo`], [`Placement::fluster_py`], twemproxy's modula, `RedisArray`),
+/// proxenos by the address, ringpop by the identity where there is one.
 ///
 /// ```
 /// use fluster::placement::Member;
@@ -71,18 +89,60 @@ pub struct Member<'a> {
     pub name: &'a str,
     /// How many shares of the keys the node gets, relative to the others; at least 1. Default: 1.
     pub weight: u32,
+    /// Host and port, which proxenos's rule places by. Default: none, and it looks into the name.
+    pub address: Option<(&'a str, u16)>,
+    /// What ringpop's rule hashes in place of the name. Default: none.
+    pub identity: Option<&'a str>,
 }
 
 impl<'a> Member<'a> {
     /// A node of weight 1.
     #[must_use]
     pub fn new(name: &'a str) -> Self {
-        Self { name, weight: 1 }
+        Self {
+            name,
+            weight: 1,
+            address: None,
+            identity: None,
+        }
     }
 
     /// The node's share of the keys relative to the others, at least 1. Default: 1.
     #[must_use]
     pub fn weight(self, weight: u32) -> Self {
         Self { weight, ..self }
+    }
+
+    /// Host and port; the host of IPv6 without brackets.
+    #[must_use]
+    pub fn address(self, host: &'a str, port: u16) -> Self {
+        Self {
+            address: Some((host, port)),
+            ..self
+        }
+    }
+
+    /// What ringpop hashes in place of the name.
+    #[must_use]
+    pub fn identity(self, identity: &'a str) -> Self {
+        Self {
+            identity: Some(identity),
+            ..self
+        }
+    }
+}
+
+/// Name, weight, host and port of the URL, and the label `identity`.
+impl<'a> From<&'a Node> for Member<'a> {
+    fn from(node: &'a Node) -> Self {
+        Self {
+            name: node.id_ref().as_str(),
+            weight: node.weight_value(),
+            address: match &node.endpoint().address {
+                Address::Tcp { host, port } => Some((host, *port)),
+                Address::Unix(_) => None,
+            },
+            identity: node.labels().get("identity").map(String::as_str),
+        }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::placement::{Live, Table};
+use crate::placement::{Candidates, Live, Table};
 
 /// A snapshot over nodes of type `N`.
 #[derive(Debug)]
@@ -14,8 +14,18 @@ pub(crate) struct Topology<N> {
     /// Counts the published snapshots, from 0.
     pub(crate) epoch: u64,
     pub(crate) nodes: Arc<[N]>,
+    /// Who owns which key, whoever is out.
     pub(crate) table: Arc<Table>,
+    /// The table to look keys up in while `live` are live; the same one, but for rules that make it anew.
+    serving: Arc<Table>,
     pub(crate) live: Live,
+}
+
+/// What to look keys up in while these are live: made once per snapshot, so that no lookup has to.
+fn serving(table: &Arc<Table>, live: &Live) -> Arc<Table> {
+    table
+        .for_live(live)
+        .map_or_else(|| Arc::clone(table), Arc::new)
 }
 
 impl<N> Topology<N> {
@@ -25,6 +35,7 @@ impl<N> Topology<N> {
         Self {
             epoch: 0,
             nodes,
+            serving: serving(&table, &live),
             table,
             live,
         }
@@ -32,11 +43,13 @@ impl<N> Topology<N> {
 
     /// The next snapshot, in which node `index` admits or does not.
     pub(crate) fn with_live(&self, index: usize, admits: bool) -> Self {
+        let live = self.live.with(index, admits);
         Self {
             epoch: self.epoch + 1,
             nodes: Arc::clone(&self.nodes),
             table: Arc::clone(&self.table),
-            live: self.live.with(index, admits),
+            serving: serving(&self.table, &live),
+            live,
         }
     }
 
@@ -45,6 +58,7 @@ impl<N> Topology<N> {
         Self {
             epoch: self.epoch + 1,
             nodes,
+            serving: serving(&table, &live),
             table,
             live,
         }
@@ -53,7 +67,18 @@ impl<N> Topology<N> {
     /// The node that serves `key` now: its first candidate that admits.
     #[inline]
     pub(crate) fn route(&self, key: &[u8]) -> Option<&N> {
-        self.table.first(key, &self.live).map(|i| &self.nodes[i])
+        self.first(key).map(|i| &self.nodes[i])
+    }
+
+    /// The index of the node that serves `key` now.
+    #[inline]
+    pub(crate) fn first(&self, key: &[u8]) -> Option<usize> {
+        self.serving.first(key, &self.live)
+    }
+
+    /// The nodes that admit, in the order in which they would serve `key`.
+    pub(crate) fn live_candidates(&self, key: &[u8]) -> Candidates<'_> {
+        self.serving.live_candidates(key, &self.live)
     }
 
     /// How many candidates of `key` come before node `index`: 0 is the owner.

@@ -1,12 +1,14 @@
 //! Placement through the public API, against the answers that other libraries gave themselves.
 
 mod collection;
+#[cfg(feature = "compat")]
+mod compat;
 mod properties;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
-use fluster::placement::{HashRing, HashTags, Live, Member, Placement};
+use fluster::placement::{HashRing, HashTags, Live, Member, Placement, redis_cluster_slot};
 use serde_json::Value;
 
 fn vectors(text: &str) -> Vec<Value> {
@@ -41,10 +43,11 @@ fn number(value: &Value) -> u32 {
 
 /// The nodes of a case, with their places: in a table a node is its place.
 fn members(case: &Value) -> Vec<Member<'_>> {
-    array(&case["nodes"])
-        .iter()
-        .map(|node| Member::new(text(&node["name"])).weight(number(&node["weight"])))
-        .collect()
+    array(&case["nodes"]).iter().map(member).collect()
+}
+
+fn member(node: &Value) -> Member<'_> {
+    Member::new(text(&node["name"])).weight(number(&node["weight"]))
 }
 
 fn live(case: &Value, members: &[Member<'_>]) -> Live {
@@ -200,6 +203,20 @@ fn fluster_py_answers_as_the_original_does() {
         (86, 2816, 8),
         "no vector was skipped"
     );
+}
+
+#[test]
+fn slots_are_those_of_redis_cluster() {
+    let mut slots = 0;
+    for case in &vectors(include_str!("vectors/redis_cluster_slot.json")) {
+        for key in array(&case["keys"]) {
+            let slot = redis_cluster_slot(&bytes(&key["key_hex"]));
+            assert_eq!(slot.to_string(), text(&key["owner"]), "key {key}");
+            slots += 1;
+        }
+    }
+    println!("redis_cluster_slot: {slots} slots");
+    assert_eq!(slots, 372, "no vector was skipped");
 }
 
 /// Rendezvous has no other implementation to agree with: these orders come from an independent

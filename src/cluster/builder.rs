@@ -248,10 +248,7 @@ pub(crate) fn table(placement: &Placement, nodes: &[Node]) -> Result<Table, Buil
             });
         }
     }
-    let members: Vec<_> = nodes
-        .iter()
-        .map(|n| Member::new(n.id_ref().as_str()).weight(n.weight_value()))
-        .collect();
+    let members: Vec<_> = nodes.iter().map(Member::from).collect();
     placement.table(&members)
 }
 

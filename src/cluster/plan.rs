@@ -107,10 +107,7 @@ pub(crate) fn target<'a>(cmd: &'a Cmd, at: usize, together: bool) -> Target<'a> 
 /// A key's owner, and who serves it now. Both must agree for keys to be one node's: by the owner alone a
 /// command would break while a node is out, by the server alone it would work only then.
 pub(crate) fn home(snapshot: &Snapshot, key: &[u8]) -> (usize, Option<usize>) {
-    (
-        snapshot.table.owner(key),
-        snapshot.table.first(key, &snapshot.live),
-    )
+    (snapshot.table.owner(key), snapshot.first(key))
 }
 
 pub(crate) fn refused(why: String) -> Error {
@@ -129,7 +126,7 @@ pub(crate) fn cross_node<'a>(
             text.push_str(", ...");
             break;
         }
-        let index = snapshot.table.first(key, &snapshot.live);
+        let index = snapshot.first(key);
         let node = snapshot.nodes[index.unwrap_or_else(|| snapshot.table.owner(key))].id();
         let comma = if i == 0 { "" } else { ", " };
         text.push_str(&format!("{comma}{} on {node}", key.escape_ascii()));

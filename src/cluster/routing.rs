@@ -34,7 +34,7 @@ impl FlusterCluster {
         let key = key.as_ref();
         let core = self.core();
         let snapshot = core.snapshot.load();
-        match snapshot.table.first(key, &snapshot.live) {
+        match snapshot.first(key) {
             Some(index) => {
                 let rank = rank(&snapshot, key, index);
                 Ok(Client::new(Arc::clone(&snapshot.nodes[index]), rank))

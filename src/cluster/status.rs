@@ -110,7 +110,7 @@ impl FlusterCluster {
                 .collect();
             ClusterStatus {
                 epoch: snapshot.epoch,
-                placement: core.options.placement.to_string(),
+                placement: core.options.placement.shown(),
                 tasks: core.tasks.count(),
                 nodes,
             }

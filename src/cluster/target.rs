@@ -76,8 +76,7 @@ fn candidate<'a>(snapshot: &'a Snapshot, key: &[u8], tried: &[u64]) -> Option<&'
         return snapshot.route(key);
     }
     snapshot
-        .table
-        .live_candidates(key, &snapshot.live)
+        .live_candidates(key)
         .map(|i| &snapshot.nodes[i])
         .find(|b| !tried.contains(&b.key()))
 }

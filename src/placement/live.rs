@@ -93,6 +93,13 @@ impl Live {
         self.ascending.iter().map(|&node| node as usize)
     }
 
+    /// Whether both have the same nodes and the same of them are live.
+    #[cfg(feature = "compat")]
+    #[inline]
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.nodes == other.nodes && self.words == other.words
+    }
+
     /// The live ones among the first `nodes`, ascending.
     ///
     /// Rules that pick from this list use it cut to their own table, so that a set made for a

@@ -47,14 +47,8 @@ impl Modulo {
                 .ok(),
         });
         let others = count - usize::from(owner_at.is_some());
-        Walk {
-            live,
-            owner_at,
-            owner_due: owner_at.is_some(),
-            others,
-            next: floor_modulo(hash, others).unwrap_or(0),
-            left: others,
-        }
+        let next = floor_modulo(hash, others).unwrap_or(0);
+        Walk::new(live, count, owner_at, next)
     }
 }
 
@@ -64,7 +58,7 @@ fn floor_modulo(hash: i32, count: usize) -> Option<usize> {
     usize::try_from(i64::from(hash).rem_euclid(count)).ok()
 }
 
-/// The owner, then the others in rotation.
+/// One node, then the others in rotation.
 #[derive(Clone, Debug)]
 pub(super) struct Walk<'t> {
     /// The nodes to walk, ascending; `None` stands for all of them, 0, 1, 2, ...
@@ -78,7 +72,25 @@ pub(super) struct Walk<'t> {
     left: usize,
 }
 
-impl Walk<'_> {
+impl<'t> Walk<'t> {
+    /// `live`, or the first `count` nodes: the one at `owner_at`, then the others from their `next`-th on.
+    pub(super) fn new(
+        live: Option<&'t [u32]>,
+        count: usize,
+        owner_at: Option<usize>,
+        next: usize,
+    ) -> Self {
+        let others = count - usize::from(owner_at.is_some());
+        Self {
+            live,
+            owner_at,
+            owner_due: owner_at.is_some(),
+            others,
+            next,
+            left: others,
+        }
+    }
+
     fn node(&self, at: usize) -> usize {
         self.live.map_or(at, |live| live[at] as usize)
     }

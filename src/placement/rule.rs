@@ -1,6 +1,8 @@
 //! The rule itself, and the table it builds.
 
-mod text;
+#[cfg(feature = "compat")]
+mod presets;
+pub(super) mod text;
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
@@ -8,6 +10,8 @@ use std::num::NonZeroU32;
 use crate::error::BuildError;
 
 use super::Member;
+#[cfg(feature = "compat")]
+use super::compat::Preset;
 use super::modulo::Modulo;
 use super::points::Points;
 use super::rendezvous::Rendezvous;
@@ -20,10 +24,30 @@ use super::tags::HashTags;
 /// Two processes with the same rule and the same nodes agree on every key, whatever their platform.
 /// Default: [`Placement::ring`].
 ///
-/// As a string it is a RULE, `NAME[:PARAM=VALUE,...]`: `ring[:points=128]`, `rendezvous`, `modulo`
-/// or `fluster-py`, each with the optional parameter `hash_tags=redis|off`;
-/// [`FromStr`](std::str::FromStr), [`Display`](std::fmt::Display) and serde (feature `serde`) speak
-/// it.
+/// As a string it is a RULE, `NAME[:PARAM=VALUE,...]`; [`FromStr`](std::str::FromStr),
+/// [`Display`](std::fmt::Display) and serde (feature `serde`) speak it:
+///
+/// ```text
+/// ring[:points=128]
+/// rendezvous
+/// modulo
+/// fluster-py
+/// fastring[:virtual_nodes=128]
+/// ```
+///
+/// and with the feature `compat`
+///
+/// ```text
+/// go-redis
+/// proxenos[:method=SIPHASH,seed=0,secret=HEX,optimize=x64|x86]
+/// ringpop[:replica_points=100]
+/// twemproxy[:distribution=ketama|modula,hash=fnv1a_64,auto_eject=false|true]
+/// redis-rb
+/// redis-array[:consistent=false|true,algorithm=...]
+/// ```
+///
+/// Each takes `hash_tags=redis|off|redis-rb|redis-array|XY` beside its own parameters, where X and Y are
+/// the two characters around a tag.
 ///
 /// ```
 /// use fluster::placement::Placement;
@@ -44,9 +68,13 @@ pub struct Placement {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Rule {
-    Ring { points: NonZeroU32 },
+    Ring {
+        points: NonZeroU32,
+    },
     Rendezvous,
     Modulo,
+    #[cfg(feature = "compat")]
+    Preset(Preset),
 }
 
 /// The most points one node can have in a cluster: 511 times the default.
@@ -113,7 +141,7 @@ impl Placement {
     /// `murmur3(key) mod nodes`, by the place in the list, with hash tags on.
     ///
     /// While the owner is out its keys go to the live node at `murmur3(key) mod live nodes`, so
-    /// they spread evenly. Names and weights play no part, and adding a node moves almost all keys:
+    /// they spread evenly. Names play no part, there are no weights, and adding a node moves almost all keys:
     /// prefer [`Placement::ring`] unless a fleet is sharded this way already.
     ///
     /// Source: Python's `fluster` 0.1.1.
@@ -140,8 +168,21 @@ impl Placement {
         }
     }
 
+    /// The placement of the library fastring 0.2.1: [`Placement::ring`] with hash tags off.
+    ///
+    /// ```
+    /// use fluster::placement::{HashTags, Placement};
+    ///
+    /// assert_eq!(Placement::fastring(), Placement::ring().hash_tags(HashTags::Off));
+    /// ```
+    #[must_use]
+    pub fn fastring() -> Self {
+        Self::ring().hash_tags(HashTags::Off)
+    }
+
     /// Which part of a key is hashed. Default: [`HashTags::Redis`], off for
-    /// [`Placement::fluster_py`].
+    /// [`Placement::fluster_py`] and [`Placement::fastring`], and what the library does for those of
+    /// feature `compat`.
     #[must_use]
     pub fn hash_tags(self, tags: HashTags) -> Self {
         Self { tags, ..self }
@@ -151,16 +192,42 @@ impl Placement {
     ///
     /// # Errors
     ///
-    /// [`BuildError`] when there are no nodes, two have one name, a weight is 0, or a node would
-    /// have more than 65 535 points on the ring.
+    /// [`BuildError`] when there are no nodes, two have one name, a weight is 0, or not 1 under a rule
+    /// that has no weights, or a node would have more than 65 535 points on the ring.
     pub fn table(&self, members: &[Member<'_>]) -> Result<Table, BuildError> {
         let nodes = check(members)?;
-        let core = match self.rule {
-            Rule::Ring { points } => Core::Ring(ring_of(members, points)?),
+        if !self.is_weighted() {
+            no_weights(self, members)?;
+        }
+        let core = match &self.rule {
+            Rule::Ring { points } => Core::Ring(ring_of(members, *points)?),
             Rule::Rendezvous => Core::Rendezvous(Rendezvous::new(members)),
             Rule::Modulo => Core::Modulo(Modulo { nodes }),
+            #[cfg(feature = "compat")]
+            Rule::Preset(preset) => Core::Foreign(preset.build(members)?),
         };
         Ok(Table::new(core, nodes, self.tags))
+    }
+
+    fn is_weighted(&self) -> bool {
+        match &self.rule {
+            Rule::Ring { .. } | Rule::Rendezvous => true,
+            Rule::Modulo => false,
+            #[cfg(feature = "compat")]
+            Rule::Preset(preset) => preset.weighted(),
+        }
+    }
+
+    /// The rule as a string for logs and status: a secret in it is not shown.
+    pub(crate) fn shown(&self) -> String {
+        let text = self.to_string();
+        match text.split_once("secret=") {
+            Some((before, secret)) => {
+                let after = secret.find(',').map_or("", |at| &secret[at..]);
+                format!("{before}secret=<hidden>{after}")
+            }
+            None => text,
+        }
     }
 }
 
@@ -192,6 +259,21 @@ fn check(members: &[Member<'_>]) -> Result<u32, BuildError> {
     u32::try_from(members.len()).map_err(|_| BuildError::Option {
         name: "placement",
         why: format!("{} nodes are more than a table can number", members.len()),
+    })
+}
+
+/// A weight that is silently without effect would look like a fault of the placement.
+fn no_weights(rule: &Placement, members: &[Member<'_>]) -> Result<(), BuildError> {
+    let Some(heavy) = members.iter().find(|member| member.weight != 1) else {
+        return Ok(());
+    };
+    Err(BuildError::Node {
+        name: heavy.name.to_owned(),
+        why: format!(
+            "its weight is {}, and rule `{}` has no weights: leave it out, or use a rule that has",
+            heavy.weight,
+            rule.name()
+        ),
     })
 }
 

@@ -8,6 +8,10 @@ use super::live::Live;
 /// The scores of all nodes for one key; the greatest is the owner, and of equal ones the node that
 /// comes first in configuration order.
 pub(super) trait Scores {
+    /// After how many candidates the rest is sorted. The default is as many as any replication factor in
+    /// use: the way to them never allocates.
+    const PASSES: usize = 8;
+
     /// How many nodes there are.
     fn nodes(&self) -> u32;
 
@@ -78,9 +82,6 @@ pub(super) struct Ranking<'t, S> {
     rest: Vec<Scored>,
 }
 
-/// As many as any replication factor in use; the way to them never allocates.
-const PASSES: usize = 8;
-
 impl<'t, S: Scores> Ranking<'t, S> {
     #[inline]
     pub(super) fn new(scores: S, live: Option<&'t Live>) -> Self {
@@ -123,9 +124,9 @@ impl<S: Scores> Iterator for Ranking<'_, S> {
     fn next(&mut self) -> Option<usize> {
         let next = match self.last {
             None => self.scores.best(self.live),
-            Some(last) if self.returned < PASSES => self.after(last),
+            Some(last) if self.returned < S::PASSES => self.after(last),
             Some(last) => {
-                if self.returned == PASSES {
+                if self.returned == S::PASSES {
                     self.sort_rest(last);
                 }
                 self.rest.pop()

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::iter::FusedIterator;
 
+#[cfg(feature = "compat")]
+use super::compat;
 use super::live::Live;
 use super::modulo::{self, Modulo};
 use super::points::{self, Points};
@@ -42,6 +44,8 @@ pub(super) enum Core {
     Ring(Points),
     Rendezvous(Rendezvous),
     Modulo(Modulo),
+    #[cfg(feature = "compat")]
+    Foreign(compat::Foreign),
 }
 
 impl Table {
@@ -72,6 +76,8 @@ impl Table {
             Core::Ring(points) => points.node(ring::value_of(key)),
             Core::Rendezvous(nodes) => nodes.scores(key).first(None),
             Core::Modulo(rule) => rule.owner(key),
+            #[cfg(feature = "compat")]
+            Core::Foreign(rule) => rule.owner(key),
         };
         // A table has at least one node, and a node at least one point.
         owner.unwrap_or(0)
@@ -79,7 +85,7 @@ impl Table {
 
     /// The first live candidate: the node that serves a key now; `None` when nobody is live.
     ///
-    /// Never allocates. The cost per key: 6 to 14 ns for the ring (3 to 1000 nodes); for rendezvous
+    /// Never allocates, except by a table for which [`Table::for_live`] has another one for `live`. The cost per key: 6 to 14 ns for the ring (3 to 1000 nodes); for rendezvous
     /// 2 ns per live node (12 ns with unequal weights); one hash for modulo, about 20 ns. A ring whose
     /// nodes are mostly out takes longer, as it walks over their points.
     #[inline]
@@ -90,6 +96,8 @@ impl Table {
             Core::Ring(points) => points.first(ring::value_of(key), live),
             Core::Rendezvous(nodes) => nodes.scores(key).first(Some(live)),
             Core::Modulo(rule) => rule.first(key, live),
+            #[cfg(feature = "compat")]
+            Core::Foreign(rule) => rule.first(key, live),
         }
     }
 
@@ -126,6 +134,37 @@ impl Table {
         self.walk(key, Some(live))
     }
 
+    /// The table to use while these nodes are live, where that is another one.
+    ///
+    /// Only one rule makes its table anew when a node goes out: twemproxy's ketama with `auto_eject`. This
+    /// table gives right answers then too, but would make the other one for every key; a cluster keeps
+    /// it beside the set of live nodes. Indices stay those of this table.
+    ///
+    /// ```
+    /// use fluster::placement::{Live, Member, Placement};
+    ///
+    /// # fn main() -> Result<(), fluster::BuildError> {
+    /// let table = Placement::ring().table(&[Member::new("a"), Member::new("b")])?;
+    /// assert!(table.for_live(&Live::all(2).with(0, false)).is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    #[cfg_attr(
+        not(feature = "compat"),
+        allow(unused_variables, reason = "only a rule of that feature looks at it")
+    )]
+    pub fn for_live(&self, live: &Live) -> Option<Self> {
+        match &self.core {
+            #[cfg(feature = "compat")]
+            Core::Foreign(rule) => {
+                let core = Core::Foreign(rule.for_live(live)?);
+                Some(Self::new(core, self.nodes, self.tags))
+            }
+            _ => None,
+        }
+    }
+
     #[inline]
     fn walk<'t>(&'t self, key: &[u8], live: Option<&'t Live>) -> Candidates<'t> {
         let key = self.tags.tagged(key);
@@ -135,6 +174,8 @@ impl Table {
             }
             Core::Rendezvous(nodes) => Walk::Rendezvous(Ranking::new(nodes.scores(key), live)),
             Core::Modulo(rule) => Walk::Modulo(rule.walk(key, live)),
+            #[cfg(feature = "compat")]
+            Core::Foreign(rule) => Walk::Foreign(rule.walk(key, self.nodes as usize, live)),
         })
     }
 }
@@ -146,6 +187,8 @@ impl fmt::Debug for Table {
             Core::Ring(points) => format!("{points:?}"),
             Core::Rendezvous(_) => "Rendezvous".to_owned(),
             Core::Modulo(_) => "Modulo".to_owned(),
+            #[cfg(feature = "compat")]
+            Core::Foreign(rule) => rule.name().to_owned(),
         };
         write!(f, "Table({core}, {nodes} nodes, hash tags {tags})")
     }
@@ -162,6 +205,8 @@ enum Walk<'t> {
     Ring(points::Walk<'t>),
     Rendezvous(Ranking<'t, KeyScores<'t>>),
     Modulo(modulo::Walk<'t>),
+    #[cfg(feature = "compat")]
+    Foreign(compat::Walk<'t>),
 }
 
 impl Iterator for Candidates<'_> {
@@ -173,6 +218,8 @@ impl Iterator for Candidates<'_> {
             Walk::Ring(walk) => walk.next(),
             Walk::Rendezvous(ranking) => ranking.next(),
             Walk::Modulo(walk) => walk.next(),
+            #[cfg(feature = "compat")]
+            Walk::Foreign(walk) => walk.next(),
         }
     }
 
@@ -181,6 +228,8 @@ impl Iterator for Candidates<'_> {
             Walk::Ring(walk) => walk.size_hint(),
             Walk::Rendezvous(ranking) => ranking.size_hint(),
             Walk::Modulo(walk) => walk.size_hint(),
+            #[cfg(feature = "compat")]
+            Walk::Foreign(walk) => walk.size_hint(),
         }
     }
 }

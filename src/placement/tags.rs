@@ -30,6 +30,15 @@ pub enum HashTags {
     Redis,
     /// The whole key, always.
     Off,
+    /// What stands between the first of one ASCII character and the first of another after it, unless that
+    /// is empty: `hash_tag` of twemproxy. `{` and `}` make the rule of [`HashTags::Redis`].
+    Between(u8, u8),
+    /// What stands between `{` at the start of the key, or of a line in it, and the next `}` in that line,
+    /// at least one character: the regular expression `^\{(.+?)\}` of redis-rb.
+    RedisRb,
+    /// What stands between the first `{` and the next `}`, both before any NUL byte; it may be empty:
+    /// the rule of phpredis's `RedisArray`.
+    RedisArray,
 }
 
 impl HashTags {
@@ -47,15 +56,56 @@ impl HashTags {
         match self {
             Self::Redis if has_open_brace(key) => between_braces(key).unwrap_or(key),
             Self::Redis | Self::Off => key,
+            Self::Between(open, close) => between(key, *open, *close)
+                .filter(|tag| !tag.is_empty())
+                .unwrap_or(key),
+            Self::RedisRb => in_line(key).unwrap_or(key),
+            Self::RedisArray => {
+                let text = key.split(|&b| b == 0).next().unwrap_or(key);
+                between(text, b'{', b'}').unwrap_or(key)
+            }
+        }
+    }
+
+    pub(super) fn read(text: &str) -> Option<Self> {
+        match *text.as_bytes() {
+            [open, close] if text.bytes().all(|b| b.is_ascii_punctuation()) => {
+                Some(Self::Between(open, close).canonical())
+            }
+            _ => [Self::Redis, Self::Off, Self::RedisRb, Self::RedisArray]
+                .into_iter()
+                .find(|tags| tags.to_string() == text),
+        }
+    }
+
+    /// The same rule under one name: two that are equal here pick the same part of every key.
+    pub(super) fn canonical(self) -> Self {
+        match self {
+            Self::Between(b'{', b'}') => Self::Redis,
+            tags => tags,
         }
     }
 }
 
 #[cold]
 fn between_braces(key: &[u8]) -> Option<&[u8]> {
-    let after = &key[key.iter().position(|&b| b == b'{')? + 1..];
-    let tag = &after[..after.iter().position(|&b| b == b'}')?];
-    (!tag.is_empty()).then_some(tag)
+    between(key, b'{', b'}').filter(|tag| !tag.is_empty())
+}
+
+/// What stands between the first `open` and the first `close` after it.
+fn between(key: &[u8], open: u8, close: u8) -> Option<&[u8]> {
+    let after = &key[key.iter().position(|&b| b == open)? + 1..];
+    Some(&after[..after.iter().position(|&b| b == close)?])
+}
+
+/// The first line that starts with a tag of at least one byte has it.
+fn in_line(key: &[u8]) -> Option<&[u8]> {
+    key.split(|&b| b == b'\n').find_map(|line| {
+        let after = line.strip_prefix(b"{")?;
+        // A brace right behind the first is the tag's first byte.
+        let close = 1 + after.get(1..)?.iter().position(|&b| b == b'}')?;
+        Some(&after[..close])
+    })
 }
 
 /// Whether `key` has a `{`, eight bytes at a time.
@@ -85,9 +135,14 @@ fn word_has_open_brace(word: [u8; 8]) -> bool {
 
 impl fmt::Display for HashTags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.write_str(match *self {
             Self::Redis => "redis",
             Self::Off => "off",
+            Self::RedisRb => "redis-rb",
+            Self::RedisArray => "redis-array",
+            Self::Between(open, close) => {
+                return write!(f, "{}{}", char::from(open), char::from(close));
+            }
         })
     }
 }
@@ -95,16 +150,16 @@ impl fmt::Display for HashTags {
 impl FromStr for HashTags {
     type Err = BuildError;
 
-    /// Reads `redis` or `off`.
+    /// Reads `redis`, `off`, `redis-rb`, `redis-array`, or the two characters of
+    /// [`HashTags::Between`], which must be punctuation here.
     fn from_str(text: &str) -> Result<Self, BuildError> {
-        match text {
-            "redis" => Ok(Self::Redis),
-            "off" => Ok(Self::Off),
-            _ => Err(BuildError::Option {
-                name: "hash_tags",
-                why: format!("\"{text}\" is not known: write `redis` or `off`"),
-            }),
-        }
+        Self::read(text).ok_or_else(|| BuildError::Option {
+            name: "hash_tags",
+            why: format!(
+                "\"{text}\" is not known: write `redis` or `off`, or the two signs around the tag, as in \
+                 `[]`"
+            ),
+        })
     }
 }
 
@@ -159,6 +214,61 @@ mod tests {
                 key.as_bytes(),
                 "key {key:?}"
             );
+        }
+    }
+
+    #[test]
+    fn other_libraries_have_other_tags() {
+        let pair = HashTags::Between(b'$', b'$');
+        let braces = HashTags::Between(b'{', b'}');
+        let cases: [(HashTags, &str, &str); 20] = [
+            (pair, "a$b$c", "b"),
+            (pair, "a$$b$", "a$$b$"),
+            (pair, "a$b", "a$b"),
+            (braces, "{}{x}", "{}{x}"),
+            (braces, "}{x}", "x"),
+            (HashTags::RedisRb, "{a}b", "a"),
+            (HashTags::RedisRb, "b{a}", "b{a}"),
+            (HashTags::RedisRb, "{}}x", "}"),
+            (HashTags::RedisRb, "{}", "{}"),
+            (HashTags::RedisRb, "{", "{"),
+            (HashTags::RedisRb, "{}a}", "}a"),
+            (HashTags::RedisRb, "b\n{a}", "a"),
+            (HashTags::RedisRb, "{a\n}", "{a\n}"),
+            (HashTags::RedisRb, "{a\n{b}c}", "b"),
+            (HashTags::RedisArray, "b{a}c", "a"),
+            (HashTags::RedisArray, "b{}c", ""),
+            (HashTags::RedisArray, "b{a", "b{a"),
+            (HashTags::RedisArray, "b\0{a}", "b\0{a}"),
+            (HashTags::RedisArray, "{a\0}", "{a\0}"),
+            (HashTags::RedisArray, "{a}\0", "a"),
+        ];
+        for (tags, key, tag) in cases {
+            let tagged = tags.tagged(key.as_bytes());
+            assert_eq!(tagged, tag.as_bytes(), "{tags} of {key:?}");
+        }
+    }
+
+    #[test]
+    fn tags_survive_their_text() {
+        for text in [
+            "redis",
+            "off",
+            "redis-rb",
+            "redis-array",
+            "$$",
+            "[]",
+            ",;",
+            "==",
+        ] {
+            assert_eq!(
+                text.parse::<HashTags>().map(|tags| tags.to_string()),
+                Ok(text.to_owned())
+            );
+        }
+        assert_eq!("{}".parse(), Ok(HashTags::Redis), "the same rule");
+        for text in ["", "x", "xyz", "é", "on", "$ ", "\t\t", "Redis"] {
+            assert!(text.parse::<HashTags>().is_err(), "{text:?}");
         }
     }
 

@@ -91,7 +91,8 @@ mod serde_round_trips {
     fn a_rule_and_its_hash_tags_are_strings() {
         for rule in [
             "ring",
-            "ring:points=40,hash_tags=off",
+            "ring:points=40,hash_tags=[]",
+            "fastring:virtual_nodes=40",
             "rendezvous",
             "modulo",
             "fluster-py",

@@ -1,0 +1,177 @@
+//! The tables of other libraries' rules, and what a key is to them.
+
+use super::super::listed::Listed;
+use super::super::live::Live;
+use super::super::modulo;
+use super::super::points::{self, Points};
+use super::super::scored::{Ranking, Scores};
+use super::farm::fingerprint32;
+use super::go_redis::{ShardScores, Shards};
+use super::ketama::Ketama;
+use super::on_circle;
+use super::proxenos::{ServiceScores, Services};
+use super::redis_array::RedisArrayHash;
+use super::twemproxy_hash::TwemproxyHash;
+
+/// From a key to 32 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::placement) enum KeyHash {
+    Crc32,
+    /// For rings that are read backwards, and for the register of CRC-32 before its last step.
+    Crc32Complement,
+    Farm,
+    Php(RedisArrayHash),
+    PhpComplement(RedisArrayHash),
+    Twemproxy(TwemproxyHash),
+}
+
+impl KeyHash {
+    #[inline]
+    fn of(self, key: &[u8]) -> u32 {
+        match self {
+            Self::Crc32 => crc32fast::hash(key),
+            Self::Crc32Complement => !crc32fast::hash(key),
+            Self::Farm => fingerprint32(key),
+            Self::Php(hash) => hash.of(key),
+            Self::PhpComplement(hash) => !hash.of(key),
+            Self::Twemproxy(hash) => hash.of(key),
+        }
+    }
+
+    /// Where a key stands on the ring.
+    #[inline]
+    fn value_of(self, key: &[u8]) -> u64 {
+        on_circle(self.of(key))
+    }
+
+    /// The greatest hash there is; `None` where hashes do not fill the space below it evenly.
+    pub(in crate::placement) fn greatest(self) -> Option<u32> {
+        match self {
+            Self::Twemproxy(hash) => hash.greatest(),
+            _ => Some(u32::MAX),
+        }
+    }
+}
+
+/// A table over one of the shared cores.
+#[derive(Clone, Debug)]
+pub(in crate::placement) enum Foreign {
+    GoRedis(Shards),
+    Proxenos(Services),
+    Ring { points: Points, hash: KeyHash },
+    Listed { list: Listed, hash: KeyHash },
+    Ketama { servers: Box<Ketama>, hash: KeyHash },
+}
+
+impl Foreign {
+    #[inline]
+    pub(in crate::placement) fn owner(&self, key: &[u8]) -> Option<usize> {
+        match self {
+            Self::Ring { points, hash } => points.node(hash.value_of(key)),
+            Self::Listed { list, hash } => list.owner(hash.of(key)),
+            Self::GoRedis(shards) => shards.scores(key).first(None),
+            Self::Proxenos(services) => services.scores(key).first(None),
+            Self::Ketama { servers, hash } => servers.points().node(hash.value_of(key)),
+        }
+    }
+
+    #[inline]
+    pub(in crate::placement) fn first(&self, key: &[u8], live: &Live) -> Option<usize> {
+        match self {
+            Self::Ring { points, hash } => points.first(hash.value_of(key), live),
+            Self::Listed { list, hash } => list.first(hash.of(key), live),
+            Self::GoRedis(shards) => shards.scores(key).first(Some(live)),
+            Self::Proxenos(services) => services.scores(key).first(Some(live)),
+            Self::Ketama { servers, hash } => {
+                let value = hash.value_of(key);
+                if servers.is_of(live) {
+                    servers.points().node(value)
+                } else {
+                    servers.over(live).points().node(value)
+                }
+            }
+        }
+    }
+
+    pub(in crate::placement) fn walk<'t>(
+        &'t self,
+        key: &[u8],
+        nodes: usize,
+        live: Option<&'t Live>,
+    ) -> Walk<'t> {
+        match self {
+            Self::Ring { points, hash } => Walk::Ring(points.walk(hash.value_of(key), nodes, live)),
+            Self::Listed { list, hash } => Walk::Listed(list.walk(hash.of(key), live)),
+            Self::GoRedis(shards) => Walk::GoRedis(Ranking::new(shards.scores(key), live)),
+            Self::Proxenos(services) => Walk::Proxenos(Ranking::new(services.scores(key), live)),
+            Self::Ketama { servers, hash } => {
+                let value = hash.value_of(key);
+                match live.filter(|live| !servers.is_of(live)) {
+                    None => Walk::Ring(servers.points().walk(value, nodes, None)),
+                    Some(live) => {
+                        let over = servers.over(live);
+                        let order: Vec<usize> = over.points().walk(value, nodes, None).collect();
+                        Walk::Known(order.into_iter())
+                    }
+                }
+            }
+        }
+    }
+
+    /// The table to use while these nodes are live, where the rule makes it anew from them.
+    pub(in crate::placement) fn for_live(&self, live: &Live) -> Option<Self> {
+        match self {
+            Self::Ketama { servers, hash } if !servers.is_of(live) => Some(Self::Ketama {
+                servers: Box::new(servers.over(live)),
+                hash: *hash,
+            }),
+            _ => None,
+        }
+    }
+
+    pub(in crate::placement) fn name(&self) -> &'static str {
+        match self {
+            Self::GoRedis(_) => "GoRedis",
+            Self::Proxenos(_) => "Proxenos",
+            Self::Ring { .. } => "Points",
+            Self::Listed { .. } => "Listed",
+            Self::Ketama { .. } => "Ketama",
+        }
+    }
+}
+
+/// The candidates of a key.
+#[derive(Clone, Debug)]
+pub(in crate::placement) enum Walk<'t> {
+    Ring(points::Walk<'t>),
+    Listed(modulo::Walk<'t>),
+    GoRedis(Ranking<'t, ShardScores<'t>>),
+    Proxenos(Ranking<'t, ServiceScores<'t>>),
+    /// Worked out beforehand, on a ring that is gone by now.
+    Known(std::vec::IntoIter<usize>),
+}
+
+impl Iterator for Walk<'_> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        match self {
+            Self::Ring(walk) => walk.next(),
+            Self::Listed(walk) => walk.next(),
+            Self::GoRedis(walk) => walk.next(),
+            Self::Proxenos(walk) => walk.next(),
+            Self::Known(walk) => walk.next(),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match self {
+            Self::Ring(walk) => walk.size_hint(),
+            Self::Listed(walk) => walk.size_hint(),
+            Self::GoRedis(walk) => walk.size_hint(),
+            Self::Proxenos(walk) => walk.size_hint(),
+            Self::Known(walk) => walk.size_hint(),
+        }
+    }
+}
