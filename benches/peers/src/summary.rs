@@ -1,0 +1,196 @@
+//! From measurements to tables.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::machine;
+use crate::stats::Spread;
+
+pub const RUN: &str = "fluster-run";
+pub const GET_CLIENT: &str = "fluster-get_client";
+pub const DEDICATED: &str = "fluster-dedicated";
+pub const MUX: &str = "redis-mux";
+pub const MUX_AGAIN: &str = "redis-mux-again";
+pub const MANAGER: &str = "redis-manager";
+pub const DEADPOOL: &str = "deadpool-redis";
+pub const BB8: &str = "bb8-redis";
+pub const FRED: &str = "fred-pool";
+pub const FRED_ONE: &str = "fred-one";
+pub const TWEMPROXY: &str = "twemproxy";
+
+/// All of them, in the order of the tables.
+pub const CONTESTANTS: [&str; 11] = [
+    RUN, GET_CLIENT, DEDICATED, MUX, MUX_AGAIN, MANAGER, TWEMPROXY, FRED, FRED_ONE, BB8, DEADPOOL,
+];
+
+/// What a contestant is called in a table.
+#[must_use]
+pub fn title(name: &str) -> &str {
+    match name {
+        RUN => "**fluster, `run`**",
+        GET_CLIENT => "fluster, `get_client`",
+        DEDICATED => "fluster, `dedicated`",
+        MUX => "redis-rs `MultiplexedConnection`, hand-sharded",
+        MUX_AGAIN => "the same once more: the noise",
+        MANAGER => "redis-rs `ConnectionManager`",
+        DEADPOOL => "deadpool-redis",
+        BB8 => "bb8-redis",
+        FRED => "fred, pool of 16",
+        FRED_ONE => "fred, pool of 1",
+        TWEMPROXY => "twemproxy (the client's part)",
+        other => other,
+    }
+}
+
+/// The versions of what is compared.
+#[must_use]
+pub fn versions() -> Value {
+    let packages = [
+        "fluster",
+        "redis",
+        "tokio",
+        "deadpool-redis",
+        "deadpool",
+        "bb8",
+        "bb8-redis",
+        "fred",
+    ];
+    let mut all: serde_json::Map<_, _> = packages
+        .iter()
+        .map(|name| ((*name).to_owned(), json!(machine::locked(name))))
+        .collect();
+    all.insert(
+        "nutcracker".into(),
+        json!(machine::version_of("nutcracker", "-V")),
+    );
+    Value::Object(all)
+}
+
+/// The ratios of two contestants in `field`, one per round in which both were measured.
+#[must_use]
+pub fn ratio(
+    rows: &[Value],
+    cell: (&str, u64),
+    field: &str,
+    who: &str,
+    base: &str,
+) -> Option<Spread> {
+    let of = |name: &str| -> std::collections::BTreeMap<u64, f64> {
+        of_cell(rows, cell, name)
+            .filter_map(|row| Some((row["round"].as_u64()?, row[field].as_f64()?)))
+            .collect()
+    };
+    let (mine, theirs) = (of(who), of(base));
+    Spread::of(
+        mine.iter()
+            .filter_map(|(round, n)| Some(n / theirs.get(round)?)),
+    )
+}
+
+/// The spread of `field` of one contestant.
+#[must_use]
+pub fn plain(rows: &[Value], cell: (&str, u64), field: &str, who: &str) -> Option<Spread> {
+    Spread::of(of_cell(rows, cell, who).filter_map(|row| row[field].as_f64()))
+}
+
+fn of_cell<'a>(
+    rows: &'a [Value],
+    (op, tasks): (&'a str, u64),
+    who: &'a str,
+) -> impl Iterator<Item = &'a Value> {
+    rows.iter()
+        .filter(move |row| row["op"] == op && row["tasks"] == tasks && row["who"] == who)
+}
+
+/// The cells that were measured, in order.
+#[must_use]
+pub fn cells(rows: &[Value]) -> Vec<(String, u64)> {
+    let mut all: Vec<_> = rows
+        .iter()
+        .filter_map(|row| Some((row["op"].as_str()?.to_owned(), row["tasks"].as_u64()?)))
+        .collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// One table per operation and number of tasks.
+#[must_use]
+pub fn throughput(rows: &[Value]) -> String {
+    let mut text = String::new();
+    for (op, tasks) in cells(rows) {
+        let cell = (op.as_str(), tasks);
+        let _ = writeln!(
+            text,
+            "### {}, {tasks} {}\n\n| | ops/s | CPU per op | p50 | p99 | CPU, us | allocations | bytes |\n|---|---|---|---|---|---|---|---|",
+            op.to_uppercase(),
+            if tasks == 1 { "task" } else { "tasks" },
+        );
+        for who in CONTESTANTS {
+            let Some(ops) = ratio(rows, cell, "ops", who, MUX) else {
+                continue;
+            };
+            let other =
+                |field| ratio(rows, cell, field, who, MUX).map_or("-".into(), |s| format!("{s:#}"));
+            let own = |field, digits: usize| {
+                plain(rows, cell, field, who)
+                    .map_or("-".into(), |s| format!("{:.digits$}", s.median))
+            };
+            let _ = writeln!(
+                text,
+                "| {} | {ops:#} | {} | {} | {} | {} | {} | {} |",
+                title(who),
+                other("cpu_us"),
+                other("p50_us"),
+                other("p99_us"),
+                own("cpu_us", 1),
+                own("allocations", 1),
+                own("bytes", 0),
+            );
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// fluster's `run` against the others, as ratios of operations and of CPU per operation.
+#[must_use]
+pub fn against(rows: &[Value]) -> String {
+    let mut text = String::new();
+    for (title, field, base) in [
+        ("ops/s against hand-sharded redis-rs", "ops", MUX),
+        ("CPU per op against hand-sharded redis-rs", "cpu_us", MUX),
+        ("ops/s against fred, pool of 16", "ops", FRED),
+        ("CPU per op against fred, pool of 16", "cpu_us", FRED),
+        ("ops/s against fred, pool of 1", "ops", FRED_ONE),
+        ("ops/s against deadpool-redis", "ops", DEADPOOL),
+        ("CPU per op against deadpool-redis", "cpu_us", DEADPOOL),
+        ("noise: redis-rs against itself, ops/s", "ops", MUX_AGAIN),
+        (
+            "noise: redis-rs against itself, CPU per op",
+            "cpu_us",
+            MUX_AGAIN,
+        ),
+    ] {
+        let who = if base == MUX_AGAIN { MUX } else { RUN };
+        let row: Vec<String> = cells(rows)
+            .iter()
+            .map(|(op, tasks)| {
+                ratio(rows, (op, *tasks), field, who, base).map_or("-".into(), |s| format!("{s:#}"))
+            })
+            .collect();
+        if row.iter().any(|cell| cell != "-") {
+            let _ = writeln!(text, "| {title} | {} |", row.join(" | "));
+        }
+    }
+    let head: Vec<String> = cells(rows)
+        .iter()
+        .map(|(op, tasks)| format!("{} {tasks}", op.to_uppercase()))
+        .collect();
+    format!(
+        "| fluster, `run` | {} |\n|{}\n{text}",
+        head.join(" | "),
+        "---|".repeat(head.len() + 1)
+    )
+}
