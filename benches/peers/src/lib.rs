@@ -8,5 +8,9 @@ pub mod results;
 pub mod rivals;
 pub mod stats;
 pub mod summary;
+#[allow(
+    clippy::new_without_default,
+    reason = "the tests' own module; public only here"
+)]
 #[path = "../../../tests/support/mod.rs"]
 pub mod support;

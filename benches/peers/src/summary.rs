@@ -194,3 +194,56 @@ pub fn against(rows: &[Value]) -> String {
         "---|".repeat(head.len() + 1)
     )
 }
+
+/// The contestants of the failure bench, in the order of its tables.
+pub const FAILING: [&str; 8] = [
+    RUN, GET_CLIENT, MUX, MANAGER, DEADPOOL, BB8, FRED, TWEMPROXY,
+];
+
+/// One table per fault and time-out.
+#[must_use]
+pub fn failure(rows: &[Value]) -> String {
+    let mut text = String::new();
+    for (fault, says) in [("kill", "SIGKILL"), ("stop", "SIGSTOP")] {
+        for (limit, with) in [(Value::Null, "defaults"), (json!(250), "250 ms")] {
+            let of = |who: &'static str| {
+                let limit = limit.clone();
+                rows.iter().filter(move |row| {
+                    row["fault"] == fault && row["limit_ms"] == limit && row["who"] == who
+                })
+            };
+            if FAILING.iter().all(|who| of(who).next().is_none()) {
+                continue;
+            }
+            let _ = writeln!(
+                text,
+                "### {says}, {with}\n\n| | other nodes' keys served | victim's keys served | errors | longest call, other keys | longest call, victim's keys | back after |\n|---|---|---|---|---|---|---|"
+            );
+            for who in FAILING {
+                let all: Vec<_> = of(who).collect();
+                let median = |field: &str| {
+                    Spread::of(all.iter().filter_map(|row| row[field].as_f64())).map(|s| s.median)
+                };
+                let (Some(healthy), Some(victim)) = (median("healthy"), median("victim")) else {
+                    continue;
+                };
+                let never = all.iter().filter(|row| row["back_ms"].is_null()).count();
+                let back = match median("back_ms") {
+                    Some(ms) if 2 * never < all.len() => format!("{ms:.0} ms"),
+                    _ => "not in 3 s".into(),
+                };
+                let number = |field| median(field).map_or("-".into(), |n| format!("{n:.0}"));
+                let _ = writeln!(
+                    text,
+                    "| {} | {healthy:.1} % | {victim:.1} % | {} | {} ms | {} ms | {back} |",
+                    title(who),
+                    number("errors"),
+                    number("stall_healthy_ms"),
+                    number("stall_victim_ms"),
+                );
+            }
+            text.push('\n');
+        }
+    }
+    text
+}
