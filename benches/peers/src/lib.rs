@@ -3,6 +3,7 @@
 pub mod chart;
 pub mod counting;
 pub mod histogram;
+pub mod load;
 pub mod machine;
 pub mod results;
 pub mod rivals;

@@ -247,3 +247,143 @@ pub fn failure(rows: &[Value]) -> String {
     }
     text
 }
+
+/// What a recorder and a subscriber add.
+#[must_use]
+pub fn observed(rows: &[Value]) -> String {
+    let mut text = String::from(
+        "| CPU per GET, against no recorder and no subscriber | 16 tasks | 64 | 256 |\n|---|---|---|---|\n",
+    );
+    for (who, says) in [
+        ("plain again", "the same once more: the noise"),
+        ("metrics", "Prometheus recorder"),
+        (
+            "metrics and tracing",
+            "Prometheus recorder, tracing subscriber at INFO",
+        ),
+    ] {
+        let row: Vec<String> = [16, 64, 256]
+            .iter()
+            .map(|&tasks| {
+                ratio(rows, ("get", tasks), "cpu_us", who, "plain")
+                    .map_or("-".into(), |s| format!("{s:#}"))
+            })
+            .collect();
+        let _ = writeln!(text, "| {says} | {} |", row.join(" | "));
+    }
+    text
+}
+
+/// The spread of a field over the rows of one part that have these fields.
+#[must_use]
+pub fn spread(rows: &[Value], fields: &Value, field: &str) -> Option<Spread> {
+    let fields = fields.as_object()?;
+    let same = |row: &&Value| fields.iter().all(|(name, value)| row[name] == *value);
+    Spread::of(
+        rows.iter()
+            .filter(same)
+            .filter_map(|row| row[field].as_f64()),
+    )
+}
+
+/// The different values of a number in the rows of one part, in order.
+#[must_use]
+pub fn values(rows: &[Value], part: &str, field: &str) -> Vec<u64> {
+    let of_part = rows.iter().filter(|row| row["part"] == part);
+    let mut all: Vec<u64> = of_part.filter_map(|row| row[field].as_u64()).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// Threads, changes and memory.
+#[must_use]
+pub fn growth(rows: &[Value]) -> String {
+    let mut text = String::new();
+    let show = |spread: Option<Spread>, unit: f64, digits: usize| {
+        spread.map_or("-".into(), |s| {
+            let [low, median, high] = [s.low, s.median, s.high].map(|n| n / unit);
+            format!("{median:.digits$} [{low:.digits$} {high:.digits$}]")
+        })
+    };
+    for nodes in values(rows, "threads", "nodes") {
+        let _ = writeln!(
+            text,
+            "### Tight loop, {nodes} nodes, ns of CPU per call\n\n| threads | lookup alone | `get_client` | `get_node` |\n|---|---|---|---|"
+        );
+        for threads in values(rows, "threads", "threads") {
+            let cell = json!({"part": "threads", "nodes": nodes, "threads": threads});
+            let of = |field| show(spread(rows, &cell, field), 1.0, 1);
+            let _ = writeln!(
+                text,
+                "| {threads} | {} | {} | {} |",
+                of("lookup_ns"),
+                of("get_client_ns"),
+                of("get_node_ns")
+            );
+        }
+        text.push('\n');
+    }
+    let all = values(rows, "changes", "nodes");
+    if !all.is_empty() {
+        text.push_str("### A node is added and removed under a reader\n\n| nodes | adding, ms of CPU | removing, ms of CPU | reader's longest gap, us | the same while nothing changes, us |\n|---|---|---|---|---|\n");
+    }
+    for nodes in all {
+        let cell = json!({"part": "changes", "nodes": nodes});
+        let of = |field, unit, digits| show(spread(rows, &cell, field), unit, digits);
+        let _ = writeln!(
+            text,
+            "| {nodes} | {} | {} | {} | {} |",
+            of("added_us", 1e3, 2),
+            of("removed_us", 1e3, 2),
+            of("gap_us", 1.0, 0),
+            of("gap_alone_us", 1.0, 0)
+        );
+    }
+    let all = values(rows, "memory", "nodes");
+    if !all.is_empty() {
+        text.push_str("\n### Memory\n\n| nodes | the ring's table, KiB | cluster, configured, KiB | per connected idle node, KiB more | of it resident, KiB |\n|---|---|---|---|---|\n");
+    }
+    for nodes in all {
+        let cell = json!({"part": "memory", "nodes": nodes});
+        let of = |field| spread(rows, &cell, field).map_or(0.0, |s| s.median / 1024.0);
+        let per_node = |field| of(field) / nodes as f64;
+        let _ = writeln!(
+            text,
+            "| {nodes} | {:.0} | {:.0} | {:.1} | {:.1} |",
+            of("ring_bytes"),
+            of("configured_bytes"),
+            per_node("connected_bytes"),
+            per_node("connected_resident_bytes")
+        );
+    }
+    text
+}
+
+/// One lane or two.
+#[must_use]
+pub fn lanes(rows: &[Value]) -> String {
+    let mut text = String::from(
+        "| link and load | lanes | small/s | CPU per small | p50 | p99 | 1 MB/s |\n|---|---|---|---|---|---|---|\n",
+    );
+    for (op, tasks) in cells(rows) {
+        for who in ["one again", "two in turn", "two by size"] {
+            let of = |field| {
+                ratio(rows, (&op, tasks), field, who, "one")
+                    .map_or("-".into(), |s| format!("{s:#}"))
+            };
+            if of("ops") != "-" {
+                let _ = writeln!(
+                    text,
+                    "| {op} | {who} | {} | {} | {} | {} | {} |",
+                    of("ops"),
+                    of("cpu_us"),
+                    of("p50_us"),
+                    of("p99_us"),
+                    of("large")
+                );
+            }
+        }
+    }
+    text
+}
