@@ -209,7 +209,18 @@ impl Backend {
         request: Request<'_>,
         deadline: Instant,
     ) -> Result<Reply, Error> {
-        let began = Instant::now();
+        self.call_from(Instant::now(), request, deadline).await
+    }
+
+    /// [`call`](Self::call) by a caller who has just looked at the clock: on the way of a command that
+    /// is answered at once, reading it again and again was the largest cost of our own.
+    pub(crate) async fn call_from(
+        self: &Arc<Self>,
+        began: Instant,
+        request: Request<'_>,
+        deadline: Instant,
+    ) -> Result<Reply, Error> {
+        let mut now = began;
         let mut resends = 0;
         loop {
             let pass = self.gate.read();
@@ -220,16 +231,20 @@ impl Backend {
             }
             let link = match self.lane.get() {
                 Some(link) => link,
-                None => self.new_lane(deadline).await?,
+                None => {
+                    let link = self.new_lane(deadline).await?;
+                    now = Instant::now();
+                    link
+                }
             };
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(now);
             if left.is_zero() {
                 return Err(self.too_late());
             }
             let limit = self.limits.response_timeout.min(left);
-            let sent_at = Instant::now();
+            let sent_at = now;
             self.vitals.sending();
-            match link.call(request, Some(limit)).await {
+            match link.call_from(now, request, Some(limit)).await {
                 Ok(reply) => {
                     self.answered(&reply, pass.epoch(), sent_at, began);
                     return Ok(reply);
@@ -244,6 +259,7 @@ impl Backend {
                     let again = self.failed(&link, &e, epoch, sent_at, deadline).await;
                     if again && resends < RESENDS {
                         resends += 1;
+                        now = Instant::now();
                         continue;
                     }
                     return Err(self.call_error(e, limit));

@@ -8,7 +8,7 @@ use redis::aio::ConnectionLike;
 use redis::{Arg, Cmd, Pipeline, RedisFuture, RedisResult, Value};
 
 use crate::backend::{Backend, RESENDS};
-use crate::command::{self, Block, State};
+use crate::command::{self, Block, Spec, State};
 use crate::error::Outcome;
 use crate::failure::{Error, ErrorKind};
 use crate::leftover::Leftover;
@@ -115,9 +115,11 @@ impl Client {
         let sent = match refusal_on_lane(request) {
             Some(why) => Err(refused(why)),
             None => {
-                let deadline = Instant::now() + self.backend.limits().deadline;
+                let now = Instant::now();
+                let deadline = now + self.backend.limits().deadline;
                 let stand_in = self.is_stand_in();
-                self.backend.call_for(request, deadline, stand_in).await
+                let backend = &self.backend;
+                backend.call_for(now, request, deadline, stand_in).await
             }
         };
         match sent {
@@ -208,6 +210,10 @@ fn each_command<'a>(request: Request<'a>) -> impl Iterator<Item = &'a Cmd> {
 /// Why a request may not be put on a connection that others share.
 pub(crate) fn refusal_on_lane(request: Request<'_>) -> Option<String> {
     each_command(request).find_map(|cmd| {
+        // The usual case, by one look at the table.
+        if !cmd.is_no_response() && matches!(Spec::find_plain(args(cmd)), Some((_, true))) {
+            return None;
+        }
         let name = || String::from_utf8_lossy(args(cmd).next().unwrap_or_default()).to_uppercase();
         if cmd.is_no_response() {
             return Some(no_response());

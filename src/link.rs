@@ -8,6 +8,7 @@ use redis::{Cmd, ErrorKind, Pipeline, RedisError, Value};
 use tokio::task::AbortHandle;
 
 use crate::meter::OpenConnection;
+use crate::vitals::micros;
 use crate::wire::Wire;
 
 /// What is put on a connection in one piece.
@@ -123,13 +124,23 @@ impl Link {
         request: Request<'_>,
         timeout: Option<Duration>,
     ) -> Result<Reply, LinkError> {
+        self.call_from(Instant::now(), request, timeout).await
+    }
+
+    /// [`call`](Self::call) by a caller who has just looked at the clock.
+    pub(crate) async fn call_from(
+        &self,
+        now: Instant,
+        request: Request<'_>,
+        timeout: Option<Duration>,
+    ) -> Result<Reply, LinkError> {
         const A_SECOND: u64 = 1_000_000;
         // redis-rs takes `&mut`, though all it changes is behind an `Arc`; a clone is three counters.
         let mut connection = self.connection.clone();
         // There is no way to say "no limit" once a limit was set: a hundred years will do.
         connection.set_response_timeout(timeout.unwrap_or(Duration::from_secs(100 * 365 * 86_400)));
         let call = self.wire.begin();
-        let was_idle = self.wire.idle_micros() > A_SECOND;
+        let was_idle = self.wire.idle_micros(micros(now)) > A_SECOND;
         let result = match request {
             Request::One(cmd) => connection.send_packed_command(cmd).await.map(Reply::One),
             Request::Many {

@@ -52,10 +52,11 @@ fn written<'a>(request: Request<'a>) -> Vec<&'a [u8]> {
 }
 
 impl Backend {
-    /// [`call`](Self::call) to the regular node of a key, or to one that stands in for it: there what the
+    /// [`call_from`](Self::call_from) to the regular node of a key, or to one that stands in for it: there what the
     /// request writes gets at most the time to live that the cluster allows stand-ins.
     pub(crate) async fn call_for(
         self: &Arc<Self>,
+        began: Instant,
         request: Request<'_>,
         deadline: Instant,
         stand_in: bool,
@@ -64,18 +65,19 @@ impl Backend {
             Some(ttl) if stand_in => caps(written(request), ttl),
             _ => None,
         };
-        self.call_with(request, deadline, caps).await
+        self.call_with(began, request, deadline, caps).await
     }
 
-    /// [`call`](Self::call), with `caps` right behind it on the same connection.
+    /// [`call_from`](Self::call_from), with `caps` right behind it on the same connection.
     pub(crate) async fn call_with(
         self: &Arc<Self>,
+        began: Instant,
         request: Request<'_>,
         deadline: Instant,
         caps: Option<Pipeline>,
     ) -> Result<Reply, Error> {
         let Some(caps) = caps else {
-            return self.call(request, deadline).await;
+            return self.call_from(began, request, deadline).await;
         };
         let follow = Request::Many {
             pipeline: &caps,
@@ -84,8 +86,8 @@ impl Backend {
         };
         // The first future is polled first, and a connection keeps the order.
         let (reply, capped) = Box::pin(join(
-            self.call(request, deadline),
-            self.call(follow, deadline),
+            self.call_from(began, request, deadline),
+            self.call_from(began, follow, deadline),
         ))
         .await;
         if let (Ok(_), Err(error)) = (&reply, capped) {

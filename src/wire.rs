@@ -129,9 +129,9 @@ impl Wire {
         self.in_flight() == 0 && self.callers.abandoned_at.load(SeqCst) == 0
     }
 
-    /// Microseconds since the last byte in or out.
-    pub(crate) fn idle_micros(&self) -> u64 {
-        now_micros().saturating_sub(self.driver.last_active.load(Relaxed))
+    /// Microseconds from the last byte in or out to `now`.
+    pub(crate) fn idle_micros(&self, now: u64) -> u64 {
+        now.saturating_sub(self.driver.last_active.load(Relaxed))
     }
 
     /// Announces a call; its end is told by the guard, by whatever way it ends.
@@ -278,8 +278,8 @@ impl Tap {
     ///
     /// A stalled runtime sees a socket as writable long after its peer has gone; a write into it
     /// would turn a clean "never sent" into "maybe executed".
-    fn check_idle(&self) -> io::Result<()> {
-        let idle = self.wire.idle_micros() > IDLE.as_micros() as u64;
+    fn check_idle(&self, now: u64) -> io::Result<()> {
+        let idle = self.wire.idle_micros(now) > IDLE.as_micros() as u64;
         if !idle || !self.wire.is_quiet() || self.wire.is_in_setup() {
             return Ok(());
         }
@@ -340,12 +340,13 @@ impl AsyncWrite for Tap {
             return Poll::Pending;
         }
         this.yielded = false;
-        this.check_idle()?;
+        let now = now_micros();
+        this.check_idle(now)?;
         match Pin::new(&mut this.socket).poll_write(cx, buf) {
             Poll::Ready(Ok(n)) => {
                 let driver = &this.wire.driver;
                 driver.written.fetch_add(n as u64, SeqCst);
-                driver.last_active.store(now_micros(), Relaxed);
+                driver.last_active.store(now, Relaxed);
                 Poll::Ready(Ok(n))
             }
             Poll::Ready(Err(e)) => {

@@ -17,12 +17,11 @@ use crate::command;
 use crate::error::Outcome;
 use crate::failure::{Error, ErrorKind};
 use crate::link::{Reply, Request};
-use crate::node::NodeId;
 use crate::verdict::{Route, classify_code};
 
 /// What to do with what one candidate gave.
 pub(crate) enum Next {
-    Done(Value, NodeId),
+    Done(Value),
     /// Try the next candidate; this is what to say when there is none.
     Another(Error),
     Failed(Error),
@@ -35,7 +34,7 @@ impl Core {
         target: &Target<'_>,
         cmd: &Cmd,
         limit: Duration,
-    ) -> Result<(Value, NodeId), Error> {
+    ) -> Result<(Value, Arc<Backend>), Error> {
         self.route_request(target, Request::One(cmd), limit).await
     }
 
@@ -46,8 +45,9 @@ impl Core {
         target: &Target<'_>,
         request: Request<'_>,
         limit: Duration,
-    ) -> Result<(Value, NodeId), Error> {
-        let mut deadline = Instant::now() + limit;
+    ) -> Result<(Value, Arc<Backend>), Error> {
+        let mut now = Instant::now();
+        let mut deadline = now + limit;
         let mut tried: Vec<u64> = Vec::new();
         let mut last: Option<Error> = None;
         let mut left: Option<Arc<Backend>> = None;
@@ -67,7 +67,8 @@ impl Core {
                 tried.clear();
                 waited = true;
                 // The wait has its own limit; the call still has all of its time.
-                deadline = Instant::now() + limit;
+                now = Instant::now();
+                deadline = now + limit;
                 continue;
             };
             if let Some(left) = left.take() {
@@ -75,16 +76,19 @@ impl Core {
             }
             let span = tracing::trace_span!("fluster.command", node = %backend.id());
             let stand_in = self.caps_stand_ins() && self.stands_in(target.key(), &backend);
-            let call = backend.call_for(request, deadline, stand_in);
+            let call = backend.call_for(now, request, deadline, stand_in);
             let mut result = call.instrument(span).await;
             if let Some(eval) = self.scripts.instead_of(request, &result) {
                 let eval = Request::One(&eval);
-                result = backend.call_for(eval, deadline, stand_in).await;
+                result = backend
+                    .call_for(Instant::now(), eval, deadline, stand_in)
+                    .await;
             }
             let read_only = result.is_err() && is_read_only(request);
             match self.judge(&backend, read_only, result) {
-                Next::Done(value, node) => return Ok((value, node)),
+                Next::Done(value) => return Ok((value, backend)),
                 Next::Another(error) if Instant::now() < deadline => {
+                    now = Instant::now();
                     tried.push(backend.key());
                     left = Some(backend);
                     last = Some(error);
@@ -156,20 +160,19 @@ impl Core {
     }
 
     fn judge_answer(&self, backend: &Backend, value: Value) -> Next {
-        let done = |value| Next::Done(value, backend.id().clone());
         let Value::ServerError(e) = &value else {
-            return done(value);
+            return Next::Done(value);
         };
         let outcome = match classify_code(e.code(), e.details().unwrap_or_default()).route() {
-            _ if self.options.failover == Failover::Never => return done(value),
+            _ if self.options.failover == Failover::Never => return Next::Done(value),
             Route::Rejected => Outcome::Rejected,
             Route::NotServing if self.options.refusals == Refusals::NextCandidate => {
                 Outcome::Answered
             }
-            _ => return done(value),
+            _ => return Next::Done(value),
         };
         match value.extract_error() {
-            Ok(value) => done(value),
+            Ok(value) => Next::Done(value),
             Err(e) => Next::Another(
                 Error::new(ErrorKind::Server, outcome, e.to_string())
                     .at(backend.id())

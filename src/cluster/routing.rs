@@ -106,7 +106,7 @@ impl FlusterCluster {
         }
         let target = Target::Key(key.as_ref());
         let (value, node) = self.core().route(&target, cmd, limit).await?;
-        parse(value, &node)
+        parse(value, node.id())
     }
 }
 

@@ -1,9 +1,11 @@
 //! The cluster as one client: a command finds its node, or its nodes.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use redis::{Cmd, FromRedisValue, ToSingleRedisArg, Value};
 
+use crate::backend::Backend;
 use crate::client::args;
 use crate::cluster::batch::Batch;
 use crate::cluster::plan::{Plan, refused, target};
@@ -13,6 +15,13 @@ use crate::command::Scatter;
 use crate::error::Outcome;
 use crate::failure::{Error, ErrorKind};
 use crate::node::NodeId;
+
+/// Who gave an answer; in the usual case without another count of references to its name.
+pub(crate) enum By {
+    Backend(Arc<Backend>),
+    /// By its name; `None` when several had a part in it.
+    Node(Option<NodeId>),
+}
 
 impl FlusterCluster {
     /// Sends `cmd` to the node of its key, wherever the key stands in it, with failover as
@@ -43,8 +52,9 @@ impl FlusterCluster {
     pub async fn run<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, Error> {
         let (value, node) = self.answer(cmd).await?;
         match node {
-            Some(node) => parse(value, &node),
-            None => parse(value, &NodeId::from("cluster")),
+            By::Backend(backend) => parse(value, backend.id()),
+            By::Node(Some(node)) => parse(value, &node),
+            By::Node(None) => parse(value, &NodeId::from("cluster")),
         }
     }
 
@@ -80,14 +90,14 @@ impl FlusterCluster {
     }
 
     /// The raw answer to `cmd`, and who gave it when it was one node.
-    pub(crate) async fn answer(&self, cmd: &Cmd) -> Result<(Value, Option<NodeId>), Error> {
+    pub(crate) async fn answer(&self, cmd: &Cmd) -> Result<(Value, By), Error> {
         let core = self.core();
         let limit = self.deadline();
         let plan = Plan::of(&core.snapshot.load(), cmd)?;
         if let Plan::One { at, together } = plan {
             let target = target(cmd, at, together);
             let (value, node) = core.route(&target, cmd, limit).await?;
-            return Ok((value, Some(node)));
+            return Ok((value, By::Backend(node)));
         }
         let mut batch = Batch::new();
         batch.push(core, cmd, Ok(plan), self.partially());
@@ -96,6 +106,7 @@ impl FlusterCluster {
             .finish(core, pieces)
             .pop()
             .unwrap_or(Ok((Value::Nil, None)))
+            .map(|(value, node)| (value, By::Node(node)))
     }
 
     /// The values of `keys`, one result per key in their order: a node that fails fails its own keys only.

@@ -60,7 +60,10 @@ impl Core {
             let sent = groups.into_iter().map(|(backend, pieces)| async move {
                 let outgoing = batch.request(self, &pieces);
                 let caps = self.caps_of(batch, &pieces, &backend);
-                let reply = backend.call_with(outgoing.request(), deadline, caps).await;
+                let request = outgoing.request();
+                let reply = backend
+                    .call_with(Instant::now(), request, deadline, caps)
+                    .await;
                 (backend, pieces, reply)
             });
             for (backend, pieces, reply) in join_all(sent).await {
@@ -69,7 +72,9 @@ impl Core {
                 for (&piece, result) in pieces.iter().zip(results) {
                     let read_only = batch.is_read_only(piece);
                     match self.judge_one(&backend, read_only, &mut granted, result) {
-                        Next::Done(value, node) => done[piece] = Some(Ok((value, node))),
+                        Next::Done(value) => {
+                            done[piece] = Some(Ok((value, backend.id().clone())));
+                        }
                         Next::Another(error) if Instant::now() < deadline => {
                             let attempts = &mut attempts[piece];
                             attempts.tried.push(backend.key());

@@ -28,7 +28,7 @@ pub(super) fn send(
         let request = Request::One(&cmd);
         let reply = member
             .backend
-            .call_for(request, deadline, member.stand_in)
+            .call_for(Instant::now(), request, deadline, member.stand_in)
             .await;
         (index, reply.map(one))
     })
