@@ -111,6 +111,16 @@ impl Client {
         }
     }
 
+    /// The raw reply to a request that may be put on a shared connection, by `deadline`; error replies
+    /// are values.
+    pub(crate) async fn answer(
+        &self,
+        request: Request<'_>,
+        deadline: Instant,
+    ) -> Result<Reply, Error> {
+        self.backend.call(request, deadline).await
+    }
+
     async fn send(&self, request: Request<'_>) -> RedisResult<Reply> {
         let sent = match refusal_on_lane(request) {
             Some(why) => Err(refused(why)),

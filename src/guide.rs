@@ -6,6 +6,7 @@
 //! * [`health`]: when a node is out, how it comes back, and what to set.
 //! * [`placement`]: which node has a key, and which keys move.
 //! * [`replication`]: a key on several nodes, and the cache.
+//! * [`queues`]: at-least-once queues over all nodes: what they promise, and what they cost.
 //! * [`connections`]: lanes, exclusive connections, TLS, credentials, names, blocking commands.
 //! * [`topology`]: adding and removing nodes under load.
 //! * [`discovery`]: nodes from Consul, etcd, DNS or a file (features `discovery`, `discovery-*`).
@@ -52,6 +53,8 @@ pub mod placement {}
 
 #[doc = include_str!("guide/replication.md")]
 pub mod replication {}
+#[doc = include_str!("guide/queues.md")]
+pub mod queues {}
 
 #[doc = include_str!("guide/topology.md")]
 pub mod topology {}

@@ -22,6 +22,7 @@ mod one_client;
 mod original;
 mod outage;
 mod placement;
+mod queue;
 mod readme;
 mod replication;
 mod secrets;

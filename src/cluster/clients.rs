@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::client::Client;
 use crate::cluster::FlusterCluster;
 use crate::cluster::core::Core;
-use crate::error::ClusterEmptyError;
+use crate::error::{ClusterEmptyError, Outcome};
+use crate::failure::{Error, ErrorKind};
 
 impl FlusterCluster {
     /// The clients of all live nodes, round robin, without end.
@@ -28,6 +29,56 @@ impl FlusterCluster {
         Clients {
             core: Arc::clone(self.core()),
         }
+    }
+
+    /// The client of the node of this name, whatever keys it has, also while it is out: its calls fail
+    /// at once then, as those of any client do.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Refused`] when the cluster has no node of this name.
+    ///
+    /// ```
+    /// # let cluster = fluster::FlusterCluster::from_urls(["redis://127.0.0.1"])?;
+    /// let client = cluster.get_client_of_node("127.0.0.1:6379")?;
+    /// assert_eq!(client, cluster.get_client("any key")?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn get_client_of_node(&self, name: impl AsRef<str>) -> Result<Client, Error> {
+        let name = name.as_ref();
+        let snapshot = self.core().snapshot.load();
+        match snapshot.nodes.iter().find(|node| *node.id() == *name) {
+            Some(node) => Ok(Client::new(Arc::clone(node), 0)),
+            None => {
+                let text =
+                    format!("no node is named {name:?}: see `status()` for the names in use");
+                Err(Error::new(ErrorKind::Refused, Outcome::NotSent, text))
+            }
+        }
+    }
+
+    /// The clients of all nodes in the order of the configuration, in or out.
+    pub(crate) fn every_client(&self) -> Vec<Client> {
+        let snapshot = self.core().snapshot.load();
+        let nodes = snapshot.nodes.iter();
+        nodes.map(|node| Client::new(Arc::clone(node), 0)).collect()
+    }
+
+    /// The clients of the nodes that admit, in the order of the configuration.
+    pub(crate) fn live_clients(&self) -> Vec<Client> {
+        let snapshot = self.core().snapshot.load();
+        let live = snapshot.live.iter();
+        live.map(|n| Client::new(Arc::clone(&snapshot.nodes[n]), 0))
+            .collect()
+    }
+
+    /// The clients of the nodes that admit, in the order in which they would serve `key`.
+    pub(crate) fn candidate_clients(&self, key: &[u8]) -> Vec<Client> {
+        let snapshot = self.core().snapshot.load();
+        let live = snapshot.table.live_candidates(key, &snapshot.live);
+        live.enumerate()
+            .map(|(rank, n)| Client::new(Arc::clone(&snapshot.nodes[n]), rank))
+            .collect()
     }
 }
 

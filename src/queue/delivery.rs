@@ -1,0 +1,261 @@
+//! A message in the hands of the application.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::failure::Error;
+use crate::node::NodeId;
+use crate::queue::message::{Message, MessageId, Place, Which};
+use crate::queue::refused;
+use crate::queue::scripts::{ACK, EXTEND, NACK};
+use crate::queue::shared::{Shared, Source};
+use crate::queue::shelf::Parcel;
+use crate::queue::when::millis;
+
+const LONGEST_DELAY: Duration = Duration::from_secs(366 * 86_400);
+const LONGEST_LEASE: Duration = Duration::from_secs(7 * 86_400);
+/// Reasons are for people.
+const LONGEST_REASON: usize = 1_000;
+
+/// A message that is this consumer's for the length of its lease.
+///
+/// The lease is renewed in the background while the delivery exists. One that is dropped without
+/// [`ack`](Self::ack) is delivered again when its lease ends; [`nack`](Self::nack) makes that sooner.
+///
+/// Settling goes to the delivery's node and to no other. When that fails the delivery is still here, and can be
+/// settled again.
+pub struct Delivery {
+    shared: Arc<Shared>,
+    source: Arc<Source>,
+    place: Place,
+    message: Message,
+}
+
+impl Delivery {
+    pub(crate) fn new(shared: Arc<Shared>, source: Arc<Source>, parcel: Parcel) -> Self {
+        Self {
+            shared,
+            source,
+            place: parcel.place,
+            message: parcel.message,
+        }
+    }
+
+    /// What was pushed.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.message.payload
+    }
+
+    /// The message's identity: the same in every delivery of it, and in every copy.
+    #[must_use]
+    pub fn id(&self) -> MessageId {
+        self.message.id
+    }
+
+    /// The key it was pushed by, if any.
+    #[must_use]
+    pub fn key(&self) -> Option<&[u8]> {
+        self.message.key.as_deref()
+    }
+
+    /// The node that has it.
+    #[must_use]
+    pub fn node(&self) -> &NodeId {
+        self.source.node()
+    }
+
+    /// Which attempt this is: 1 for the first delivery. A consumer that was killed counts as an attempt for all it
+    /// had fetched.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.message.attempts.saturating_add(1)
+    }
+
+    /// Whether the lease is known to have ended: somebody else may be working on it. Looked at with every renewal,
+    /// three times per visibility.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        let state = self.shared.state.lock();
+        state.shelf.is_lost(self.source.slot, self.place)
+    }
+
+    /// The job is done: the message is removed. `false` when it was not this consumer's any more, because its
+    /// lease had ended or it was settled before: it may be done twice.
+    ///
+    /// # Errors
+    ///
+    /// Those of a command on the delivery's node. Without a success the message will be delivered again.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe; it may have been acknowledged.
+    pub async fn ack(&self) -> Result<bool, Error> {
+        let places = [self.place];
+        let acked = ack_places(&self.shared, &self.source, self.place.which, &places).await?;
+        Ok(self.settled(acked == [1]))
+    }
+
+    /// The job was not done: the message is delivered again after `delay`, up to a year, or goes to the dead letters
+    /// when this was the last of its attempts. `false` as for [`ack`](Self::ack).
+    ///
+    /// Without a delay it is there at once, for any consumer of the group; with one, up to a second late.
+    ///
+    /// # Errors
+    ///
+    /// As [`ack`](Self::ack); [`ErrorKind::Refused`](crate::ErrorKind::Refused) for a longer delay.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe; it may have been given back.
+    pub async fn nack(&self, delay: Duration) -> Result<bool, Error> {
+        let delay = millis("delay", delay, LONGEST_DELAY).map_err(refused)?;
+        let why = format!("attempt {} was given back", self.attempt());
+        self.give_back(delay, self.shared.queue.options.max_attempts, &why)
+            .await
+    }
+
+    /// The job can never be done: the message goes to the dead letters at once, with this reason (its first 1000
+    /// bytes). `false` as for [`ack`](Self::ack).
+    ///
+    /// # Errors
+    ///
+    /// As [`ack`](Self::ack).
+    pub async fn reject(&self, reason: &str) -> Result<bool, Error> {
+        let mut end = reason.len().min(LONGEST_REASON);
+        while !reason.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.give_back(0, 1, &reason[..end]).await
+    }
+
+    /// Makes sure of the delivery for so long from now, also if this process cannot renew its lease meanwhile: up
+    /// to 7 days. `false` as for [`ack`](Self::ack).
+    ///
+    /// For work that blocks the runtime, or hands the job to somebody else. What is extended is also waited for when
+    /// this process dies.
+    ///
+    /// # Errors
+    ///
+    /// As [`ack`](Self::ack); [`ErrorKind::Refused`](crate::ErrorKind::Refused) for no time, or a longer one.
+    pub async fn extend(&self, lease: Duration) -> Result<bool, Error> {
+        let lease = millis("lease", lease, LONGEST_LEASE).map_err(refused)?;
+        if lease == 0 {
+            return Err(refused(
+                "a lease of no time cannot be held: extend it by at least 1 ms",
+            ));
+        }
+        let shared = &self.shared;
+        let held = EXTEND
+            .run::<i64>(&self.source.client, shared.deadline(), |cmd| {
+                cmd.arg(2)
+                    .arg(shared.key_of(self.place.which))
+                    .arg(&*shared.keys.kept);
+                cmd.arg(&*shared.group).arg(&shared.consumer);
+                cmd.arg(self.place.letter())
+                    .arg(self.place.entry.to_string())
+                    .arg(lease);
+            })
+            .await?;
+        if held == 0 {
+            let mut state = shared.state.lock();
+            state.shelf.lost(self.source.slot, [self.place]);
+        }
+        Ok(held == 1)
+    }
+
+    async fn give_back(&self, delay: u64, attempts: u32, why: &str) -> Result<bool, Error> {
+        let shared = &self.shared;
+        let result = NACK
+            .run::<String>(&self.source.client, shared.deadline(), |cmd| {
+                shared.keys_for(cmd, self.place.which, 4);
+                cmd.arg(&*shared.group).arg(&shared.consumer);
+                cmd.arg(u8::from(self.place.which == Which::Again));
+                cmd.arg(delay)
+                    .arg(attempts)
+                    .arg(why)
+                    .arg(self.place.entry.to_string());
+            })
+            .await?;
+        if result == "dead" {
+            self.source.meter.dead.increment(1);
+        }
+        shared.forget(self.source.slot, self.place);
+        Ok(result != "lost")
+    }
+
+    /// Notes that the server has settled it.
+    pub(crate) fn settled(&self, was_ours: impl Into<u8>) -> bool {
+        let was_ours = was_ours.into() == 1;
+        self.shared.forget(self.source.slot, self.place);
+        if was_ours {
+            self.source.meter.acked.increment(1);
+        }
+        was_ours
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        self.place
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Whether one command can settle both.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.source, &other.source)
+    }
+}
+
+/// How many ids one script acknowledges: Lua hands no more than some thousands to a command.
+const AT_ONCE: usize = 1_000;
+
+/// Acknowledges entries of one stream; 1 for each that was pending.
+pub(crate) async fn ack_places(
+    shared: &Shared,
+    source: &Source,
+    which: Which,
+    places: &[Place],
+) -> Result<Vec<u8>, Error> {
+    let mut acked = Vec::with_capacity(places.len());
+    for places in places.chunks(AT_ONCE) {
+        let some: Vec<u8> = ACK
+            .run::<Vec<i64>>(&source.client, shared.deadline(), |cmd| {
+                cmd.arg(2).arg(shared.key_of(which)).arg(&*shared.keys.kept);
+                cmd.arg(&*shared.group).arg(u8::from(which == Which::Again));
+                cmd.arg(places.first().map_or("s", |p| p.letter()));
+                for place in places {
+                    cmd.arg(place.entry.to_string());
+                }
+            })
+            .await?
+            .into_iter()
+            .map(|n| u8::from(n == 1))
+            .collect();
+        acked.extend(some);
+    }
+    Ok(acked)
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.shared.forget(self.source.slot, self.place);
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("id", &self.message.id)
+            .field("node", self.node())
+            .field("attempt", &self.attempt())
+            .field("bytes", &self.message.payload.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,91 @@
+//! The metrics of a queue; handles are registered once per node.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use metrics::{Counter, Gauge, counter, gauge};
+use parking_lot::Mutex;
+
+use crate::node::NodeId;
+
+/// How a push ended on one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    Ok,
+    Full,
+    Refused,
+    NotSent,
+    MaybeExecuted,
+    Failed,
+}
+
+const RESULTS: [(Pushed, &str); 6] = [
+    (Pushed::Ok, "ok"),
+    (Pushed::Full, "full"),
+    (Pushed::Refused, "refused"),
+    (Pushed::NotSent, "not_sent"),
+    (Pushed::MaybeExecuted, "maybe_executed"),
+    (Pushed::Failed, "failed"),
+];
+
+/// The handles of one queue on one node.
+pub(crate) struct NodeMeter {
+    pushed: [Counter; 6],
+    pub(crate) delivered: Counter,
+    pub(crate) redelivered: Counter,
+    pub(crate) acked: Counter,
+    pub(crate) dead: Counter,
+    pub(crate) depth: Gauge,
+}
+
+impl NodeMeter {
+    fn new(queue: &str, node: &NodeId) -> Self {
+        let labels = || [("queue", queue.to_owned()), ("node", node.to_string())];
+        let pushed = RESULTS.map(|(_, result)| {
+            let [queue, node] = labels();
+            counter!(
+                "fluster_queue_pushed_total",
+                &[queue, node, ("result", result.to_owned())]
+            )
+        });
+        Self {
+            pushed,
+            delivered: counter!("fluster_queue_delivered_total", &labels()),
+            redelivered: counter!("fluster_queue_redelivered_total", &labels()),
+            acked: counter!("fluster_queue_acked_total", &labels()),
+            dead: counter!("fluster_queue_dead_total", &labels()),
+            depth: gauge!("fluster_queue_depth", &labels()),
+        }
+    }
+
+    pub(crate) fn pushed(&self, how: Pushed) {
+        let at = RESULTS.iter().position(|(result, _)| *result == how);
+        self.pushed[at.unwrap_or_default()].increment(1);
+    }
+}
+
+/// The metrics of one queue.
+pub(crate) struct Meter {
+    queue: Arc<str>,
+    /// Guards the handles; held for a look-up.
+    nodes: Mutex<HashMap<NodeId, Arc<NodeMeter>>>,
+}
+
+impl Meter {
+    pub(crate) fn new(queue: &Arc<str>) -> Self {
+        Self {
+            queue: Arc::clone(queue),
+            nodes: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn of(&self, node: &NodeId) -> Arc<NodeMeter> {
+        let mut nodes = self.nodes.lock();
+        if let Some(meter) = nodes.get(node) {
+            return Arc::clone(meter);
+        }
+        let meter = Arc::new(NodeMeter::new(&self.queue, node));
+        nodes.insert(node.clone(), Arc::clone(&meter));
+        meter
+    }
+}

@@ -1,0 +1,133 @@
+//! The scripts of the queue, and how they are run: by digest, with their text when a server asks for it.
+
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use redis::{Cmd, FromRedisValue, Value};
+
+use crate::client::{Client, one};
+use crate::cluster::parse;
+use crate::failure::Error;
+use crate::link::Request;
+
+/// A Lua script. Its digest is what the first server that loads it says.
+pub(crate) struct Script {
+    text: &'static str,
+    digest: OnceLock<String>,
+}
+
+macro_rules! scripts {
+    ($($(#[$doc:meta])* $name:ident = $file:literal;)*) => {
+        $($(#[$doc])*
+        pub(crate) static $name: Script = Script {
+            text: concat!(include_str!("scripts/prelude.lua"), include_str!(concat!("scripts/", $file, ".lua"))),
+            digest: OnceLock::new(),
+        };)*
+        #[cfg(test)]
+        static ALL: &[(&str, &Script)] = &[$(($file, &$name)),*];
+    };
+}
+
+scripts! {
+    /// Adds a message: for later, or where there is a limit.
+    PUSH = "push";
+    ACK = "ack";
+    NACK = "nack";
+    /// Gives back what a consumer does not know that it has.
+    RECLAIM = "reclaim";
+    /// Gives back what nobody popped.
+    RELEASE = "release";
+    LEAVE = "leave";
+    EXTEND = "extend";
+    /// The chores of a group on a node.
+    TICK = "tick";
+    DEPTH = "depth";
+    PURGE = "purge";
+    RETRY = "retry";
+    BURY = "bury";
+}
+
+impl Script {
+    /// Runs the script on the client's node; `fill` adds the number of keys, the keys and the arguments.
+    pub(crate) async fn run<T: FromRedisValue>(
+        &self,
+        client: &Client,
+        deadline: Instant,
+        fill: impl Fn(&mut Cmd),
+    ) -> Result<T, Error> {
+        let mut cmd = redis::cmd("EVALSHA");
+        cmd.arg(self.digest(client, deadline).await?);
+        fill(&mut cmd);
+        let mut value = raw(client, &cmd, deadline).await?;
+        // Not executed: the server was restarted, or its scripts were flushed.
+        if is_unknown(&value) {
+            let mut cmd = redis::cmd("EVAL");
+            cmd.arg(self.text);
+            fill(&mut cmd);
+            value = raw(client, &cmd, deadline).await?;
+        }
+        parse(value, client.node())
+    }
+
+    /// The command that loads it.
+    pub(crate) fn load(&self) -> Cmd {
+        let mut cmd = redis::cmd("SCRIPT");
+        cmd.arg("LOAD").arg(self.text);
+        cmd
+    }
+
+    pub(crate) async fn digest(&self, client: &Client, deadline: Instant) -> Result<&str, Error> {
+        if let Some(digest) = self.digest.get() {
+            return Ok(digest);
+        }
+        let digest = parse(raw(client, &self.load(), deadline).await?, client.node())?;
+        Ok(self.digest.get_or_init(|| digest))
+    }
+}
+
+/// The raw answer of the client's node; an error reply is a value.
+pub(crate) async fn raw(client: &Client, cmd: &Cmd, deadline: Instant) -> Result<Value, Error> {
+    client.answer(Request::One(cmd), deadline).await.map(one)
+}
+
+fn is_unknown(value: &Value) -> bool {
+    matches!(value, Value::ServerError(e) if e.code() == "NOSCRIPT")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::Server;
+
+    /// A script that does not parse would be found by whoever needs it first.
+    #[test]
+    fn every_script_is_one_to_a_real_server() {
+        let server = Server::start();
+        for (name, script) in ALL {
+            let digest = server.raw(["SCRIPT", "LOAD", script.text]);
+            assert_eq!(digest.len(), 40, "{name}: {digest}");
+        }
+    }
+
+    /// What is packed into a sorted set comes out as it went in, whatever its bytes.
+    #[test]
+    fn a_delayed_message_keeps_every_byte() {
+        let server = Server::start();
+        let text = concat!(
+            include_str!("scripts/prelude.lua"),
+            "local m = unpacked(pack({ i = ARGV[1], a = tonumber(ARGV[2]), k = ARGV[4], p = ARGV[3] }))\n\
+             if m.i ~= ARGV[1] or m.a ~= tonumber(ARGV[2]) or m.p ~= ARGV[3] or m.k ~= ARGV[4] then return 'differs' end\n\
+             return 'same'"
+        );
+        let every: Vec<u8> = (0..=255).collect();
+        let payloads: [&[u8]; 5] = [b"", b":", b"1:2:3:x", b"\0\r\n", &every];
+        for payload in payloads {
+            for key in [None, Some(&b""[..]), Some(b":1:"), Some(&every)] {
+                let mut words: Vec<&[u8]> =
+                    vec![b"EVAL", text.as_bytes(), b"0", b"00ff", b"7", payload];
+                words.extend(key);
+                assert_eq!(server.raw(words), "same", "{payload:?} {key:?}");
+            }
+        }
+    }
+}

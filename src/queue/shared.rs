@@ -1,0 +1,233 @@
+//! What a consumer, its deliveries and its tasks share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use redis::Cmd;
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+
+use crate::client::Client;
+use crate::failure::{Error, ErrorKind};
+use crate::node::NodeId;
+use crate::queue::Queue;
+use crate::queue::message::{Place, Which};
+use crate::queue::meter::NodeMeter;
+use crate::queue::names::GroupKeys;
+use crate::queue::shelf::{Shelf, SlotId};
+
+/// Shared by one consumer and all that it started or handed out.
+pub(crate) struct Shared {
+    pub(crate) queue: Queue,
+    pub(crate) group: Arc<str>,
+    /// The name in the group: that of the application, which process it is, and the visibility. Two
+    /// processes under one name must not take each other's deliveries.
+    pub(crate) consumer: String,
+    pub(crate) keys: GroupKeys,
+    /// Guards what is at hand; held for microseconds, never across an await.
+    pub(crate) state: Mutex<State>,
+    /// Something came onto the shelf, or went wrong.
+    pub(crate) stocked: Notify,
+    /// Says that the consumer is being closed: readers end, keepers end with their last lease.
+    pub(crate) closing: watch::Sender<bool>,
+    /// Readers that run.
+    pub(crate) readers: watch::Sender<usize>,
+    /// The task that follows the nodes has ended: nothing will come any more.
+    pub(crate) ended: AtomicBool,
+}
+
+pub(crate) struct State {
+    pub(crate) shelf: Shelf,
+    pub(crate) sources: BTreeMap<SlotId, Arc<Source>>,
+    pub(crate) next: SlotId,
+}
+
+/// One node that a consumer reads.
+pub(crate) struct Source {
+    pub(crate) slot: SlotId,
+    pub(crate) client: Client,
+    pub(crate) meter: Arc<NodeMeter>,
+    /// There may be room for more.
+    pub(crate) room: Notify,
+    /// The node may be back: no more waiting for another try.
+    pub(crate) back: Notify,
+    /// Leases came or went, or the end is near.
+    pub(crate) leases: Notify,
+    /// The id of the connection that reads, for waking it; 0 for none.
+    pub(crate) connection: AtomicI64,
+    /// Guards what is wrong with the node; held for a look.
+    trouble: Mutex<Trouble>,
+    /// Guards the tasks of this node; held for a look.
+    pub(crate) tasks: Mutex<Tasks>,
+}
+
+/// The tasks of one node.
+#[derive(Default)]
+pub(crate) struct Tasks {
+    pub(crate) reader: Option<AbortHandle>,
+    pub(crate) keeper: Option<AbortHandle>,
+}
+
+#[derive(Default)]
+struct Trouble {
+    error: Option<Error>,
+    /// It was not told yet, and will not pass by itself.
+    raised: bool,
+}
+
+impl Source {
+    pub(crate) fn new(slot: SlotId, client: Client, meter: Arc<NodeMeter>) -> Self {
+        Self {
+            slot,
+            client,
+            meter,
+            room: Notify::new(),
+            back: Notify::new(),
+            leases: Notify::new(),
+            connection: AtomicI64::new(0),
+            trouble: Mutex::default(),
+            tasks: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn node(&self) -> &NodeId {
+        self.client.node()
+    }
+
+    /// Notes what keeps the node from being read; says whether it is news.
+    pub(crate) fn troubled(&self, error: Error) -> bool {
+        let mut trouble = self.trouble.lock();
+        let is_news = trouble
+            .error
+            .as_ref()
+            .is_none_or(|known| known.kind() != error.kind());
+        trouble.raised = needs_telling(&error);
+        trouble.error = Some(error);
+        is_news
+    }
+
+    pub(crate) fn is_fine(&self) {
+        *self.trouble.lock() = Trouble::default();
+    }
+
+    /// What the application has to know; once per try.
+    fn raised(&self) -> Option<Error> {
+        let mut trouble = self.trouble.lock();
+        match std::mem::take(&mut trouble.raised) {
+            true => trouble.error.clone(),
+            false => None,
+        }
+    }
+
+    fn error(&self) -> Option<Error> {
+        self.trouble.lock().error.clone()
+    }
+
+    /// Ends the reader at its next await.
+    pub(crate) fn stop_reading(&self) {
+        if let Some(reader) = self.tasks.lock().reader.take() {
+            reader.abort();
+        }
+    }
+
+    fn stop_keeping(&self) {
+        if let Some(keeper) = self.tasks.lock().keeper.take() {
+            keeper.abort();
+        }
+    }
+}
+
+/// A node that is out comes back; what the server answers, and a pool that others hold, stay as they are.
+fn needs_telling(error: &Error) -> bool {
+    let passes = matches!(
+        error.kind(),
+        ErrorKind::NodeOut | ErrorKind::Connect | ErrorKind::ConnectionLost | ErrorKind::Timeout
+    );
+    // LOADING, READONLY and the like: another role or moment.
+    let soon = matches!(
+        error.server_code(),
+        Some("LOADING" | "MASTERDOWN" | "READONLY" | "BUSY" | "CLUSTERDOWN" | "OOM" | "MISCONF")
+    );
+    !passes && !soon
+}
+
+impl Shared {
+    pub(crate) fn is_closing(&self) -> bool {
+        *self.closing.borrow()
+    }
+
+    /// Waits until the consumer is being closed.
+    pub(crate) async fn closed(&self) {
+        let mut closing = self.closing.subscribe();
+        // The sender is part of this.
+        let _ = closing.wait_for(|closing| *closing).await;
+    }
+
+    pub(crate) fn sources(&self) -> Vec<Arc<Source>> {
+        self.state.lock().sources.values().cloned().collect()
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        self.queue.deadline()
+    }
+
+    pub(crate) fn key_of(&self, which: Which) -> &str {
+        match which {
+            Which::Stream => &self.queue.keys().stream,
+            Which::Again => &self.keys.again,
+        }
+    }
+
+    /// The keys that most scripts begin with: stream, again, later, dead.
+    pub(crate) fn keys_for(&self, cmd: &mut Cmd, first: Which, count: usize) {
+        cmd.arg(count).arg(self.key_of(first));
+        cmd.arg(&*self.keys.again).arg(&*self.keys.later);
+        cmd.arg(&*self.queue.keys().dead);
+    }
+
+    /// A delivery is settled or gone; the last one lets its keeper end.
+    pub(crate) fn forget(&self, slot: SlotId, place: Place) {
+        let source = {
+            let mut state = self.state.lock();
+            state.shelf.forget(slot, place);
+            match self.is_closing() && !state.shelf.has_leases(slot) {
+                true => state.sources.get(&slot).cloned(),
+                false => None,
+            }
+        };
+        if let Some(source) = source {
+            source.leases.notify_one();
+        }
+    }
+
+    /// An error to tell: the first that will not pass by itself.
+    pub(crate) fn raised(&self) -> Option<Error> {
+        self.sources().iter().find_map(|s| s.raised())
+    }
+
+    /// When no node can be read: what is wrong with one of them.
+    pub(crate) fn all_in_trouble(&self) -> Option<Error> {
+        let sources = self.sources();
+        let errors: Vec<Error> = sources.iter().filter_map(|s| s.error()).collect();
+        match errors.len() == sources.len() {
+            true => errors.into_iter().next(),
+            false => None,
+        }
+    }
+
+    /// Ends what belongs to a node that is no longer part of the cluster.
+    pub(crate) fn leave(&self, slot: SlotId) {
+        let source = {
+            let mut state = self.state.lock();
+            state.shelf.leave(slot);
+            state.sources.remove(&slot)
+        };
+        if let Some(source) = source {
+            source.stop_reading();
+            source.stop_keeping();
+        }
+    }
+}

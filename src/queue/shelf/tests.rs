@@ -1,0 +1,131 @@
+use super::*;
+use crate::queue::message::{EntryId, MessageId, Which};
+use proptest::prelude::*;
+
+const S: Duration = Duration::from_secs(1);
+
+fn place(n: u64) -> Place {
+    Place {
+        which: Which::Stream,
+        entry: EntryId::parse(format!("{n}-0").as_bytes()).unwrap(),
+    }
+}
+
+fn parcel(n: u64) -> Parcel {
+    let message = Message {
+        id: MessageId::from(u128::from(n)),
+        key: None,
+        payload: Vec::new(),
+        attempts: 0,
+    };
+    Parcel {
+        place: place(n),
+        message,
+    }
+}
+
+fn shelf(slots: u64, prefetch: usize) -> Shelf {
+    let mut shelf = Shelf::new(prefetch);
+    (1..=slots).for_each(|slot| shelf.join(slot));
+    shelf
+}
+
+#[test]
+fn fetches_are_large_and_bounded() {
+    let now = Instant::now();
+    let mut shelf = shelf(1, 8);
+    assert_eq!(shelf.room(1), 8);
+    shelf.stock(1, (0..8).map(parcel), now);
+    assert_eq!(shelf.room(1), 0);
+    for taken in 1..=8 {
+        assert!(shelf.take(now).is_some());
+        let expected = if taken < 4 { 0 } else { taken };
+        assert_eq!(shelf.room(1), expected, "after {taken}");
+    }
+    assert_eq!(shelf.room(2), 0, "a node that is not here");
+    let one = Shelf::new(0);
+    assert_eq!(one.prefetch, 1);
+}
+
+#[test]
+fn what_nobody_pops_goes_back_and_nothing_more_is_fetched() {
+    let now = Instant::now();
+    let mut shelf = shelf(1, 8);
+    shelf.stock(1, (0..2).map(parcel), now);
+    let (_, taken) = shelf.take(now).unwrap();
+    let due = shelf.due(1, now + S, 10 * S);
+    assert_eq!(due.renew.len(), 2);
+    assert!(due.stale.is_empty());
+    let due = shelf.due(1, now + 5 * S, 10 * S);
+    assert_eq!(due.renew, [taken.place], "what the application has stays");
+    assert_eq!(due.stale, [place(1)]);
+    assert!(shelf.take(now).is_none() && shelf.room(1) == 0);
+    assert!(shelf.wake() && !shelf.wake());
+    assert_eq!(shelf.room(1), 8);
+}
+
+#[test]
+fn a_lost_lease_is_known_to_its_delivery_and_never_handed_out() {
+    let now = Instant::now();
+    let mut shelf = shelf(1, 8);
+    shelf.stock(1, (0..3).map(parcel), now);
+    shelf.take(now).unwrap();
+    shelf.lost(1, [place(0), place(1), place(9)]);
+    assert!(shelf.is_lost(1, place(0)));
+    assert_eq!(shelf.take(now).unwrap().1, parcel(2));
+    assert!(!shelf.is_lost(1, place(2)));
+    assert!(
+        shelf.due(1, now, S).renew == [place(2)],
+        "a lost one is not renewed"
+    );
+    shelf.forget(1, place(0));
+    shelf.forget(1, place(2));
+    assert!(!shelf.has_leases(1));
+}
+
+#[test]
+fn what_is_delivered_twice_waits_once() {
+    let now = Instant::now();
+    let mut shelf = shelf(1, 8);
+    shelf.stock(1, [parcel(1), parcel(1)], now);
+    shelf.stock(1, [parcel(1)], now);
+    assert!(shelf.take(now).is_some() && shelf.take(now).is_none());
+}
+
+#[test]
+fn a_node_that_left_has_nothing_here() {
+    let now = Instant::now();
+    let mut shelf = shelf(2, 8);
+    shelf.stock(1, [parcel(1)], now);
+    shelf.stock(2, [parcel(2)], now);
+    shelf.leave(1);
+    shelf.stock(1, [parcel(3)], now);
+    assert_eq!(shelf.take(now).unwrap().0, 2);
+    assert!(shelf.take(now).is_none() && shelf.is_lost(1, place(1)));
+    shelf.stock(2, [parcel(4)], now);
+    shelf.clear(2);
+    assert_eq!(shelf.held(2), [place(2)], "only what was started");
+}
+
+proptest! {
+    /// Between two turns of a node that has something, every other node has one turn at most.
+    #[test]
+    fn no_node_waits_more_than_one_round(
+        steps in prop::collection::vec((1u64..6, 0usize..4), 1..200)
+    ) {
+        let now = Instant::now();
+        let mut shelf = shelf(5, 1_000);
+        let (mut n, mut waited) = (0, [0u32; 6]);
+        for (slot, some) in steps {
+            shelf.stock(slot, (0..some).map(|_| { n += 1; parcel(n) }), now);
+            let has = |shelf: &Shelf, slot| shelf.slots.get(&slot).is_some_and(|s| !s.waiting.is_empty());
+            let ready: Vec<u64> = (1..=5).filter(|s| has(&shelf, *s)).collect();
+            let Some((turn, _)) = shelf.take(now) else { continue };
+            for slot in 1..=5u64 {
+                let is_waiting = slot != turn && ready.contains(&slot);
+                waited[slot as usize] = if is_waiting { waited[slot as usize] + 1 } else { 0 };
+                prop_assert!(waited[slot as usize] <= 4);
+            }
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The queue: what it promises, against real servers.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy knows the tests, not their helpers"
+)]
+
+mod basics;
+mod leases;
+mod nodes;
+mod rig;
+mod trouble;
