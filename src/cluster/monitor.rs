@@ -1,8 +1,10 @@
 //! The background tasks: probes, the watchdog, housekeeping. Thin drivers of the pure machines.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout_at};
 use tracing::Instrument as _;
 
@@ -55,6 +57,9 @@ impl Drop for Ended {
 
 /// Whatever is due in the health machine: probes to start, waits that are over, late verdicts.
 async fn run_health(core: &Arc<Core>) {
+    // The probe under way at each node. On a machine too busy to run them in time, probes that are over
+    // by the clock would pile up behind those that follow.
+    let mut under_way: BTreeMap<u64, AbortHandle> = BTreeMap::new();
     loop {
         let now = Instant::now();
         let late = core.apply_late(now);
@@ -69,8 +74,14 @@ async fn run_health(core: &Arc<Core>) {
         });
         for action in actions {
             if let Action::Probe { key, id, deadline } = action {
-                spawn_probe(core, key, id, deadline);
+                let probe = spawn_probe(core, key, id, deadline);
+                if let Some(over) = probe.and_then(|probe| under_way.insert(key, probe)) {
+                    over.abort();
+                }
             }
+        }
+        if under_way.len() > 2 * core.snapshot.load().nodes.len() {
+            under_way.retain(|_, probe| !probe.is_finished());
         }
         let until = [late, next]
             .into_iter()
@@ -85,11 +96,9 @@ async fn run_health(core: &Arc<Core>) {
 }
 
 /// All probes run at once: a silent node must not delay the return of another.
-fn spawn_probe(core: &Arc<Core>, key: u64, id: u64, deadline: Instant) {
+fn spawn_probe(core: &Arc<Core>, key: u64, id: u64, deadline: Instant) -> Option<AbortHandle> {
     let snapshot = core.snapshot.load();
-    let Some(backend) = snapshot.nodes.iter().find(|b| b.key() == key) else {
-        return;
-    };
+    let backend = snapshot.nodes.iter().find(|b| b.key() == key)?;
     let (core, backend) = (Arc::clone(core), Arc::clone(backend));
     let tasks = Arc::clone(&core.tasks);
     let span = tracing::debug_span!("fluster.probe", node = %backend.id());
@@ -119,7 +128,7 @@ fn spawn_probe(core: &Arc<Core>, key: u64, id: u64, deadline: Instant) {
         core.wake.notify_one();
     };
     // A cluster that closes needs no probe; a runtime there is, since this runs on it.
-    let _ = tasks.spawn(probe.instrument(span));
+    tasks.spawn(probe.instrument(span)).ok()
 }
 
 /// Ticks on the runtime that also runs the calls: when the ticks are late, so are all replies.
