@@ -35,6 +35,7 @@ use crate::cluster::change::Change;
 use crate::cluster::events::Events;
 use crate::error::BuildError;
 use crate::node::Node;
+use crate::placement::Migration;
 use crate::tasks;
 
 /// A set of independent Redis servers, seen as one: keys have nodes, nodes have stand-ins.
@@ -195,6 +196,29 @@ impl FlusterCluster {
     /// What [`build`](Builder::build) says; nothing is changed then.
     pub fn set_nodes(&self, nodes: impl IntoIterator<Item = Node>) -> Result<Change, BuildError> {
         self.core().change(|_| Ok(nodes.into_iter().collect()))
+    }
+
+    /// Which keys would move if these were the nodes, without changing anything.
+    ///
+    /// ```
+    /// use fluster::{FlusterCluster, Node};
+    ///
+    /// let urls = ["redis://10.0.0.1", "redis://10.0.0.2", "redis://10.0.0.3"];
+    /// let cluster = FlusterCluster::from_urls(&urls[..2])?;
+    ///
+    /// let nodes = urls.into_iter().map(Node::new).collect::<Result<Vec<_>, _>>()?;
+    /// let migration = cluster.plan(nodes)?;
+    /// println!("{migration}"); // 32.9 % of the keys move, between 2 pairs of nodes
+    /// assert!(migration.moves().iter().all(|step| step.to == "10.0.0.3:6379"));
+    /// # Ok::<(), fluster::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What [`set_nodes`](Self::set_nodes) would say.
+    pub fn plan(&self, nodes: impl IntoIterator<Item = Node>) -> Result<Migration, BuildError> {
+        let nodes: Vec<_> = nodes.into_iter().collect();
+        self.core().plan(&nodes)
     }
 
     /// What happens to the cluster from now on.

@@ -41,10 +41,13 @@
 
 #[cfg(feature = "compat")]
 mod compat;
+mod fingerprint;
 mod hash_ring;
+mod layout;
 #[cfg(feature = "compat")]
 mod listed;
 mod live;
+mod migration;
 mod modulo;
 mod points;
 mod rendezvous;
@@ -60,8 +63,10 @@ pub use self::compat::{
     Distribution, Proxenos, ProxenosHash, RedisArray, RedisArrayHash, Ringpop, RingpopChecksums,
     Twemproxy, TwemproxyHash,
 };
+pub use self::fingerprint::Fingerprint;
 pub use self::hash_ring::{HashRing, RingCandidates, RingNode};
 pub use self::live::Live;
+pub use self::migration::{Migration, Move};
 pub use self::rule::Placement;
 pub use self::slot::redis_cluster_slot;
 pub use self::table::{Candidates, Table};

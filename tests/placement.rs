@@ -3,6 +3,10 @@
 mod collection;
 #[cfg(feature = "compat")]
 mod compat;
+#[cfg(feature = "compat")]
+mod ejecting;
+mod fingerprint;
+mod migration;
 mod properties;
 
 use std::collections::BTreeSet;

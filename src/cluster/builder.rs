@@ -199,6 +199,12 @@ impl Builder {
         let options = self.options.settle(nodes.iter().any(uses_tls))?;
         let table = table(&options.placement, &nodes)?;
         let maker = Maker::new(&options, &nodes)?;
+        tracing::info!(
+            nodes = nodes.len(),
+            placement = options.placement.shown(),
+            fingerprint = %table.fingerprint(),
+            "the cluster is built"
+        );
         let tasks = Arc::new(Tasks::new(options.runtime.clone()));
         let core = Arc::new_cyclic(|weak| {
             let make = |weak: &Weak<Core>, node: &Node, key, lookups: &_, limits: &_| {

@@ -10,6 +10,7 @@ use crate::cluster::FlusterCluster;
 use crate::cluster::core::State;
 use crate::health::NodeState;
 use crate::node::{Node, NodeId};
+use crate::placement::Fingerprint;
 use crate::verdict::Reason;
 
 /// A picture of the whole cluster; see [`status`](FlusterCluster::status).
@@ -21,6 +22,8 @@ pub struct ClusterStatus {
     pub epoch: u64,
     /// The placement rule, as it is written in a configuration.
     pub placement: String,
+    /// The placement in 64 bits: processes with the same one agree on every key.
+    pub fingerprint: Fingerprint,
     /// Background tasks and connections running now.
     pub tasks: usize,
     /// The nodes, in the order they were configured.
@@ -111,6 +114,7 @@ impl FlusterCluster {
             ClusterStatus {
                 epoch: snapshot.epoch,
                 placement: core.options.placement.shown(),
+                fingerprint: snapshot.table.fingerprint(),
                 tasks: core.tasks.count(),
                 nodes,
             }

@@ -119,10 +119,11 @@ impl Listed {
         modulo::Walk::new(among, count, first_at, next)
     }
 
-    /// Which node has each place; `None` when the list is longer than `limit`, or hashes are scaled.
-    pub(super) fn residues(&self, limit: usize) -> Option<Vec<u32>> {
+    /// Which node has each place; `None` when the list is very long, or hashes are scaled.
+    pub(super) fn residues(&self) -> Option<Vec<u32>> {
+        const LONGEST: usize = 1 << 20;
         let length = usize::try_from(*self.ends.last()?).ok()?;
-        if self.pick != Pick::Modulo || length > limit {
+        if self.pick != Pick::Modulo || length > LONGEST {
             return None;
         }
         let stretch = |node: u32| {
@@ -185,8 +186,9 @@ mod tests {
         let list = listed(&[2, 1, 3], Pick::Modulo, false);
         let owners: Vec<_> = (0..8).map(|hash| list.owner(hash)).collect();
         assert_eq!(owners, [0, 0, 1, 2, 2, 2, 0, 0].map(Some));
-        assert_eq!(list.residues(6), Some(vec![0, 0, 1, 2, 2, 2]));
-        assert_eq!(list.residues(5), None, "too long");
+        assert_eq!(list.residues(), Some(vec![0, 0, 1, 2, 2, 2]));
+        let long = listed(&[u32::MAX, 1], Pick::Modulo, false);
+        assert_eq!(long.residues(), None, "too long");
     }
 
     #[test]

@@ -67,6 +67,12 @@ impl Points {
         self.points.len().saturating_sub(1)
     }
 
+    /// All points with their nodes, ascending.
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (u64, u32)> + '_ {
+        let all = &self.points[..self.len()];
+        all.iter().map(|point| (point.value, point.node))
+    }
+
     /// Adds points, behind equal ones that are there.
     pub(super) fn add(&mut self, mut points: Vec<Point>) {
         self.edit(|all| all.append(&mut points));

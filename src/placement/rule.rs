@@ -12,6 +12,7 @@ use crate::error::BuildError;
 use super::Member;
 #[cfg(feature = "compat")]
 use super::compat::Preset;
+use super::fingerprint::Fingerprint;
 use super::modulo::Modulo;
 use super::points::Points;
 use super::rendezvous::Rendezvous;
@@ -206,7 +207,16 @@ impl Placement {
             #[cfg(feature = "compat")]
             Rule::Preset(preset) => Core::Foreign(preset.build(members)?),
         };
-        Ok(Table::new(core, nodes, self.tags))
+        Ok(Table::new(core, members, nodes, self.tags))
+    }
+
+    /// The fingerprint of these nodes under this rule; see [`Fingerprint`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Placement::table`], which it makes for that.
+    pub fn fingerprint(&self, members: &[Member<'_>]) -> Result<Fingerprint, BuildError> {
+        Ok(self.table(members)?.fingerprint())
     }
 
     fn is_weighted(&self) -> bool {

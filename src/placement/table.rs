@@ -2,9 +2,13 @@
 
 use std::fmt;
 use std::iter::FusedIterator;
+use std::sync::Arc;
 
+use super::Member;
 #[cfg(feature = "compat")]
 use super::compat;
+use super::fingerprint::{Feed, Fingerprint, reduced};
+use super::layout::{Layout, Parts};
 use super::live::Live;
 use super::modulo::{self, Modulo};
 use super::points::{self, Points};
@@ -37,6 +41,9 @@ pub struct Table {
     core: Core,
     nodes: u32,
     tags: HashTags,
+    /// In configuration order.
+    names: Arc<[Box<str>]>,
+    fingerprint: Fingerprint,
 }
 
 #[derive(Clone, Debug)]
@@ -49,8 +56,55 @@ pub(super) enum Core {
 }
 
 impl Table {
-    pub(super) fn new(core: Core, nodes: u32, tags: HashTags) -> Self {
-        Self { core, nodes, tags }
+    pub(super) fn new(core: Core, members: &[Member<'_>], nodes: u32, tags: HashTags) -> Self {
+        let names: Arc<[Box<str>]> = members.iter().map(|member| member.name.into()).collect();
+        let mut feed = Feed::new(&names, tags);
+        let weights = reduced(members.iter().map(|member| member.weight));
+        match &core {
+            Core::Ring(points) => {
+                feed.text("ring xxh3");
+                feed.points(points);
+            }
+            Core::Rendezvous(_) => {
+                feed.text("rendezvous xxh3");
+                feed.by_name(weights);
+            }
+            Core::Modulo(_) => {
+                feed.text("modulo murmur3");
+                feed.in_order(weights);
+            }
+            #[cfg(feature = "compat")]
+            Core::Foreign(rule) => rule.feed(&mut feed, weights),
+        }
+        Self {
+            fingerprint: feed.finish(),
+            core,
+            nodes,
+            tags,
+            names,
+        }
+    }
+
+    /// The name of a node; `None` when there is no such node.
+    #[must_use]
+    pub fn name(&self, node: usize) -> Option<&str> {
+        self.names.get(node).map(|name| &**name)
+    }
+
+    /// The placement in 64 bits, to see that two processes agree.
+    ///
+    /// ```
+    /// use fluster::placement::{Member, Placement};
+    ///
+    /// # fn main() -> Result<(), fluster::BuildError> {
+    /// let table = Placement::ring().table(&[Member::new("a"), Member::new("b")])?;
+    /// assert_eq!(table.fingerprint().to_string(), "444bc386882b9864");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
     }
 
     /// How many nodes there are; at least 1.
@@ -63,6 +117,30 @@ impl Table {
     #[must_use]
     pub fn hash_tags(&self) -> HashTags {
         self.tags
+    }
+
+    /// How the table divides the hashes of keys; `None` for rules that score every node.
+    pub(super) fn layout(&self) -> Option<Layout> {
+        let (hash, parts) = match &self.core {
+            Core::Ring(points) => ("xxh3".to_owned(), Parts::of_ring(points, u64::MAX)),
+            Core::Rendezvous(_) => return None,
+            Core::Modulo(_) => {
+                let (nodes, least) = ((0..self.nodes).collect(), i64::from(i32::MIN));
+                ("murmur3".to_owned(), Parts::Residues { nodes, least })
+            }
+            #[cfg(feature = "compat")]
+            Core::Foreign(rule) => return rule.layout(),
+        };
+        Some(Layout { hash, parts })
+    }
+
+    /// How many keys to look up where nothing can be computed.
+    pub(super) fn sample(&self) -> u32 {
+        match &self.core {
+            #[cfg(feature = "compat")]
+            Core::Foreign(rule) if rule.is_slow() => 1_024,
+            _ => 16_384,
+        }
     }
 
     /// The node a key belongs to while all are live.
@@ -159,7 +237,11 @@ impl Table {
             #[cfg(feature = "compat")]
             Core::Foreign(rule) => {
                 let core = Core::Foreign(rule.for_live(live)?);
-                Some(Self::new(core, self.nodes, self.tags))
+                Some(Self {
+                    core,
+                    names: Arc::clone(&self.names),
+                    ..*self
+                })
             }
             _ => None,
         }
@@ -182,7 +264,9 @@ impl Table {
 
 impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { core, nodes, tags } = self;
+        let Self {
+            core, nodes, tags, ..
+        } = self;
         let core = match core {
             Core::Ring(points) => format!("{points:?}"),
             Core::Rendezvous(_) => "Rendezvous".to_owned(),

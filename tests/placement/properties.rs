@@ -7,12 +7,18 @@ use fluster::placement::{HashRing, HashTags, Live, Member, Placement, Table};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
-/// Some rules; the last two go by place and count.
-fn any_rule() -> impl Strategy<Value = Placement> {
+/// Some rules; those that are not stable go by place and count.
+pub(super) fn any_rule() -> impl Strategy<Value = Placement> {
     prop_oneof![
         any_stable_rule(),
         Just(Placement::modulo()),
         Just(Placement::fluster_py()),
+        any_of(&[
+            "redis-array",
+            "redis-array:algorithm=murmur3a",
+            "twemproxy:distribution=modula",
+            "twemproxy:hash=murmur",
+        ]),
     ]
 }
 
@@ -22,11 +28,30 @@ fn any_stable_rule() -> impl Strategy<Value = Placement> {
         Just(Placement::ring()),
         (1..40_u32).prop_map(|n| Placement::ring_with_points(NonZeroU32::new(n).expect("n > 0"))),
         Just(Placement::rendezvous()),
+        any_of(&[
+            "go-redis",
+            "ringpop:replica_points=20",
+            "redis-rb",
+            "redis-array:consistent=true"
+        ]),
     ]
 }
 
+/// Rules of feature `compat`; without it, the default one.
+fn any_of(rules: &'static [&'static str]) -> impl Strategy<Value = Placement> {
+    let read = |rule: &&str| rule.parse().unwrap_or_default();
+    let rules: Vec<Placement> = rules.iter().map(read).collect();
+    let default = Placement::default();
+    assert!(
+        rules
+            .iter()
+            .all(|rule| (*rule != default) == cfg!(feature = "compat"))
+    );
+    prop::sample::select(rules)
+}
+
 /// Names with weights from 1 to 4, or 1 throughout.
-fn any_nodes() -> impl Strategy<Value = Vec<(String, u32)>> {
+pub(super) fn any_nodes() -> impl Strategy<Value = Vec<(String, u32)>> {
     let named = prop::collection::btree_map("[a-z0-9.:é]{1,12}", 1..5_u32, 1..24);
     (named, any::<bool>()).prop_map(|(nodes, weighted): (BTreeMap<_, _>, _)| {
         nodes
@@ -36,12 +61,12 @@ fn any_nodes() -> impl Strategy<Value = Vec<(String, u32)>> {
     })
 }
 
-fn any_keys() -> impl Strategy<Value = Vec<Vec<u8>>> {
+pub(super) fn any_keys() -> impl Strategy<Value = Vec<Vec<u8>>> {
     prop::collection::vec(prop::collection::vec(any::<u8>(), 0..24), 1..40)
 }
 
 /// The weights are left out where the rule has none.
-fn table(rule: &Placement, nodes: &[(String, u32)]) -> Table {
+pub(super) fn table(rule: &Placement, nodes: &[(String, u32)]) -> Table {
     let members: Vec<_> = nodes
         .iter()
         .map(|(name, w)| Member::new(name).weight(*w))
@@ -53,7 +78,7 @@ fn table(rule: &Placement, nodes: &[(String, u32)]) -> Table {
     })
 }
 
-fn live_of(nodes: &[(String, u32)], out: &[bool]) -> Live {
+pub(super) fn live_of(nodes: &[(String, u32)], out: &[bool]) -> Live {
     Live::from_fn(u32::try_from(nodes.len()).expect("few nodes"), |node| {
         !out[node % out.len()]
     })
@@ -162,7 +187,7 @@ proptest! {
         rule in any_stable_rule(), nodes in any_nodes(), tag in "[a-z]{1,9}", a in "[a-z]{0,20}", b in "[a-z}]{0,20}",
     ) {
         let key = format!("{a}{{{tag}}}{b}");
-        let tagged = table(&rule, &nodes);
+        let tagged = table(&rule.clone().hash_tags(HashTags::Redis), &nodes);
         prop_assert_eq!(tagged.owner(key.as_bytes()), tagged.owner(tag.as_bytes()));
         let plain = table(&rule.hash_tags(HashTags::Off), &nodes);
         prop_assert_eq!(plain.owner(tag.as_bytes()), tagged.owner(tag.as_bytes()));

@@ -1,5 +1,9 @@
 //! The tables of other libraries' rules, and what a key is to them.
 
+use std::fmt;
+
+use super::super::fingerprint::Feed;
+use super::super::layout::{Layout, Parts};
 use super::super::listed::Listed;
 use super::super::live::Live;
 use super::super::modulo;
@@ -49,6 +53,20 @@ impl KeyHash {
         match self {
             Self::Twemproxy(hash) => hash.greatest(),
             _ => Some(u32::MAX),
+        }
+    }
+}
+
+/// Enters fingerprints: a change of a name changes those.
+impl fmt::Display for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Crc32 => f.write_str("crc32"),
+            Self::Crc32Complement => f.write_str("crc32 complemented"),
+            Self::Farm => f.write_str("farm fingerprint32"),
+            Self::Php(hash) => write!(f, "php {hash}"),
+            Self::PhpComplement(hash) => write!(f, "php {hash} complemented"),
+            Self::Twemproxy(hash) => write!(f, "twemproxy {hash}"),
         }
     }
 }
@@ -126,6 +144,82 @@ impl Foreign {
                 hash: *hash,
             }),
             _ => None,
+        }
+    }
+
+    /// How the hashes of keys are divided, where they are spread over their space.
+    pub(in crate::placement) fn layout(&self) -> Option<Layout> {
+        let (hash, points) = match self {
+            Self::GoRedis(_) | Self::Proxenos(_) => return None,
+            Self::Ring { points, hash } => (hash, points),
+            Self::Ketama { servers, hash } => (hash, servers.points()),
+            Self::Listed { list, hash } => {
+                let greatest = hash.greatest()?;
+                let parts = if let Some(ends) = list.last_hashes() {
+                    let end = |(last, node)| (u64::from(last), node);
+                    Parts::Arcs {
+                        ends: ends.into_iter().map(end).collect(),
+                        greatest: u64::from(greatest),
+                    }
+                } else if greatest == u32::MAX {
+                    let nodes = list.residues()?;
+                    Parts::Residues { nodes, least: 0 }
+                } else {
+                    return None;
+                };
+                let hash = hash.to_string();
+                return Some(Layout { hash, parts });
+            }
+        };
+        Some(Layout {
+            parts: Parts::of_ring(points, on_circle(hash.greatest()?) | u64::from(u32::MAX)),
+            hash: hash.to_string(),
+        })
+    }
+
+    /// Whether a lookup takes microseconds per node.
+    pub(in crate::placement) fn is_slow(&self) -> bool {
+        matches!(self, Self::Proxenos(_))
+    }
+
+    /// All that decides, for fingerprints; the weights in lowest terms.
+    pub(in crate::placement) fn feed(
+        &self,
+        feed: &mut Feed<'_>,
+        weights: impl Iterator<Item = u64>,
+    ) {
+        feed.text(self.name());
+        match self {
+            // The names are fed already, and nothing else counts.
+            Self::GoRedis(_) => {}
+            Self::Proxenos(services) => {
+                let (nodes, params) = services.identity();
+                feed.by_name(nodes.iter().copied());
+                for (name, value) in params {
+                    feed.text(name);
+                    feed.text(&value);
+                }
+            }
+            Self::Ring { points, hash } => {
+                feed.text(&hash.to_string());
+                feed.points(points);
+            }
+            Self::Ketama { servers, hash } => {
+                feed.text(&hash.to_string());
+                feed.points(servers.points());
+                // They decide again when a node is out.
+                feed.by_name(weights);
+            }
+            Self::Listed { list, hash } => {
+                feed.text(&hash.to_string());
+                feed.text(if list.is_scaled() { "scaled" } else { "modulo" });
+                feed.text(if list.is_ejecting() {
+                    "ejecting"
+                } else {
+                    "keeping"
+                });
+                feed.in_order(list.weights());
+            }
         }
     }
 

@@ -78,10 +78,6 @@ impl Ketama {
         &self.points
     }
 
-    pub(super) fn servers(&self) -> &[(Box<str>, u32)] {
-        &self.servers
-    }
-
     pub(super) fn is_of(&self, live: &Live) -> bool {
         self.of.is_same(live)
     }
