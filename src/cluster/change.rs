@@ -50,7 +50,7 @@ impl Core {
         let table = Arc::new(table(&self.options.placement, &specs)?);
         let maker = Maker::new(&self.options, &specs)?;
         let old = self.snapshot.load_full();
-        let moved = old.table.migration(&table).moved();
+        let moved = old.table.moved(&table);
         let fingerprint = table.fingerprint();
         let mut known: BTreeMap<_, _> = old.nodes.iter().map(|b| (b.id().clone(), b)).collect();
         let mut change = Change {

@@ -1,6 +1,6 @@
 //! Which keys move from one table to another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use crate::hash::xxh3_64;
@@ -88,20 +88,6 @@ impl Migration {
             Z / (1.0 + Z * Z / keys) * spread.sqrt()
         })
     }
-
-    fn of(shares: BTreeMap<(&str, &str), f64>, sampled: Option<u32>) -> Self {
-        let mut moves: Vec<Move> = shares
-            .into_iter()
-            .filter(|((from, to), _)| from != to)
-            .map(|((from, to), share)| Move {
-                from: from.to_owned(),
-                to: to.to_owned(),
-                share,
-            })
-            .collect();
-        moves.sort_by(|one, other| other.share.total_cmp(&one.share));
-        Self { moves, sampled }
-    }
 }
 
 /// One line: `24.9 % of the keys move, between 3 pairs of nodes`.
@@ -139,37 +125,53 @@ impl Table {
     /// a thousand nodes, under proxenos some tens of microseconds per node and key.
     #[must_use]
     pub fn migration(&self, to: &Self) -> Migration {
-        let pair = |from: usize, into: usize| {
-            (
-                self.name(from).unwrap_or_default(),
-                to.name(into).unwrap_or_default(),
-            )
+        // By number first: that is done for every arc, and names are long.
+        let mut numbered = BTreeMap::new();
+        let sampled = self.each_move(to, |nodes, share| {
+            *numbered.entry(nodes).or_insert(0.0) += share;
+        });
+        let name =
+            |table: &Self, node: u32| table.name(node as usize).unwrap_or_default().to_owned();
+        let mut moves: Vec<Move> = numbered
+            .into_iter()
+            .map(|((one, other), share)| Move {
+                from: name(self, one),
+                to: name(to, other),
+                share,
+            })
+            .collect();
+        moves.sort_by(|one, other| other.share.total_cmp(&one.share));
+        Migration { moves, sampled }
+    }
+
+    /// What [`Migration::moved`] says, for those who do not ask where to.
+    pub(crate) fn moved(&self, to: &Self) -> f64 {
+        let mut moved = 0.0;
+        self.each_move(to, |_, share| moved += share);
+        moved.min(1.0)
+    }
+
+    /// Sees the shares of keys that move, from a node to another; how many keys were sampled, if any.
+    fn each_move(&self, to: &Self, mut see: impl FnMut((u32, u32), f64)) -> Option<u32> {
+        let places: HashMap<&str, u32> = to.names().zip(0..).collect();
+        let place: Vec<Option<u32>> = self.names().map(|name| places.get(name).copied()).collect();
+        let mut see_move = |(one, other): (u32, u32), share: f64| {
+            if place[one as usize] != Some(other) {
+                see((one, other), share);
+            }
         };
-        let mut shares = BTreeMap::new();
         let layouts = self.layout().zip(to.layout());
-        if let Some(parts) = layouts.and_then(|(from, to)| layout::shares(&from, &to)) {
-            // By number first: that is done for every arc, and names are long.
-            let mut numbered = BTreeMap::new();
-            for (nodes, share) in parts {
-                *numbered.entry(nodes).or_insert(0.0) += share;
-            }
-            for ((from, to), share) in numbered {
-                *shares
-                    .entry(pair(from as usize, to as usize))
-                    .or_insert(0.0) += share;
-            }
-            return Migration::of(shares, None);
+        let exact = layouts.and_then(|(from, to)| layout::shares(&from, &to, &mut see_move));
+        if exact.is_some() {
+            return None;
         }
         let keys = self.sample().min(to.sample());
         for number in 0..keys {
             // Digits that differ everywhere: CRC-32 and FNV keep the likeness of keys that count up.
             let key = format!("fluster:{:016x}", xxh3_64(&number.to_le_bytes()));
-            let nodes = pair(self.owner(key.as_bytes()), to.owner(key.as_bytes()));
-            *shares.entry(nodes).or_insert(0.0) += 1.0;
+            let (one, other) = (self.owner(key.as_bytes()), to.owner(key.as_bytes()));
+            see_move((one as u32, other as u32), f64::from(keys).recip());
         }
-        for share in shares.values_mut() {
-            *share /= f64::from(keys);
-        }
-        Migration::of(shares, Some(keys))
+        Some(keys)
     }
 }

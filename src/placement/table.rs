@@ -91,6 +91,10 @@ impl Table {
         self.names.get(node).map(|name| &**name)
     }
 
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(|name| &**name)
+    }
+
     /// The placement in 64 bits, to see that two processes agree.
     ///
     /// ```
