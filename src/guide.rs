@@ -49,6 +49,7 @@ pub mod limits {}
 pub mod observability {}
 
 #[doc = include_str!("guide/placement.md")]
+#[doc = include_str!("guide/placement-compat.md")]
 pub mod placement {}
 
 #[doc = include_str!("guide/replication.md")]

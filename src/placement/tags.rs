@@ -56,6 +56,15 @@ impl HashTags {
         match self {
             Self::Redis if has_open_brace(key) => between_braces(key).unwrap_or(key),
             Self::Redis | Self::Off => key,
+            _ => self.tagged_elsewhere(key),
+        }
+    }
+
+    /// The rules of other libraries, apart from ours: every lookup of every rule passes through `tagged`.
+    #[inline(never)]
+    fn tagged_elsewhere<'k>(&self, key: &'k [u8]) -> &'k [u8] {
+        match self {
+            Self::Redis | Self::Off => key,
             Self::Between(open, close) => between(key, *open, *close)
                 .filter(|tag| !tag.is_empty())
                 .unwrap_or(key),

@@ -82,7 +82,8 @@ pub(in crate::placement) enum Foreign {
 }
 
 impl Foreign {
-    #[inline]
+    // Not inlined: the look-up of our own ring would grow by all of it.
+    #[inline(never)]
     pub(in crate::placement) fn owner(&self, key: &[u8]) -> Option<usize> {
         match self {
             Self::Ring { points, hash } => points.node(hash.value_of(key)),
@@ -93,7 +94,7 @@ impl Foreign {
         }
     }
 
-    #[inline]
+    #[inline(never)]
     pub(in crate::placement) fn first(&self, key: &[u8], live: &Live) -> Option<usize> {
         match self {
             Self::Ring { points, hash } => points.first(hash.value_of(key), live),
@@ -111,6 +112,7 @@ impl Foreign {
         }
     }
 
+    #[inline(never)]
     pub(in crate::placement) fn walk<'t>(
         &'t self,
         key: &[u8],
