@@ -115,6 +115,39 @@ fn get_client_allocates_nothing() {
     }
 }
 
+#[cfg(feature = "compat")]
+#[test]
+fn the_rules_of_other_libraries_allocate_nothing_per_lookup() {
+    use fluster::placement::{Live, Member, Placement};
+
+    let _alone = alone();
+    let keys = keys();
+    let members = ["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1", "10.0.0.4:1"].map(Member::new);
+    let live = Live::all(4).with(2, false);
+    for rule in [
+        "go-redis",
+        "proxenos",
+        "redis-array",
+        "redis-array:consistent=true,algorithm=sha256",
+        "redis-rb",
+        "ringpop",
+        "twemproxy",
+        "twemproxy:hash=md5,auto_eject=true,hash_tags=[]",
+        "twemproxy:distribution=modula,auto_eject=true",
+    ] {
+        let placement: Placement = rule.parse().unwrap();
+        let table = placement.table(&members).unwrap();
+        // As a cluster keeps it.
+        let table = table.for_live(&live).unwrap_or(table);
+        let made = allocations_in(|| {
+            for key in &keys {
+                assert!(table.first(key.as_bytes(), &live).is_some());
+            }
+        });
+        assert_eq!(made, 0, "{rule}");
+    }
+}
+
 #[test]
 fn get_client_of_a_stand_in_allocates_nothing() {
     let _alone = alone();

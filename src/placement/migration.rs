@@ -121,8 +121,9 @@ impl Table {
     /// What moves when this table is replaced by `to`: keys whose owner has another name there.
     ///
     /// Exact between two rings, or two tables by remainder, of one key hash; see
-    /// [`Migration::is_exact`]. Otherwise some thousand keys are looked up in both. It takes milliseconds for
-    /// a thousand nodes, under proxenos some tens of microseconds per node and key.
+    /// [`Migration::is_exact`]. Otherwise 16 384 keys are looked up in both, or 64 to 1024 under proxenos, where
+    /// a lookup costs microseconds per node. With 1000 nodes rings take about 1 ms, modulo rules 600 ms (a
+    /// million pairs of nodes), rules that score nodes 70 ms to half a second.
     #[must_use]
     pub fn migration(&self, to: &Self) -> Migration {
         // By number first: that is done for every arc, and names are long.

@@ -187,7 +187,8 @@ fn a_plan_is_what_the_change_then_does() {
         let migration = cluster.plan(four()).expect("a plan");
         assert_eq!(cluster.status().nodes.len(), 3, "nothing is changed");
         let change = cluster.set_nodes(four()).expect("a change");
-        assert_eq!(change.moved, migration.moved(), "{rule}");
+        let off = (change.moved - migration.moved()).abs();
+        assert!(off < 1e-9, "{rule}: {} was {migration}", change.moved);
         assert!(
             migration.moves().iter().all(|step| step.to != "c"),
             "it is gone"

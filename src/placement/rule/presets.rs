@@ -18,7 +18,7 @@ impl Placement {
     ///
     /// Hash tags are on. A node's name is the shard's name, the key of `RingOptions.Addrs`; there are no
     /// weights. The candidates after the owner follow by score, which is where go-redis sends the keys of
-    /// shards that are down. A lookup costs about 1 ns per live node.
+    /// shards that are down. A lookup costs 1 to 3 ns per live node.
     ///
     /// ```
     /// use fluster::placement::{Member, Placement};
