@@ -22,6 +22,7 @@ pub mod frames;
 mod network;
 mod process;
 pub mod proxy;
+mod queues;
 mod replies;
 pub mod report;
 mod resources;

@@ -6,7 +6,9 @@
 )]
 
 mod basics;
+mod chaos;
 mod leases;
 mod nodes;
 mod rig;
 mod trouble;
+mod worker;
