@@ -36,7 +36,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut pushed = 0;
     while pushed < JOBS {
         let Some(client) = clients.next() else { break };
-        match client?.lpush::<_, _, u64>("example:jobs", format!("job {pushed}")).await {
+        match client?
+            .lpush::<_, _, u64>("example:jobs", format!("job {pushed}"))
+            .await
+        {
             Ok(_) => pushed += 1,
             Err(e) => eprintln!("passed over: {e}"),
         }

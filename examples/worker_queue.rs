@@ -39,7 +39,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for result in queue.push_many((0..JOBS).map(|n| format!("job {n}"))).await {
         result?;
     }
-    queue.push_at(Duration::from_secs(1), "a job for later").await?;
+    queue
+        .push_at(Duration::from_secs(1), "a job for later")
+        .await?;
     queue.push("a job that cannot be done").await?;
     println!("{} jobs pushed in {:?}", JOBS + 2, began.elapsed());
 
@@ -51,7 +53,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     while done.load(Relaxed) < JOBS + 1 || !queue.is_empty().await? {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    println!("{} jobs done after {:?}", done.load(Relaxed), began.elapsed());
+    println!(
+        "{} jobs done after {:?}",
+        done.load(Relaxed),
+        began.elapsed()
+    );
 
     for letter in queue.dead().list(10).await? {
         let job = String::from_utf8_lossy(letter.payload());

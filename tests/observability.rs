@@ -17,7 +17,7 @@ use crate::workload::SOON;
 
 /// Keeps the last value of every metric by its name and labels.
 #[derive(Clone, Default)]
-struct Recorded(Arc<Mutex<BTreeMap<String, f64>>>);
+pub struct Recorded(Arc<Mutex<BTreeMap<String, f64>>>);
 
 struct Cell(Recorded, String);
 
@@ -68,7 +68,7 @@ impl Recorded {
         ))
     }
 
-    fn get(&self, name: &str) -> f64 {
+    pub fn get(&self, name: &str) -> f64 {
         self.0.lock().get(name).copied().unwrap_or_default()
     }
 }

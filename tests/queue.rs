@@ -8,6 +8,7 @@
 mod basics;
 mod chaos;
 mod leases;
+mod metrics;
 mod nodes;
 mod rig;
 mod trouble;

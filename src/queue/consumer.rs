@@ -66,6 +66,7 @@ impl Queue {
             stocked: Notify::new(),
             closing: watch::Sender::new(false),
             readers: watch::Sender::new(0),
+            finished: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         });
         // Heard from before the nodes are looked at: nothing falls in between.
@@ -194,9 +195,7 @@ impl Consumer {
     ///
     /// The rest is done in the background.
     pub async fn close(self) {
-        let shared = Arc::clone(&self.shared);
-        // Its end is the same work, unless it has been done.
-        finish(&shared).await;
+        finish(&self.shared).await;
     }
 
     /// The name of the consumer in its group, as `XINFO CONSUMERS` shows it: the one that was given, eight digits
@@ -283,6 +282,7 @@ async fn finish(shared: &Arc<Shared>) {
         source.leases.notify_one();
     }))
     .await;
+    shared.finished.store(true, SeqCst);
 }
 
 async fn wake(source: &Source, shared: &Shared) {
@@ -310,11 +310,9 @@ async fn leave(shared: &Shared, source: &Source) -> Result<(), Error> {
 impl Drop for Consumer {
     fn drop(&mut self) {
         let shared = Arc::clone(&self.shared);
-        if shared.closing.send_replace(true) {
-            // Closed already, or being closed: the future that does it was dropped, or is done.
-            if shared.readers.borrow().eq(&0) && shared.sources().is_empty() {
-                return;
-            }
+        shared.closing.send_replace(true);
+        if shared.finished.load(SeqCst) {
+            return;
         }
         let tasks = Arc::clone(&shared.queue.cluster.core().tasks);
         // After a shutdown there is nobody left to tell.

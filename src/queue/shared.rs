@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) closing: watch::Sender<bool>,
     /// Readers that run.
     pub(crate) readers: watch::Sender<usize>,
+    /// Everything that was not popped went back.
+    pub(crate) finished: AtomicBool,
     /// The task that follows the nodes has ended: nothing will come any more.
     pub(crate) ended: AtomicBool,
 }
