@@ -1,6 +1,6 @@
 # A newcomer needs Rust and make; what else a target needs, it installs or says how to.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench peers deny mutants soak
+.PHONY: help demo test lint bench bench-report bench-check peers deny mutants soak
 
 # One target directory and the same flags in every step, so that nothing is compiled twice;
 # a clean build has no use for incremental data, which only costs time and disk here.
@@ -8,8 +8,8 @@ export CARGO_INCREMENTAL := 0
 CARGO ?= cargo
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target what; do \
-		printf 'make %-8s %s\n' "$$target" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target what; do \
+		printf 'make %-12s %s\n' "$$target" "$$what"; done
 
 demo: ## three private Redis servers, one is killed, watch its keys move and come back
 	@test -n "$$REDIS_URLS" || scripts/need-redis.sh
@@ -27,9 +27,25 @@ lint: ## formatting, clippy, rustdoc, every feature alone
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --all-features --no-deps
 	@scripts/each-feature.sh
 
-bench: ## compare with what one would use instead, as ratios
+# The bench crate: a release build in a directory of its own, results beside it in target/bench.
+BENCH = CARGO_TARGET_DIR=target/peers $(CARGO) run --quiet --release --manifest-path benches/peers/Cargo.toml --bin
+
+bench: ## compare with what one would use instead; writes BENCHMARKS.md (20 minutes; continues; FRESH=1, QUICK=1)
 	@scripts/need-redis.sh
-	$(CARGO) bench --all-features
+	$(CARGO) bench --all-features --bench placement
+	$(CARGO) bench --all-features --bench routing
+	$(BENCH) throughput -- $(if $(QUICK),--quick) $(if $(FRESH),--fresh)
+	$(BENCH) growth -- $(if $(QUICK),--rounds 3) $(if $(FRESH),--fresh)
+	$(BENCH) observed -- $(if $(QUICK),--rounds 3 --slice-ms 100) $(if $(FRESH),--fresh)
+	$(BENCH) lanes -- $(if $(QUICK),--rounds 3 --slice-ms 100) $(if $(FRESH),--fresh)
+	$(BENCH) failure -- $(if $(QUICK),--contestants fluster-run) $(if $(FRESH),--fresh)
+	$(BENCH) report
+
+bench-report: ## BENCHMARKS.md and its charts again, from the results in target/bench
+	$(BENCH) report
+
+bench-check: ## instructions of the hot paths by callgrind; BASE=file compares with an earlier run
+	@BASE=$(BASE) scripts/bench-check.sh
 
 peers: ## what other clients show under ten faults; writes the guide's table (3 minutes)
 	@scripts/need-redis.sh

@@ -46,6 +46,9 @@ fn main() {
         all.push((nodes, times));
     }
 
+    if let Err(e) = write(&all) {
+        eprintln!("the figures are not kept: {e}");
+    }
     println!(
         "\nratios of the same round {:>22}",
         "3 nodes      10     100    1000"
@@ -58,23 +61,61 @@ fn main() {
         ("crate hashring: first 2", "ring: first 2"),
         ("HashRing: get_node", "ring: first"),
         ("rendezvous: first", "ring: first"),
+        ("xxh3 alone", "ring: first"),
     ] {
         print!("  {:<42}", format!("{name} / {other}"));
         for (_, times) in &all {
             print!(" {:>7.2}", ratio(times, name, other));
+        }
+        // How far the same comparison spreads over the rounds.
+        print!("   quartiles");
+        for (_, times) in &all {
+            let [low, _, high] = quartiles(times, name, other);
+            print!(" {low:.2}-{high:.2}");
         }
         println!();
     }
 }
 
 fn ratio(times: &Times, name: &str, other: &str) -> f64 {
+    quartiles(times, name, other)[1]
+}
+
+/// The lower quartile, the median and the upper quartile of the ratios of the same round.
+fn quartiles(times: &Times, name: &str, other: &str) -> [f64; 3] {
     let mut ratios: Vec<f64> = times[name]
         .iter()
         .zip(&times[other])
         .map(|(a, b)| a / b)
         .collect();
     ratios.sort_by(f64::total_cmp);
-    ratios[ratios.len() / 2]
+    [1, 2, 3].map(|quarter| ratios[quarter * (ratios.len() - 1) / 4])
+}
+
+/// Leaves the figures where `make bench-report` finds them.
+fn write(all: &[(u32, Times)]) -> std::io::Result<()> {
+    let directory = std::env::var_os("FLUSTER_BENCH_DIR").map_or_else(
+        || std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/bench")),
+        std::path::PathBuf::from,
+    );
+    std::fs::create_dir_all(&directory)?;
+    let mut text = serde_json::json!({"what": "placement"}).to_string();
+    for (nodes, times) in all {
+        for (name, each) in times {
+            let row = serde_json::json!({
+                "nodes": nodes,
+                "who": name,
+                "ns": each.iter().copied().fold(f64::INFINITY, f64::min),
+                "to_hash": quartiles(times, name, "xxh3 alone"),
+                "to_bare": quartiles(times, name, "bucketed points, bare"),
+                "to_first": quartiles(times, name, "ring: first"),
+            });
+            text.push('\n');
+            text.push_str(&row.to_string());
+        }
+    }
+    text.push('\n');
+    std::fs::write(directory.join("placement.jsonl"), text)
 }
 
 fn measure(nodes: u32, keys: &[u8], rounds: usize) -> (Vec<&'static str>, Times) {

@@ -4,7 +4,7 @@
 # times: use them to compare two builds. A change of more than LIMIT (5) percent fails.
 set -eu
 cd "$(dirname "$0")/.."
-out=${OUT:-target/bench/instructions.tsv}
+out=${OUT:-${FLUSTER_BENCH_DIR:-target/bench}/instructions.tsv}
 limit=${LIMIT:-5}
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target/peers}"
 

@@ -45,6 +45,12 @@ impl Plan {
                 "{name:?} is no command fluster knows the keys of; name its key with `run_with_key`"
             )));
         };
+        if spec.keyed_by_first && spec.accepts(words.len()) {
+            return Ok(Self::One {
+                at: 1,
+                together: false,
+            });
+        }
         let positions = spec.key_positions(words.clone()).map_err(|e| match e {
             BadKeys::Arity => refused(format!("{}: wrong number of arguments", spec.name)),
             BadKeys::Count => refused(format!("{}: {e}", spec.name)),

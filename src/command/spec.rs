@@ -46,6 +46,9 @@ pub(crate) struct Spec {
     pub(crate) arity: i8,
     pub(crate) effect: Effect,
     pub(crate) keys: &'static [Where],
+    /// Its only key is the word behind its name, whatever follows: true of most commands, and of nearly
+    /// all that are sent.
+    pub(crate) keyed_by_first: bool,
 }
 
 pub(super) const fn row(
@@ -59,7 +62,23 @@ pub(super) const fn row(
         arity,
         effect,
         keys,
+        keyed_by_first: matches!(
+            keys,
+            [Where::At {
+                first: 1,
+                last: 0,
+                ..
+            }]
+        ) && !has_other_keys(name),
     }
+}
+
+/// Commands whose options name further keys.
+const fn has_other_keys(name: &str) -> bool {
+    matches!(
+        name.as_bytes(),
+        b"SORT" | b"SORT_RO" | b"GEORADIUS" | b"GEORADIUSBYMEMBER" | b"MIGRATE"
+    )
 }
 
 pub(super) const fn at(first: u8, last: i8, step: u8) -> Where {
