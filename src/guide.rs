@@ -12,6 +12,7 @@
 //! * [`discovery`]: nodes from Consul, etcd, DNS or a file (features `discovery`, `discovery-*`).
 //! * [`observability`]: metrics, events, logs, status.
 //! * [`limits`]: what fluster costs, and what it cannot see.
+//! * [`scaling`]: a thousand instances and a hundred nodes: connections, probes, what to set.
 //! * [`tuning`]: which settings matter for which application.
 //!
 //! Words: a **node** is one Redis server, known by its name. A key's **candidates** are the nodes in
@@ -54,8 +55,12 @@ pub mod placement {}
 
 #[doc = include_str!("guide/replication.md")]
 pub mod replication {}
+
 #[doc = include_str!("guide/queues.md")]
 pub mod queues {}
+
+#[doc = include_str!("guide/scaling.md")]
+pub mod scaling {}
 
 #[doc = include_str!("guide/topology.md")]
 pub mod topology {}
