@@ -223,7 +223,9 @@ fn spread(points: Vec<Point>) -> Vec<Point> {
         // Where the bucket starts; it is its end once all its points are placed.
         sum += std::mem::replace(end, sum);
     }
-    let mut sorted = points.clone();
+    // With a place for the end mark: a `Vec` that grows for one element doubles.
+    let mut sorted = Vec::with_capacity(points.len() + 1);
+    sorted.extend_from_slice(&points);
     for point in points {
         let at = &mut ends[bucket(&point)];
         sorted[*at] = point;
