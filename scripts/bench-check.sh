@@ -25,6 +25,7 @@ mkdir -p "$(dirname "$out")"
 "$hot" | while IFS= read -r path; do
     case $path in
         run* | redis*) few=1000 many=3000 ;;
+        change*) few=10 many=30 ;;
         *) few=10000 many=30000 ;;
     esac
     # The difference: what starting and ending cost is in both.

@@ -13,7 +13,7 @@ use fluster_peers::{load, rivals};
 use redis::AsyncCommands as _;
 
 /// The paths, in the order of the table.
-const PATHS: [&str; 12] = [
+const PATHS: [&str; 13] = [
     "lookup, 3 nodes",
     "lookup, 1000 nodes",
     "first 2, 3 nodes",
@@ -26,6 +26,7 @@ const PATHS: [&str; 12] = [
     "run",
     "run, an error reply",
     "redis-rs alone",
+    "change of 100 nodes",
 ];
 
 fn addresses(n: usize) -> impl Iterator<Item = String> {
@@ -143,6 +144,19 @@ fn main() {
             }
             cmd
         }),
+        "change of 100 nodes" => {
+            let cluster = FlusterCluster::from_urls(addresses(100)).expect("good URLs");
+            let new = fluster::Node::new("redis://127.78.0.1:9")
+                .expect("a URL")
+                .name("new");
+            for n in 0..times {
+                let change = match n % 2 {
+                    0 => cluster.add_node(new.clone()),
+                    _ => cluster.remove_node("new"),
+                };
+                drop(black_box(change.expect("it fits")));
+            }
+        }
         path if PATHS.contains(&path) => talk(path, times),
         other => panic!("there is no path {other:?}"),
     }

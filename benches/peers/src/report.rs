@@ -201,8 +201,9 @@ fn threads_chart(rows: &[Value]) -> String {
         return String::new();
     };
     let says = format!(
-        "Where it stops: {:.0} ns on one thread, {:.0} ns on two in a tight loop, {:.0} ns of CPU on {:.0}: the \
-         threads count references to the same nodes, so with few nodes they share cache lines. `run` takes no handle.",
+        "Where it stops: {:.0} ns on one thread, {:.0} ns on two in a tight loop, {:.0} ns of CPU on {:.0}. What the \
+         threads share are the nodes' counts of references: where threads have no cache in common, that is the \
+         limit. `run` takes no handle.",
         one.1,
         at(&lines[0], 2),
         many.1,
