@@ -4,9 +4,13 @@
 //! [`FlusterCluster::follow`](crate::FlusterCluster::follow) makes nodes of them and keeps the cluster
 //! up to date. The [guide](crate::guide::discovery) has an example per source.
 
+#[cfg(feature = "discovery-consul")]
+mod consul;
 mod dns;
 mod endpoint;
 mod error;
+#[cfg(feature = "discovery-etcd")]
+mod etcd;
 mod file;
 #[cfg(feature = "discovery-filter")]
 mod filter;
@@ -14,7 +18,11 @@ mod fixed;
 mod follow;
 mod following;
 mod guards;
+#[cfg(any(feature = "discovery-consul", feature = "discovery-etcd"))]
+mod http;
 mod retry;
+#[cfg(feature = "discovery-srv")]
+mod srv;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,9 +30,13 @@ use std::time::Duration;
 
 use futures_util::Stream;
 
+#[cfg(feature = "discovery-consul")]
+pub use self::consul::Consul;
 pub use self::dns::Dns;
 pub use self::endpoint::{Endpoint, Snapshot};
 pub use self::error::{DiscoveryError, DiscoveryErrorKind};
+#[cfg(feature = "discovery-etcd")]
+pub use self::etcd::Etcd;
 pub use self::file::File;
 #[cfg(feature = "discovery-filter")]
 pub use self::filter::{Filter, Filtered};
@@ -32,6 +44,8 @@ pub use self::fixed::Static;
 pub use self::follow::{EmptyPolicy, Follow};
 pub use self::following::Following;
 use self::retry::Retry;
+#[cfg(feature = "discovery-srv")]
+pub use self::srv::Srv;
 
 /// What [`Discovery::next`] returns.
 pub type NextSnapshot<'a> =

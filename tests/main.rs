@@ -11,6 +11,8 @@
 
 mod connections;
 mod dedicated;
+#[cfg(feature = "discovery")]
+mod discovery;
 mod faults;
 mod fuzz;
 mod harness;

@@ -192,6 +192,8 @@ impl Driver {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut pause = Duration::ZERO;
+        // It may have been asked before, and would wait for a change.
+        source.refresh();
         loop {
             let mut next = after(pause, &mut source);
             let result = loop {

@@ -48,7 +48,8 @@ pub(super) enum Verdict {
     Unchanged,
     /// It is applied shortly.
     Soon,
-    /// It drops more than half of the nodes, and is looked at again.
+    /// It drops more than half of the nodes, or some of them so soon after that; the source is looked at
+    /// again.
     Held,
     /// It has no endpoint.
     Empty,
@@ -70,7 +71,7 @@ enum Waiting {
     Nothing,
     /// The latest snapshot is applied at this time.
     Until(Instant, Snapshot),
-    /// A suspicious snapshot was seen; the source is read again at this time.
+    /// More than half would have gone; the source is read again at this time.
     Held(Instant),
     /// The source was told to read again: what it says next is believed.
     Confirming,
@@ -105,7 +106,14 @@ impl Guards {
             return Verdict::Unchanged;
         }
         let is_first = self.applied.is_empty();
-        if !is_first && self.shrinks_to(snapshot) && !self.is_confirmed_by_now() {
+        let gone = self.gone_in(snapshot);
+        // A registry that fills up again after a restart is held until nobody is missing any more.
+        let suspicious = match self.waiting {
+            Waiting::Held(_) => gone > 0,
+            Waiting::Confirming => false,
+            _ => 2 * gone > self.applied.len(),
+        };
+        if suspicious && !is_first && !self.waits.hold.is_zero() {
             if !matches!(self.waiting, Waiting::Held(_)) {
                 self.waiting = Waiting::Held(later(now, self.waits.hold));
             }
@@ -154,14 +162,9 @@ impl Guards {
         }
     }
 
-    fn is_confirmed_by_now(&self) -> bool {
-        self.waits.hold.is_zero() || matches!(self.waiting, Waiting::Confirming)
-    }
-
-    /// Whether more than half of what is applied would go.
-    fn shrinks_to(&self, next: &Snapshot) -> bool {
-        let all = self.applied.endpoints();
-        let gone = all.iter().filter(|e| !next.has(&e.id)).count();
-        2 * gone > all.len()
+    /// How many of the nodes that are applied would go.
+    fn gone_in(&self, next: &Snapshot) -> usize {
+        let all = self.applied.endpoints().iter();
+        all.filter(|e| !next.has(&e.id)).count()
     }
 }

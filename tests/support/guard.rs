@@ -74,7 +74,7 @@ pub(super) fn forget(pid: u32) {
 /// A new empty directory, named after `what`, that goes away with this process at the latest.
 ///
 /// The path is short: a Unix socket's may have 107 bytes.
-pub(super) fn new_dir(what: &str) -> PathBuf {
+pub fn new_dir(what: &str) -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
     let dir = GUARD.root.join(format!("{what}{n}"));

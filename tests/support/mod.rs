@@ -34,6 +34,7 @@
 
 mod alone;
 mod builder;
+mod daemon;
 #[cfg(target_os = "linux")]
 mod dns;
 mod guard;
@@ -48,8 +49,10 @@ mod wait;
 pub use alone::alone;
 pub(crate) use alone::test_name;
 pub use builder::Builder;
+pub use daemon::{Daemon, http, need};
 #[cfg(target_os = "linux")]
 pub use dns::Dns;
+pub use guard::new_dir;
 #[cfg(target_os = "linux")]
 pub use netns::{Island, Net, in_a_network};
 pub use port::PortClaim;

@@ -1,0 +1,263 @@
+//! What an agent answers. Pure: bytes in, endpoints out.
+
+use std::collections::BTreeMap;
+
+use hyper::HeaderMap;
+use serde::{Deserialize, Deserializer};
+
+use super::super::endpoint::Endpoint;
+
+/// The index of an answer; `None` where there is none that can be waited on.
+pub(super) fn index_of(headers: &HeaderMap) -> Option<u64> {
+    let text = headers.get("x-consul-index")?.to_str().ok()?;
+    text.trim().parse().ok().filter(|index| *index > 0)
+}
+
+/// The index to ask with next. One that goes back (an agent that was restarted, servers that were
+/// restored) starts again from the beginning: waiting for the old one would be waiting for ever.
+pub(super) fn next_index(asked: u64, answered: Option<u64>) -> u64 {
+    match answered {
+        Some(index) if index >= asked => index,
+        _ => 0,
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry {
+    node: Node,
+    service: Service,
+    #[serde(default, deserialize_with = "or_default")]
+    checks: Vec<Check>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Node {
+    node: String,
+    #[serde(default)]
+    address: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Service {
+    #[serde(rename = "ID", default)]
+    id: String,
+    service: String,
+    #[serde(default)]
+    address: String,
+    #[serde(default)]
+    port: u16,
+    #[serde(default, deserialize_with = "or_default")]
+    tags: Vec<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    meta: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "or_default")]
+    weights: Weights,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Weights {
+    passing: i64,
+    warning: i64,
+}
+
+impl Default for Weights {
+    /// What Consul takes for a service that names none.
+    fn default() -> Self {
+        Self {
+            passing: 1,
+            warning: 1,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+#[derive(Default)]
+struct Check {
+    status: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    node: String,
+    #[serde(default)]
+    address: String,
+    #[serde(rename = "ServiceID", default)]
+    service_id: String,
+    service_name: String,
+    #[serde(default)]
+    service_address: String,
+    #[serde(default)]
+    service_port: u16,
+    #[serde(default, deserialize_with = "or_default")]
+    service_tags: Vec<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    service_meta: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "or_default")]
+    service_weights: Weights,
+}
+
+/// Go writes an empty list as `null`.
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    d: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(d)?.unwrap_or_default())
+}
+
+/// `/v1/health/service/NAME`.
+pub(super) fn health(body: &[u8]) -> Result<Vec<Endpoint>, serde_json::Error> {
+    let entries: Vec<Entry> = serde_json::from_slice(body)?;
+    let endpoints = entries.into_iter().map(|entry| {
+        let is_warning = entry.checks.iter().any(|check| check.status == "warning");
+        let Weights { passing, warning } = entry.service.weights;
+        endpoint(
+            entry.node,
+            entry.service,
+            if is_warning { warning } else { passing },
+        )
+    });
+    Ok(endpoints.collect())
+}
+
+/// `/v1/catalog/service/NAME`.
+pub(super) fn catalog(body: &[u8]) -> Result<Vec<Endpoint>, serde_json::Error> {
+    let listed: Vec<Listed> = serde_json::from_slice(body)?;
+    let endpoints = listed.into_iter().map(|entry| {
+        let node = Node {
+            node: entry.node,
+            address: entry.address,
+        };
+        let service = Service {
+            id: entry.service_id,
+            service: entry.service_name,
+            address: entry.service_address,
+            port: entry.service_port,
+            tags: entry.service_tags,
+            meta: entry.service_meta,
+            weights: entry.service_weights,
+        };
+        let weight = service.weights.passing;
+        endpoint(node, service, weight)
+    });
+    Ok(endpoints.collect())
+}
+
+/// `/v1/catalog/services`: the names.
+pub(super) fn services(body: &[u8]) -> Result<Vec<String>, serde_json::Error> {
+    let all: BTreeMap<String, serde::de::IgnoredAny> = serde_json::from_slice(body)?;
+    Ok(all.into_keys().collect())
+}
+
+fn endpoint(node: Node, service: Service, weight: i64) -> Endpoint {
+    let host = match service.address.is_empty() {
+        true => node.address,
+        false => service.address,
+    };
+    let id = match service.id.is_empty() {
+        true => &service.service,
+        false => &service.id,
+    };
+    let mut endpoint = Endpoint::new(host, service.port);
+    endpoint.id = format!("{}/{id}", node.node);
+    endpoint.service = Some(service.service);
+    endpoint.weight = u32::try_from(weight.max(1)).unwrap_or(u32::MAX);
+    endpoint.tags = service.tags;
+    endpoint.meta = service.meta;
+    endpoint
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECORDED: &[u8] = include_bytes!("../../../tests/fixtures/consul/health.json");
+
+    #[test]
+    fn an_agent_s_answer_becomes_endpoints() {
+        let found = health(RECORDED).unwrap();
+        assert_eq!(found.len(), 2);
+        let second = &found[1];
+        assert_eq!(second.id, "vm/redis-2");
+        assert_eq!(second.service.as_deref(), Some("redis"));
+        assert_eq!(second.address(), "10.0.0.2:6379");
+        assert_eq!(
+            (found[0].weight, second.weight),
+            (10, 20),
+            "Weights.Passing"
+        );
+        assert_eq!(second.tags, ["v1", "shard-a"]);
+        assert_eq!(second.meta["weight"], "2", "somebody's own");
+    }
+
+    #[test]
+    fn what_is_missing_has_consul_s_own_meaning() {
+        let text = br#"[{"Node": {"Node": "n", "Address": "10.0.0.9", "New": 1},
+            "Service": {"ID": "", "Service": "s", "Address": "", "Port": 7, "Tags": null, "Meta": null, "Weights": null}, "Checks": null},
+            {"Node": {"Node": "n", "Address": "10.0.0.9"},
+            "Service": {"ID": "w", "Service": "s", "Port": 8, "Weights": {"Passing": 5, "Warning": 0}}, "Checks": [{"Status": "warning"}]}]"#;
+        let found = health(text).unwrap();
+        assert_eq!(
+            (&*found[0].id, &*found[0].address(), found[0].weight),
+            ("n/s", "10.0.0.9:7", 1)
+        );
+        assert_eq!(
+            (&*found[1].id, found[1].weight),
+            ("n/w", 1),
+            "0 is no weight of ours"
+        );
+        let text = br#"[{"Node": "n", "Address": "10.0.0.9", "ServiceID": "a", "ServiceName": "s", "ServiceAddress": "",
+            "ServicePort": 7, "ServiceTags": [], "ServiceMeta": {"k": "v"}, "ServiceWeights": {"Passing": 3, "Warning": 1}}]"#;
+        let found = catalog(text).unwrap();
+        assert_eq!(
+            (&*found[0].id, &*found[0].address(), found[0].weight),
+            ("n/a", "10.0.0.9:7", 3)
+        );
+        assert_eq!(services(br#"{"b": [], "a": ["t"]}"#).unwrap(), ["a", "b"]);
+    }
+
+    #[test]
+    fn garbage_is_an_error_and_never_an_empty_list() {
+        for text in [
+            "",
+            "null",
+            "{}",
+            "[1]",
+            "[{}]",
+            "<html>",
+            "[{\"Node\":",
+            "\u{0}",
+            "[]]",
+            "{\"a\": 1}",
+        ] {
+            assert!(health(text.as_bytes()).is_err(), "{text}");
+            assert!(catalog(text.as_bytes()).is_err(), "{text}");
+        }
+        assert!(health(&vec![b'['; 100_000]).is_err(), "deep");
+        assert!(health(b"[]").unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_index_only_goes_on_or_starts_again() {
+        assert_eq!(next_index(0, Some(14)), 14);
+        assert_eq!(next_index(14, Some(14)), 14);
+        assert_eq!(next_index(14, Some(13)), 0, "it went back");
+        assert_eq!(next_index(14, None), 0);
+        let mut headers = HeaderMap::new();
+        for (text, index) in [
+            ("15", Some(15)),
+            ("0", None),
+            ("-1", None),
+            ("", None),
+            ("99999999999999999999999", None),
+            ("x", None),
+        ] {
+            headers.insert("x-consul-index", text.parse().unwrap());
+            assert_eq!(index_of(&headers), index, "{text}");
+        }
+    }
+}

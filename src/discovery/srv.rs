@@ -1,0 +1,220 @@
+//! The servers that SRV records name.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{Name, RData};
+use hickory_resolver::{Resolver, TokioResolver};
+use tokio::time::Instant;
+
+use super::{Discovery, DiscoveryError, DiscoveryErrorKind, Endpoint, NextSnapshot, Snapshot};
+
+/// However long an answer may be kept, it is asked for again after this.
+const LONGEST: Duration = Duration::from_secs(30);
+/// Answers that may not be kept at all are still kept for this.
+const SHORTEST: Duration = Duration::from_secs(1);
+/// For one answer of one name server.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The targets of a name's SRV records ([RFC 2782](https://www.rfc-editor.org/rfc/rfc2782)).
+///
+/// A target is an endpoint, `target:port`, and its host is a name: its address may change and it stays the
+/// same node. Of several priorities only the best (lowest) is used; servers of a worse one appear when
+/// the last of the best is gone from the answer. The record's weight is the node's, 0 counts as 1. The
+/// priority is in `meta`.
+///
+/// Records are asked for again when their time to live is over, after 30 s at most and 1 s at least. A
+/// name without records, or with the target `.` ("there is no such service"), is an error, and the last
+/// list stays.
+///
+/// ```
+/// use fluster::discovery::Srv;
+///
+/// let source = Srv::new("_redis._tcp.cache.internal")?;
+/// # Ok::<(), fluster::discovery::DiscoveryError>(())
+/// ```
+pub struct Srv {
+    name: Name,
+    /// The name servers to ask; the machine's own when there is none.
+    servers: Vec<SocketAddr>,
+    resolver: Option<TokioResolver>,
+    /// When the last answer may not be used any more.
+    until: Option<Instant>,
+}
+
+impl Srv {
+    /// The records of this name, such as `_redis._tcp.cache.internal`.
+    ///
+    /// # Errors
+    ///
+    /// [`DiscoveryErrorKind::Config`] when that is no name of DNS.
+    pub fn new(name: impl AsRef<str>) -> Result<Self, DiscoveryError> {
+        let text = name.as_ref();
+        let refuse = |why: String| {
+            let source = format!("srv:{}", text.escape_debug());
+            DiscoveryError::new(DiscoveryErrorKind::Config, source, why)
+        };
+        if text.is_empty() || text == "." {
+            return Err(refuse(
+                "the name is empty; write _redis._tcp.cache.internal".into(),
+            ));
+        }
+        let name =
+            Name::from_utf8(text).map_err(|e| refuse(format!("it is no name of DNS: {e}")))?;
+        Ok(Self {
+            name,
+            servers: Vec::new(),
+            resolver: None,
+            until: None,
+        })
+    }
+
+    /// Asks this name server, over UDP, and over TCP what does not fit. Default: those of the machine
+    /// (`/etc/resolv.conf`).
+    #[must_use]
+    pub fn name_server(mut self, address: SocketAddr) -> Self {
+        self.servers.push(address);
+        self
+    }
+
+    fn resolver(&mut self) -> Result<&TokioResolver, DiscoveryError> {
+        if self.resolver.is_none() {
+            let built = self.build();
+            let why = |e| self.error(DiscoveryErrorKind::Config, format!("no resolver: {e}"));
+            self.resolver = Some(built.map_err(why)?);
+        }
+        match &self.resolver {
+            Some(resolver) => Ok(resolver),
+            None => Err(self.error(DiscoveryErrorKind::Config, "no resolver")),
+        }
+    }
+
+    fn build(&self) -> Result<TokioResolver, NetError> {
+        let mut builder = if self.servers.is_empty() {
+            TokioResolver::builder_tokio()?
+        } else {
+            let servers = self.servers.iter().map(|address| {
+                let at = |mut c: ConnectionConfig| {
+                    c.port = address.port();
+                    c
+                };
+                let ways = vec![at(ConnectionConfig::udp()), at(ConnectionConfig::tcp())];
+                NameServerConfig::new(address.ip(), true, ways)
+            });
+            let config = ResolverConfig::from_parts(None, Vec::new(), servers.collect());
+            Resolver::builder_with_config(config, TokioRuntimeProvider::default())
+        };
+        let options: &mut ResolverOpts = builder.options_mut();
+        options.timeout = PATIENCE;
+        options.attempts = 2;
+        // How long an answer is kept is decided here.
+        options.cache_size = 0;
+        builder.build()
+    }
+
+    async fn read(&mut self) -> Result<Snapshot, DiscoveryError> {
+        if let Some(until) = self.until {
+            tokio::time::sleep_until(until).await;
+        }
+        self.until = None;
+        let name = self.name.clone();
+        let found = self.resolver()?.srv_lookup(name).await;
+        let found = found.map_err(|e| self.failed(&e))?;
+        let records = found.answers().iter();
+        let (mut targets, mut life) = (Vec::new(), LONGEST);
+        for record in records {
+            if let RData::SRV(srv) = &record.data {
+                life = life.min(Duration::from_secs(record.ttl.into()));
+                targets.push((srv.priority, srv.weight, srv.port, srv.target.clone()));
+            }
+        }
+        targets.retain(|(.., target)| !target.is_root());
+        let Some(best) = targets.iter().map(|(priority, ..)| *priority).min() else {
+            let why = "its records say that there is no such service here";
+            return Err(self.error(DiscoveryErrorKind::NotFound, why));
+        };
+        self.until = Some(Instant::now() + life.max(SHORTEST));
+        let of_best = targets
+            .into_iter()
+            .filter(|(priority, ..)| *priority == best);
+        let endpoints = of_best.map(|(priority, weight, port, target)| {
+            let host = target.to_utf8();
+            let mut endpoint = Endpoint::new(host.trim_end_matches('.').to_lowercase(), port);
+            endpoint.weight = u32::from(weight.max(1));
+            endpoint
+                .meta
+                .insert("priority".into(), priority.to_string());
+            endpoint
+        });
+        Ok(endpoints.collect())
+    }
+
+    fn failed(&self, e: &NetError) -> DiscoveryError {
+        use DiscoveryErrorKind::{Denied, NotFound, TimedOut, Unavailable, Unreachable};
+        match e {
+            NetError::Dns(DnsError::NoRecordsFound(none)) => match none.response_code {
+                ResponseCode::Refused => self.error(Denied, "the name server refuses to answer"),
+                ResponseCode::NoError | ResponseCode::NXDomain => {
+                    self.error(NotFound, "the name has no SRV record")
+                }
+                code => self.error(Unavailable, format!("the name server answers {code}")),
+            },
+            NetError::Timeout => self.error(TimedOut, "no name server answers"),
+            NetError::NoConnections | NetError::Io(_) => {
+                self.error(Unreachable, format!("no name server can be reached: {e}"))
+            }
+            e => self.error(Unavailable, e),
+        }
+    }
+
+    fn error(&self, kind: DiscoveryErrorKind, why: impl fmt::Display) -> DiscoveryError {
+        DiscoveryError::new(kind, self.source(), why)
+    }
+}
+
+impl Discovery for Srv {
+    fn source(&self) -> String {
+        format!("srv:{}", self.name.to_utf8())
+    }
+
+    fn next(&mut self) -> NextSnapshot<'_> {
+        Box::pin(self.read())
+    }
+
+    fn refresh(&mut self) {
+        self.until = None;
+    }
+}
+
+impl fmt::Debug for Srv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Srv")
+            .field("name", &self.source())
+            .field("servers", &self.servers)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_will_do() {
+        let name = Srv::new("_redis._tcp.cache.internal").unwrap();
+        assert_eq!(name.source(), "srv:_redis._tcp.cache.internal");
+        for bad in ["", ".", "a..b", &"x".repeat(300), "\0\n"] {
+            if let Err(error) = Srv::new(bad) {
+                assert_eq!(error.kind(), DiscoveryErrorKind::Config);
+                assert!(!error.to_string().contains('\n'), "{error}");
+            } else {
+                assert_eq!(bad, "\0\n", "any byte may be in a name");
+            }
+        }
+    }
+}

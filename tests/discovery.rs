@@ -1,0 +1,17 @@
+//! Clusters that follow a source of nodes: what they believe, when, and what never happens to them.
+
+#[cfg(feature = "discovery-consul")]
+mod consul;
+#[cfg(feature = "discovery-consul")]
+mod consul_ill;
+#[cfg(target_os = "linux")]
+mod dns;
+#[cfg(feature = "discovery-etcd")]
+mod etcd;
+mod file;
+mod follow;
+mod registry;
+#[cfg(any(feature = "discovery-consul", feature = "discovery-etcd"))]
+mod scripted;
+#[cfg(feature = "discovery-srv")]
+mod srv;
