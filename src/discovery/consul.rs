@@ -76,7 +76,7 @@ enum Table {
 
 impl Consul {
     /// The instances of `service`, from the agent at `url`: `http://host:8500`, or `https://` with the
-    /// feature `tls`. A path in the URL goes before all others.
+    /// feature `tls`. The port is 8500 when left out; a path in the URL goes before all others.
     ///
     /// # Errors
     ///
@@ -195,8 +195,7 @@ impl Consul {
     /// [`DiscoveryErrorKind::Config`] when a file cannot be read.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: &crate::tls::Tls) -> Result<Self, DiscoveryError> {
-        let is_tls = self.http.is_tls();
-        self.http.trust(tls, is_tls)?;
+        self.http.trust(tls)?;
         Ok(self)
     }
 

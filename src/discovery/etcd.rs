@@ -63,7 +63,7 @@ struct Watch {
 
 impl Etcd {
     /// The keys that begin with `prefix`, from the server at `url`: `http://host:2379`, or `https://`
-    /// with the feature `tls`.
+    /// with the feature `tls`. The port is 2379 when left out.
     ///
     /// # Errors
     ///
@@ -103,9 +103,8 @@ impl Etcd {
     /// [`DiscoveryErrorKind::Config`] when a file cannot be read.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: &crate::tls::Tls) -> Result<Self, DiscoveryError> {
-        let is_tls = self.http.is_tls();
-        self.http.trust(tls, is_tls)?;
-        self.watching.trust(tls, is_tls)?;
+        self.http.trust(tls)?;
+        self.watching.trust(tls)?;
         Ok(self)
     }
 

@@ -9,6 +9,9 @@ use super::guards::Waits;
 use crate::error::BuildError;
 use crate::node::Node;
 
+/// Sources have weights of up to 65535; a ring has some hundred points for each unit.
+const HEAVIEST: u32 = 256;
+
 /// What to make of a source that answers with nothing.
 ///
 /// A cluster has at least one node, so an empty answer is never applied.
@@ -120,10 +123,15 @@ impl Follow {
 
     /// The nodes that these endpoints become. One that becomes none is left out, with a warning in the
     /// log.
+    ///
+    /// When a weight is above 256, all are divided by the smallest whole number that brings them to 256 at
+    /// most, and are at least 1. What [`map`](Self::map) returns is left as it is.
     #[must_use]
     pub fn nodes(&self, snapshot: &Snapshot) -> Vec<Node> {
         let each = snapshot.endpoints().iter();
-        each.filter_map(|endpoint| match self.node(endpoint) {
+        let heaviest = each.clone().map(|e| e.weight).max().unwrap_or(1);
+        let divisor = heaviest.div_ceil(HEAVIEST).max(1);
+        each.filter_map(|endpoint| match self.node(endpoint, divisor) {
             Ok(node) => Some(node),
             Err(e) => {
                 tracing::warn!(endpoint = %endpoint.id.escape_debug(), "an endpoint is left out: {e}");
@@ -133,17 +141,19 @@ impl Follow {
         .collect()
     }
 
-    fn node(&self, endpoint: &Endpoint) -> Result<Node, BuildError> {
+    fn node(&self, endpoint: &Endpoint, divisor: u32) -> Result<Node, BuildError> {
         let node = match &self.mapping {
-            Mapping::Plain => endpoint.to_node()?,
             Mapping::Map(map) => map(endpoint)?,
-            Mapping::Like(_) if endpoint.node().is_some() => endpoint.to_node()?,
-            Mapping::Like(template) => endpoint.to_node()?.in_the_way_of(template),
+            Mapping::Like(template) if endpoint.node().is_none() => {
+                endpoint.to_node()?.in_the_way_of(template)
+            }
+            Mapping::Plain | Mapping::Like(_) => endpoint.to_node()?,
         };
-        let node = if self.equal_weights {
-            node.weight(1)
-        } else {
-            node
+        let is_ours = !matches!(self.mapping, Mapping::Map(_));
+        let node = match node.weight_value() {
+            _ if self.equal_weights => node.weight(1),
+            weight if is_ours && divisor > 1 => node.weight((weight / divisor).max(1)),
+            _ => node,
         };
         node.validate()?;
         Ok(node)
@@ -177,6 +187,22 @@ mod tests {
         assert_eq!(nodes[0], Node::new("redis://10.0.0.8").unwrap().weight(3));
         let equal = Follow::new().equal_weights().nodes(&snapshot);
         assert!(equal.iter().all(|n| n.weight_value() == 1));
+    }
+
+    #[test]
+    fn heavy_weights_keep_their_proportions_and_light_ones_their_values() {
+        let weights = |all: &[u32]| {
+            let endpoints = all.iter().zip(1..).map(|(weight, port)| {
+                let mut endpoint = Endpoint::new("h", port);
+                endpoint.weight = *weight;
+                endpoint
+            });
+            let nodes = Follow::new().nodes(&endpoints.collect());
+            nodes.iter().map(Node::weight_value).collect::<Vec<_>>()
+        };
+        assert_eq!(weights(&[1, 10, 256]), [1, 10, 256]);
+        assert_eq!(weights(&[1, 1_000, 2_000, 3_000]), [1, 83, 166, 250]);
+        assert_eq!(weights(&[65_535, u32::MAX]), [1, 255]);
     }
 
     #[test]

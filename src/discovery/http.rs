@@ -17,6 +17,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
+#[cfg(feature = "tls")]
+use tokio_rustls::TlsConnector;
 use url::Url;
 
 use super::error::{DiscoveryError, DiscoveryErrorKind};
@@ -40,10 +42,16 @@ pub(super) struct Http {
     base: String,
     /// Replaced by a mark wherever an answer repeats one.
     secrets: Vec<String>,
+    /// With `https://`.
     #[cfg(feature = "tls")]
-    tls: Option<tokio_rustls::TlsConnector>,
+    tls: Option<Trust>,
     link: Option<Link>,
 }
+
+/// How servers are verified; the platform's way is made when it is first needed, as not every machine
+/// has one.
+#[cfg(feature = "tls")]
+type Trust = Option<TlsConnector>;
 
 struct Link {
     sender: SendRequest<Full<Bytes>>,
@@ -60,6 +68,7 @@ impl Drop for Link {
 /// A whole answer.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
+    #[cfg(feature = "discovery-consul")]
     pub(super) headers: hyper::HeaderMap,
     pub(super) body: Vec<u8>,
 }
@@ -128,7 +137,7 @@ impl Http {
             true => format!("[{host}]:{port}"),
             false => format!("{host}:{port}"),
         };
-        let mut http = Self {
+        Ok(Self {
             name: format!("{name} at {}://{bracketed}", parsed.scheme()),
             authority: bracketed,
             host,
@@ -136,34 +145,24 @@ impl Http {
             base: parsed.path().trim_end_matches('/').to_owned(),
             secrets: Vec::new(),
             #[cfg(feature = "tls")]
-            tls: None,
+            tls: is_tls.then(Trust::default),
             link: None,
-        };
-        if is_tls {
-            #[cfg(feature = "tls")]
-            http.trust(&crate::tls::Tls::new(), is_tls)?;
-        }
-        http.link = None;
-        Ok(http)
+        })
     }
 
-    /// What `https://` trusts.
+    /// What `https://` trusts; no matter for `http://`.
     #[cfg(feature = "tls")]
-    pub(super) fn trust(
-        &mut self,
-        tls: &crate::tls::Tls,
-        is_tls: bool,
-    ) -> Result<(), DiscoveryError> {
-        if is_tls {
-            let connector = tls.connector(false);
-            self.tls = Some(connector.map_err(|e| self.error(DiscoveryErrorKind::Config, e))?);
+    pub(super) fn trust(&mut self, tls: &crate::tls::Tls) -> Result<(), DiscoveryError> {
+        if self.tls.is_some() {
+            self.tls = Some(Some(self.connector(tls)?));
         }
         Ok(())
     }
 
     #[cfg(feature = "tls")]
-    pub(super) fn is_tls(&self) -> bool {
-        self.tls.is_some()
+    fn connector(&self, tls: &crate::tls::Tls) -> Result<TlsConnector, DiscoveryError> {
+        let made = tls.connector(false);
+        made.map_err(|e| self.error(DiscoveryErrorKind::Config, e))
     }
 
     /// What no error may show.
@@ -209,6 +208,7 @@ impl Http {
             }
             Ok(Answer {
                 status: head.status,
+                #[cfg(feature = "discovery-consul")]
                 headers: head.headers,
                 body: whole,
             })
@@ -317,8 +317,12 @@ impl Http {
             .set_tcp_keepalive(&keepalive)
             .map_err(unreachable)?;
         #[cfg(feature = "tls")]
-        if let Some(connector) = &self.tls {
-            let stream = crate::tls::handshake(connector, &self.host, stream).await;
+        if let Some(trust) = &self.tls {
+            let connector = match trust {
+                Some(connector) => connector.clone(),
+                None => self.connector(&crate::tls::Tls::new())?,
+            };
+            let stream = crate::tls::handshake(&connector, &self.host, stream).await;
             let stream = stream.map_err(|e| {
                 let why = format!(
                     "no TLS: {e}; is the port the one for https://, and the authority trusted?"
@@ -396,6 +400,7 @@ mod tests {
         http.add_secret("hunter2".into());
         let mut answer = Answer {
             status: StatusCode::FORBIDDEN,
+            #[cfg(feature = "discovery-consul")]
             headers: hyper::HeaderMap::new(),
             body: format!("token\n hunter2 {}", "x".repeat(10_000)).into_bytes(),
         };

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use fluster::discovery::{self, Discovery, DiscoveryErrorKind, Endpoint, File};
-use fluster::{FlusterCluster, Node};
+use fluster::FlusterCluster;
+use fluster::discovery::{self, Discovery, DiscoveryErrorKind, File};
 
 use super::registry::{Registry, nodes_follow_the_registry_and_survive_it};
 use crate::support::{Server, eventually, new_dir};
@@ -156,6 +156,8 @@ async fn what_is_no_list_is_named_and_nothing_hangs() {
 #[cfg(feature = "serde")]
 #[tokio::test]
 async fn a_configuration_file_is_a_function_away() {
+    use fluster::Node;
+    use fluster::discovery::Endpoint;
     let dir = new_dir("f");
     let path = dir.join("cluster.toml");
     fs::write(

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What the server does with a request.
 pub enum Reply {
@@ -18,12 +18,11 @@ pub enum Reply {
     Hang,
 }
 
-/// A request: its head, its body, and when it came.
+/// A request: its head and its body.
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub head: String,
     pub body: String,
-    pub at: Instant,
 }
 
 /// A running server on a free port of 127.0.0.1; its threads end with their connections.
@@ -80,7 +79,6 @@ fn serve(
         let asked = Asked {
             head,
             body: String::from_utf8_lossy(&body).into_owned(),
-            at: Instant::now(),
         };
         let n = {
             let mut all = notes.lock().unwrap();

@@ -29,7 +29,10 @@ impl Http {
     /// The error for an answer that is none of ours to read.
     pub(in crate::discovery) fn refused(&self, answer: &Answer) -> DiscoveryError {
         let said = self.shown(&answer.body);
+        let wants_tls = said.contains("HTTPS server");
         let kind = match answer.status {
+            // Go's answer to plain HTTP where it speaks TLS: nothing was asked yet.
+            StatusCode::BAD_REQUEST if wants_tls => DiscoveryErrorKind::Unreachable,
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => DiscoveryErrorKind::Denied,
             StatusCode::NOT_FOUND => DiscoveryErrorKind::NotFound,
             status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
@@ -39,7 +42,7 @@ impl Http {
         };
         let hint = match kind {
             DiscoveryErrorKind::Denied => "; give it a token that may read this",
-            _ if said.contains("HTTPS server") => "; write https://",
+            _ if wants_tls => "; write https://",
             _ => "",
         };
         let colon = if said.is_empty() { "" } else { ": " };
