@@ -44,6 +44,7 @@ type Parse = dyn Fn(&str) -> Result<Vec<Endpoint>, String> + Send + Sync;
 /// Any other format is a function away, here the configuration of the feature `serde`:
 ///
 /// ```
+/// # #[cfg(feature = "serde")] {
 /// use fluster::discovery::{Endpoint, File};
 /// use fluster::{Config, Node};
 ///
@@ -53,6 +54,7 @@ type Parse = dyn Fn(&str) -> Result<Vec<Endpoint>, String> + Send + Sync;
 ///     let nodes = config.nodes.into_iter().map(Node::try_from);
 ///     nodes.map(|n| n.map(Endpoint::from).map_err(|e| e.to_string())).collect()
 /// });
+/// # }
 /// ```
 pub struct File {
     path: PathBuf,
@@ -249,6 +251,15 @@ mod tests {
         assert_eq!(found[0].meta["zone"], "west");
         assert_eq!((&*found[1].id, &*found[2].id), ("[::1]:1", "h2:6379"));
         assert_eq!(lines("").unwrap(), []);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_list_or_an_error_of_one_line(text in "([ -~]{0,30}\\PC{0,5}\n?){0,6}") {
+            if let Err(why) = lines(&text) {
+                proptest::prop_assert!(why.starts_with("line ") && !why.contains('\n'), "{why}");
+            }
+        }
     }
 
     #[test]

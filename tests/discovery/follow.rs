@@ -11,6 +11,8 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
+use crate::observability::Recorded;
+
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
@@ -285,4 +287,46 @@ async fn a_template_with_a_password_shows_it_nowhere() {
     assert_eq!(ports(&cluster), [2]);
     let shown = format!("{following:?} {cluster:?} {:?}", cluster.status());
     assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn metrics_have_the_documented_names_and_labels() {
+    let seen = Recorded::default();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    metrics::with_local_recorder(&seen, || {
+        runtime.block_on(async {
+            let (teller, source) = told();
+            let cluster = cluster();
+            let following = cluster.follow(source).unwrap();
+            teller.say(&[2, 3, 4, 0]);
+            following.ready().await;
+            teller.say(&[2, 3, 4, 0]);
+            teller.say(&[2]);
+            teller.say(&[]);
+            teller.fail();
+            sleep(ms(7_500)).await;
+        });
+    });
+    let count = |result| {
+        seen.get(&format!(
+            "fluster_discovery_snapshots_total{{source=told,result={result}}}"
+        ))
+    };
+    for result in [
+        "changed",
+        "applied",
+        "unchanged",
+        "held",
+        "empty",
+        "unreachable",
+    ] {
+        assert_eq!(count(result), 1.0, "{result}");
+    }
+    assert_eq!(seen.get("fluster_discovery_endpoints{source=told}"), 0.0);
+    let age = seen.get("fluster_discovery_age_seconds{source=told}");
+    assert!((6.0..8.0).contains(&age), "{age}");
 }

@@ -241,6 +241,21 @@ mod tests {
         assert!(health(b"[]").unwrap().is_empty());
     }
 
+    proptest::proptest! {
+        /// A recorded answer with some bytes replaced, and cut somewhere.
+        #[test]
+        fn a_damaged_answer_never_panics(
+            at in proptest::collection::vec((0..RECORDED.len(), proptest::num::u8::ANY), 0..8),
+            end in 0..=RECORDED.len(),
+        ) {
+            let mut text = RECORDED.to_vec();
+            at.into_iter().for_each(|(i, byte)| text[i] = byte);
+            if let Ok(found) = health(&text[..end]) {
+                proptest::prop_assert_eq!(found.len(), 2, "no instance gets lost");
+            }
+        }
+    }
+
     #[test]
     fn an_index_only_goes_on_or_starts_again() {
         assert_eq!(next_index(0, Some(14)), 14);

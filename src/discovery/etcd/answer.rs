@@ -294,6 +294,15 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_line_of_some_sort(line in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            heard(&line);
+            proptest::prop_assert!(endpoints(&line, "/s/").is_err());
+            endpoint("id", &line);
+        }
+    }
+
     #[test]
     fn a_line_of_a_watch_is_a_change_nothing_or_its_end() {
         let over = |line: &str| matches!(heard(line.as_bytes()), Heard::Over(_));
