@@ -46,7 +46,7 @@ apt() {
     apt-get -qq -o Dir::Etc::sourcelist="$work/sources.list" -o Dir::Etc::sourceparts=- \
         -o Dir::State::lists="$work/lists" -o Dir::Cache="$work/cache" \
         -o APT::Sandbox::User= -o Acquire::Languages=none -o Acquire::Check-Valid-Until=false \
-        -o Acquire::Retries=2 -o Acquire::http::Timeout=20 "$@"
+        -o Acquire::Retries=1 -o Acquire::http::Timeout=10 "$@"
 }
 echo "fetching $package of Debian $suite" >&2
 (cd "$work" && apt update >&2 && apt download "$package" >&2) || {

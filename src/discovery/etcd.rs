@@ -20,8 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(30);
 /// Between two full reads, however much changes.
 const PACE: Duration = Duration::from_millis(200);
+/// The same where watches end as soon as they begin, as where we may read but not watch.
+const SLOW_PACE: Duration = Duration::from_secs(1);
 
-/// The servers that are listed below a prefix of etcd v3, by its JSON gateway.
+/// The servers that are listed below a prefix of etcd v3 (3.4 or later), by its JSON gateway.
 ///
 /// Each key is an endpoint; its id is what follows the prefix. Its value is `host:port`, or JSON:
 ///
@@ -53,6 +55,9 @@ pub struct Etcd {
     token: Vec<(HeaderName, HeaderValue)>,
     watch: Option<Watch>,
     read_at: Option<Instant>,
+    pace: Duration,
+    /// Something has changed that was not read yet, or nobody can tell.
+    stale: bool,
 }
 
 /// A running watch: the body of its answer, and the beginning of a line.
@@ -84,6 +89,8 @@ impl Etcd {
             token: Vec::new(),
             watch: None,
             read_at: None,
+            pace: PACE,
+            stale: true,
         })
     }
 
@@ -109,9 +116,13 @@ impl Etcd {
     }
 
     async fn read(&mut self) -> Result<Snapshot, DiscoveryError> {
-        self.wait_for_change().await;
+        if !self.stale {
+            self.wait_for_change().await;
+            // Kept over a drop of this future: the watch does not say it twice.
+            self.stale = true;
+        }
         if let Some(at) = self.read_at {
-            tokio::time::sleep_until(at + PACE).await;
+            tokio::time::sleep_until(at + self.pace).await;
         }
         self.read_at = Some(Instant::now());
         let (snapshot, revision) = self.read_all().await?;
@@ -119,6 +130,7 @@ impl Etcd {
             // From the revision that was read on, so that nothing falls between the two.
             self.watch = Some(self.open_watch(revision + 1).await?);
         }
+        self.stale = false;
         Ok(snapshot)
     }
 
@@ -126,15 +138,19 @@ impl Etcd {
     async fn wait_for_change(&mut self) {
         let Some(watch) = &mut self.watch else { return };
         let heard = timeout(SILENCE, watch.next_change(&self.watching)).await;
-        match heard {
-            Ok(Ok(Heard::Change)) => {}
+        let why = match heard {
             // Silence is what a healthy watch does most of the time; if it is dead, reading says so.
-            Err(_) => {}
-            Ok(Ok(Heard::Nothing | Heard::Over(_)) | Err(_)) => self.end_watch(),
-        }
-        if let Ok(Ok(Heard::Over(why))) = &heard {
-            tracing::debug!(prefix = %self.prefix, "the watch is over, reading everything: {why}");
-        }
+            Err(_) | Ok(Ok(Heard::Change | Heard::Nothing)) => {
+                self.pace = PACE;
+                return;
+            }
+            Ok(Ok(Heard::Over(why))) => why,
+            Ok(Err(e)) => e.to_string(),
+        };
+        tracing::debug!(prefix = %self.prefix, "the watch is over, reading everything: {why}");
+        let lived = self.read_at.map_or(Duration::ZERO, |at| at.elapsed());
+        self.pace = if lived < SLOW_PACE { SLOW_PACE } else { PACE };
+        self.end_watch();
     }
 
     async fn read_all(&mut self) -> Result<(Snapshot, u64), DiscoveryError> {
@@ -264,7 +280,7 @@ impl Discovery for Etcd {
     }
 
     fn refresh(&mut self) {
-        self.end_watch();
+        self.stale = true;
         self.read_at = None;
     }
 }

@@ -248,6 +248,26 @@ async fn a_watch_that_ends_in_any_way_leads_to_a_full_read() {
 }
 
 #[tokio::test]
+async fn a_change_that_was_heard_and_not_read_is_read_next_time() {
+    let server = Scripted::start(|n, asked| {
+        let event = "{\"result\":{\"events\":[{}]}}\n";
+        match (asked.head.starts_with("POST /v3/watch"), n) {
+            (true, _) => Reply::Send(watch(event)),
+            (false, 0) => range(7, &["a"]),
+            // The second read never ends.
+            (false, 2) => Reply::Hang,
+            (false, _) => range(8, &["a", "b"]),
+        }
+    });
+    let mut source = Etcd::new(server.url(), PREFIX).unwrap();
+    assert_eq!(source.next().await.unwrap().len(), 1);
+    let reading = tokio::time::timeout(Duration::from_millis(600), source.next());
+    assert!(reading.await.is_err(), "it was dropped while it read");
+    let next = tokio::time::timeout(Duration::from_secs(3), source.next());
+    assert_eq!(next.await.expect("without another event").unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn what_etcd_never_says_is_an_error_with_a_name_and_an_end() {
     type Script = fn() -> Reply;
     use DiscoveryErrorKind::{Invalid, NotFound, TimedOut, Unavailable, Unreachable};
