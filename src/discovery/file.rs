@@ -10,7 +10,7 @@ use super::{Discovery, DiscoveryError, DiscoveryErrorKind, Endpoint, NextSnapsho
 use crate::node::Node;
 
 /// How often the file is read.
-const POLL: Duration = Duration::from_millis(250);
+const POLL: Duration = Duration::from_millis(150);
 /// A file that has just changed must read the same twice, this far apart: it may be half written.
 const SETTLE: Duration = Duration::from_millis(30);
 /// A file that is written all the time is an error after this many looks.
@@ -26,7 +26,7 @@ type Parse = dyn Fn(&str) -> Result<Vec<Endpoint>, String> + Send + Sync;
 
 /// A file that is read again and again, and parsed when its content is another one.
 ///
-/// The path is opened afresh every 250 ms and the content compared, not the time of its change. So it
+/// The path is opened afresh every 150 ms and the content compared, not the time of its change. So it
 /// does not matter how the file is replaced: written in place, renamed over, or by the symbolic links
 /// that Kubernetes swaps below a mounted ConfigMap. A file that is missing, unreadable or malformed is
 /// an error, and the last list stays.
