@@ -90,8 +90,7 @@ impl FlusterCluster {
             false => snapshot.table.candidates(key).take(n).collect(),
         };
         let members: Vec<_> = snapshot
-            .table
-            .live_candidates(key, &snapshot.live)
+            .live_candidates(key)
             .take(n)
             .map(|i| Member {
                 backend: Arc::clone(&snapshot.nodes[i]),

@@ -99,11 +99,7 @@ impl<V, C> Cache<V, C> {
             }
         }
         // Rules that count the live nodes anew may have chosen others.
-        for index in snapshot
-            .table
-            .live_candidates(full, &snapshot.live)
-            .take(wanted)
-        {
+        for index in snapshot.live_candidates(full).take(wanted) {
             if !holders.contains(&index) {
                 holders.push(index);
             }

@@ -75,7 +75,7 @@ impl FlusterCluster {
     /// The clients of the nodes that admit, in the order in which they would serve `key`.
     pub(crate) fn candidate_clients(&self, key: &[u8]) -> Vec<Client> {
         let snapshot = self.core().snapshot.load();
-        let live = snapshot.table.live_candidates(key, &snapshot.live);
+        let live = snapshot.live_candidates(key);
         live.enumerate()
             .map(|(rank, n)| Client::new(Arc::clone(&snapshot.nodes[n]), rank))
             .collect()
