@@ -56,6 +56,7 @@ soak: ## the long fault scenarios, then MINUTES (2) of random faults; SEED repea
 	@scripts/need-redis.sh
 	FLUSTER_EXACT_TIMES=1 $(CARGO) test --all-features --test it -- --include-ignored --test-threads 1 faults:: --skip faults::soak
 	PROPTEST_CASES=$(or $(CASES),20000) $(CARGO) test --all-features --lib --test it -- fuzz::
+	QUEUE_CHAOS_SEED=$(SEED) $(CARGO) test --all-features --test it -- --ignored --nocapture queue::chaos::
 	MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=131072 SOAK_SEED=$(SEED) SOAK_MINUTES=$(or $(MINUTES),2) $(CARGO) test --all-features --test it -- --ignored --exact faults::soak::chaos --nocapture
 
 deny: ## licences, banned crates, sources; advisories where their database can be fetched

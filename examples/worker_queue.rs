@@ -3,6 +3,11 @@
 //! `REDIS_URLS=redis://10.0.0.1,redis://10.0.0.2 cargo run --example worker_queue`; without it, three private
 //! servers are started.
 
+#![allow(
+    unreachable_pub,
+    reason = "nothing of a program can be reached from outside"
+)]
+
 #[path = "../tests/support/mod.rs"]
 mod support;
 

@@ -56,12 +56,12 @@ async fn queue_blmove_cancel() {
             .to_owned();
         let began = Instant::now();
         let polls = random.u32(1..8);
-        if polls % 2 == 0 {
+        if polls.is_multiple_of(2) {
             lpush(&mut raw, "jobs", n);
             n += 1;
         }
         let popped = give_up_after(polls, cmd.query_async::<Option<String>>(&mut own)).await;
-        if polls % 2 == 1 {
+        if !polls.is_multiple_of(2) {
             lpush(&mut raw, "jobs", n);
             n += 1;
         }
