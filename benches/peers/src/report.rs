@@ -151,11 +151,6 @@ fn lookup_table(rows: &[Value]) -> String {
         ("ring: first", "hashing alone (xxh3)", "to_hash"),
         ("ring: first", "a bare bucketed ring", "to_bare"),
         ("ring: first 2", "the first alone", "to_first"),
-        (
-            "crate hashring: first 2",
-            "fluster's first alone",
-            "to_first",
-        ),
     ] {
         let _ = write!(text, "| {who} / {base} ");
         for nodes in [3, 10, 100, 1000] {
@@ -378,7 +373,7 @@ fn main() {
             "## One of three servers fails\n\n`cargo run --release --bin failure` in `benches/peers`. 64 tasks offer \
              6400 GET/s on a timetable; the server is killed, or stopped, for 3 s. A task that waits for the dead node \
              misses its slots, and they count as not served, also those of other nodes' keys: with a time-out of t, no \
-             client that finds out by waiting can serve more than 1 - t / 3 s of them.\n\n{}",
+             client that finds out by waiting serves much more than 1 - t / 3 s of them (92 % at 250 ms, 83 % at 500 ms).\n\n{}",
             summary::failure(&failure)
         );
     }

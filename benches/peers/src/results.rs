@@ -26,11 +26,14 @@ impl Results {
     /// Continues the file when it is about the same, else begins it anew.
     #[must_use]
     pub fn open(name: &str, about: &Value, fresh: bool) -> Self {
+        let mut about = about.clone();
+        // Measurements of two builds must not be taken for one.
+        about["build"] = build().into();
         let path = directory().join(name);
         fs::create_dir_all(directory()).expect("a directory for results");
         let old = if fresh { None } else { read(name) };
         let rows = match old {
-            Some((same, rows)) if same == *about => rows,
+            Some((same, rows)) if same == about => rows,
             _ => Vec::new(),
         };
         // Written anew in any case: the last line of an interrupted run may be half a line.
@@ -72,6 +75,16 @@ impl Results {
         writeln!(self.file, "{row}").expect("write results");
         self.rows.push(row);
     }
+}
+
+/// A number that tells this program from one that was built of other sources.
+fn build() -> u64 {
+    let program = std::env::current_exe().and_then(fs::read);
+    let words = program.unwrap_or_default();
+    words.chunks(8).fold(0xcbf2_9ce4_8422_2325, |hash, word| {
+        let word = word.iter().fold(0, |all, byte| all << 8 | u64::from(*byte));
+        (hash ^ word).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// What a file of results is about, and its measurements; lines that were cut short are left out.
