@@ -38,6 +38,8 @@ bench: ## compare with what one would use instead; writes BENCHMARKS.md (20 minu
 	$(BENCH) growth -- $(if $(QUICK),--rounds 3) $(if $(FRESH),--fresh)
 	$(BENCH) observed -- $(if $(QUICK),--rounds 3 --slice-ms 100) $(if $(FRESH),--fresh)
 	$(BENCH) lanes -- $(if $(QUICK),--rounds 3 --slice-ms 100) $(if $(FRESH),--fresh)
+	$(CARGO) bench --all-features --bench hedging
+	$(BENCH) queue
 	$(BENCH) failure -- $(if $(QUICK),--contestants fluster-run) $(if $(FRESH),--fresh)
 	$(BENCH) report
 
@@ -56,6 +58,7 @@ soak: ## the long fault scenarios, then MINUTES (2) of random faults; SEED repea
 	@scripts/need-redis.sh
 	FLUSTER_EXACT_TIMES=1 $(CARGO) test --all-features --test it -- --include-ignored --test-threads 1 faults:: --skip faults::soak
 	PROPTEST_CASES=$(or $(CASES),20000) $(CARGO) test --all-features --lib --test it -- fuzz::
+	$(CARGO) test --all-features --test it -- --ignored replication::
 	QUEUE_CHAOS_SEED=$(SEED) $(CARGO) test --all-features --test it -- --ignored --nocapture queue::chaos::
 	MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=131072 SOAK_SEED=$(SEED) SOAK_MINUTES=$(or $(MINUTES),2) $(CARGO) test --all-features --test it -- --ignored --exact faults::soak::chaos --nocapture
 
