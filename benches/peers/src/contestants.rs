@@ -33,9 +33,11 @@ async fn command(c: &mut impl redis::aio::ConnectionLike, load: Load) -> Result<
     }
     match load {
         Load::Write => redis::cmd("SET").arg(KEY).arg("text").query_async(c).await,
-        Load::Read | Load::Mistyped => {
-            redis::cmd("GET").arg(KEY).query_async::<Option<String>>(c).await.map(drop)
-        }
+        Load::Read | Load::Mistyped => redis::cmd("GET")
+            .arg(KEY)
+            .query_async::<Option<String>>(c)
+            .await
+            .map(drop),
     }
 }
 
@@ -46,13 +48,17 @@ pub fn deadpool(scene: &Scene) -> Making<'_> {
         fn call(&self, load: Load) -> Answer<'_> {
             Box::pin(async move {
                 let mut connection = self.0.get().await.map_err(|e| e.to_string())?;
-                command(&mut connection, load).await.map_err(|e| e.to_string())
+                command(&mut connection, load)
+                    .await
+                    .map_err(|e| e.to_string())
             })
         }
     }
     Box::pin(async move {
         let config = deadpool_redis::Config::from_url(scene.url());
-        let pool = config.create_pool(Some(deadpool_redis::Runtime::Tokio1)).expect("a pool");
+        let pool = config
+            .create_pool(Some(deadpool_redis::Runtime::Tokio1))
+            .expect("a pool");
         Box::new(Deadpool(pool)) as Box<dyn Contestant>
     })
 }
@@ -63,7 +69,11 @@ pub fn manager(scene: &Scene) -> Making<'_> {
     impl Client for Manager {
         fn call(&self, load: Load) -> Answer<'_> {
             let mut connection = self.0.clone();
-            Box::pin(async move { command(&mut connection, load).await.map_err(|e| e.to_string()) })
+            Box::pin(async move {
+                command(&mut connection, load)
+                    .await
+                    .map_err(|e| e.to_string())
+            })
         }
     }
     Box::pin(async move {
@@ -89,7 +99,11 @@ pub fn fluster(scene: &Scene) -> Making<'_> {
             .node(fluster::Node::new(scene.second.url()).expect("a URL"))
             .build()
             .expect("two good URLs");
-        assert_eq!(cluster.get_node(KEY).expect("nodes").as_str(), scene.name(), "owner of {KEY}");
+        assert_eq!(
+            cluster.get_node(KEY).expect("nodes").as_str(),
+            scene.name(),
+            "owner of {KEY}"
+        );
         let mut warm = cluster.clone();
         let _: Option<String> = warm.get(KEY).await.expect("a live server");
         Box::new(Fluster(cluster)) as Box<dyn Contestant>

@@ -57,7 +57,11 @@ async fn play(scenario: &Scenario, contestant: &dyn Contestant, scene: &Scene) -
             while !stop.load(Relaxed) {
                 let began = Instant::now();
                 let ok = client.call(load).await.is_ok();
-                calls.push(Call { began, ended: Instant::now(), ok });
+                calls.push(Call {
+                    began,
+                    ended: Instant::now(),
+                    ok,
+                });
                 tokio::time::sleep(THINK).await;
             }
             calls
@@ -78,7 +82,11 @@ async fn play(scenario: &Scenario, contestant: &dyn Contestant, scene: &Scene) -
         // A call that hangs is waited for: it belongs in the table.
         calls.extend(task.await.expect("the load does not panic"));
     }
-    let within = |from: Instant, to: Instant| calls.iter().filter(move |c| c.ended >= from && c.ended < to);
+    let within = |from: Instant, to: Instant| {
+        calls
+            .iter()
+            .filter(move |c| c.ended >= from && c.ended < to)
+    };
     let good_before = within(began - BEFORE, began).filter(|c| c.ok).count() as f64;
     let good_during = within(began, healed).filter(|c| c.ok).count() as f64;
     let rate = |n: f64, time: Duration| n / time.as_secs_f64();
@@ -87,10 +95,13 @@ async fn play(scenario: &Scenario, contestant: &dyn Contestant, scene: &Scene) -
     Outcome {
         served: rate(good_during, healed - began) / rate(good_before, BEFORE),
         errors: calls.iter().filter(|c| !c.ok).count(),
-        longest: calls.iter().map(|c| c.ended - c.began).max().unwrap_or_default(),
-        settled: good_at_end.then(|| {
-            last_bad.map_or(Duration::ZERO, |at| at.saturating_duration_since(healed))
-        }),
+        longest: calls
+            .iter()
+            .map(|c| c.ended - c.began)
+            .max()
+            .unwrap_or_default(),
+        settled: good_at_end
+            .then(|| last_bad.map_or(Duration::ZERO, |at| at.saturating_duration_since(healed))),
     }
 }
 
@@ -117,14 +128,22 @@ fn main() {
          time from the heal to the last error.\n\n| fault | deadpool-redis | ConnectionManager | fluster |\n|---|---|---|---|\n",
     );
     let runtime = || {
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime")
     };
     for scenario in SCENARIOS {
         if only.as_ref().is_some_and(|name| name != scenario.name) {
             continue;
         }
         let mut row = format!("| {} ", scenario.says);
-        for make in [contestants::deadpool, contestants::manager, contestants::fluster] {
+        for make in [
+            contestants::deadpool,
+            contestants::manager,
+            contestants::fluster,
+        ] {
             // A runtime and servers of its own: nothing of one contestant is left for the next.
             let runtime = runtime();
             let cell = runtime.block_on(async {

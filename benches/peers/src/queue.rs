@@ -3,7 +3,11 @@
 //!
 //! `cargo run --release --manifest-path benches/peers/Cargo.toml --bin queue`
 
-#![allow(unreachable_pub, dead_code, reason = "the servers of the tests are used here too")]
+#![allow(
+    unreachable_pub,
+    dead_code,
+    reason = "the servers of the tests are used here too"
+)]
 
 #[path = "../../../tests/support/mod.rs"]
 mod support;
@@ -64,7 +68,10 @@ async fn fluster(n: usize, durable: bool, jobs: usize, way: Way) -> f64 {
                     let (consumer, left) = (Arc::clone(&consumer), Arc::clone(&left));
                     tokio::spawn(async move {
                         while left.load(SeqCst) > 0 {
-                            let Some(job) = consumer.pop(Duration::from_millis(20)).await.expect("nodes")
+                            let Some(job) = consumer
+                                .pop(Duration::from_millis(20))
+                                .await
+                                .expect("nodes")
                             else {
                                 continue;
                             };
@@ -117,18 +124,32 @@ async fn pushes(n: usize, durable: bool, jobs: usize) -> f64 {
 async fn lists(durable: bool, jobs: usize, push: bool) -> f64 {
     let servers = servers(1, durable);
     let client = redis::Client::open(servers[0].url()).expect("a URL");
-    let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(5)));
-    let mut own = client.get_multiplexed_async_connection_with_config(&config).await.expect("connected");
+    let config =
+        redis::AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(5)));
+    let mut own = client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
+        .expect("connected");
     let mut pushing = Instant::now();
     if push {
         for n in 0..jobs {
-            redis::cmd("LPUSH").arg("jobs").arg(n).exec_async(&mut own).await.expect("pushed");
+            redis::cmd("LPUSH")
+                .arg("jobs")
+                .arg(n)
+                .exec_async(&mut own)
+                .await
+                .expect("pushed");
         }
         return jobs as f64 / pushing.elapsed().as_secs_f64();
     }
     let all: Vec<String> = (0..jobs).map(|n| n.to_string()).collect();
     for some in all.chunks(500) {
-        redis::cmd("LPUSH").arg("jobs").arg(some).exec_async(&mut own).await.expect("pushed");
+        redis::cmd("LPUSH")
+            .arg("jobs")
+            .arg(some)
+            .exec_async(&mut own)
+            .await
+            .expect("pushed");
     }
     pushing = Instant::now();
     for _ in 0..jobs {
@@ -138,7 +159,13 @@ async fn lists(durable: bool, jobs: usize, push: bool) -> f64 {
             .await
             .expect("popped");
         let job = job.expect("a job");
-        redis::cmd("LREM").arg("working").arg(1).arg(job).exec_async(&mut own).await.expect("acked");
+        redis::cmd("LREM")
+            .arg("working")
+            .arg(1)
+            .arg(job)
+            .exec_async(&mut own)
+            .await
+            .expect("acked");
     }
     jobs as f64 / pushing.elapsed().as_secs_f64()
 }
@@ -146,7 +173,9 @@ async fn lists(durable: bool, jobs: usize, push: bool) -> f64 {
 /// As its documentation has it, on a connection of its own; from the start of the worker to the last job.
 async fn apalis(durable: bool, jobs: usize) -> f64 {
     let servers = servers(1, durable);
-    let connection = apalis_redis::connect(servers[0].url()).await.expect("connected");
+    let connection = apalis_redis::connect(servers[0].url())
+        .await
+        .expect("connected");
     let mut storage = RedisStorage::new(connection).with_config(Config::default().queue("jobs"));
     for n in 0..jobs {
         storage.push(n.to_string()).await.expect("pushed");
@@ -163,7 +192,11 @@ async fn apalis(durable: bool, jobs: usize) -> f64 {
     let worker = WorkerBuilder::new("worker").backend(storage).build(work);
     let worker = tokio::spawn(worker.run());
     while done.load(SeqCst) < jobs {
-        assert!(began.elapsed() < Duration::from_secs(120), "{} of {jobs} done", done.load(SeqCst));
+        assert!(
+            began.elapsed() < Duration::from_secs(120),
+            "{} of {jobs} done",
+            done.load(SeqCst)
+        );
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let rate = jobs as f64 / began.elapsed().as_secs_f64();
@@ -207,12 +240,18 @@ async fn main() {
                 pushes(1, durable, jobs).await,
                 pushes(3, durable, jobs).await,
             ];
-            rates.iter_mut().zip(round).for_each(|(list, rate)| list.push(rate));
+            rates
+                .iter_mut()
+                .zip(round)
+                .for_each(|(list, rate)| list.push(rate));
         }
-        println!("\n{}: jobs per second, median of {ROUNDS} rounds; ratio to the first", match durable {
-            true => "appendfsync always",
-            false => "no persistence",
-        });
+        println!(
+            "\n{}: jobs per second, median of {ROUNDS} rounds; ratio to the first",
+            match durable {
+                true => "appendfsync always",
+                false => "no persistence",
+            }
+        );
         let base = median(&mut rates[0]);
         for (name, list) in names.iter().zip(&mut rates) {
             let rate = median(list);

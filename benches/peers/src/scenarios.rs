@@ -50,15 +50,24 @@ impl Scene {
         }
         let proxy = scenario.through_proxy.then(|| Proxy::start(&server));
         let kept = Mutex::new(server.connect().expect("a connection"));
-        Self { server, second, proxy, kept }
+        Self {
+            server,
+            second,
+            proxy,
+            kept,
+        }
     }
 
     pub fn url(&self) -> String {
-        self.proxy.as_ref().map_or_else(|| self.server.url(), Proxy::url)
+        self.proxy
+            .as_ref()
+            .map_or_else(|| self.server.url(), Proxy::url)
     }
 
     pub fn name(&self) -> String {
-        self.proxy.as_ref().map_or_else(|| self.server.name(), Proxy::name)
+        self.proxy
+            .as_ref()
+            .map_or_else(|| self.server.name(), Proxy::name)
     }
 
     fn proxy(&self) -> &Proxy {
@@ -125,7 +134,13 @@ pub const SCENARIOS: &[Scenario] = &[
         says: "every connection, old and new, falls silent for 3 s",
         load: Load::Read,
         through_proxy: true,
-        inject: |s| s.proxy().set(Fault::Cut { way: Way::Request, after: 0, end: End::Silence }),
+        inject: |s| {
+            s.proxy().set(Fault::Cut {
+                way: Way::Request,
+                after: 0,
+                end: End::Silence,
+            })
+        },
         heal: |s| {
             s.fired();
             s.proxy().set(Fault::Pass);
@@ -137,7 +152,11 @@ pub const SCENARIOS: &[Scenario] = &[
         load: Load::Read,
         through_proxy: true,
         inject: |s| {
-            s.proxy().set(Fault::Cut { way: Way::Reply, after: 3, end: End::Silence });
+            s.proxy().set(Fault::Cut {
+                way: Way::Reply,
+                after: 3,
+                end: End::Silence,
+            });
             std::thread::sleep(Duration::from_millis(100));
             s.fired();
             s.proxy().set(Fault::Pass);
@@ -161,7 +180,8 @@ pub const SCENARIOS: &[Scenario] = &[
         load: Load::Write,
         through_proxy: false,
         inject: |s| {
-            s.server.raw(["REPLICAOF", "127.0.0.1", &s.second.port().to_string()]);
+            s.server
+                .raw(["REPLICAOF", "127.0.0.1", &s.second.port().to_string()]);
         },
         heal: |s| {
             s.server.raw(["REPLICAOF", "NO", "ONE"]);
