@@ -246,7 +246,7 @@ impl Backend {
             self.vitals.sending();
             match link.call_from(now, request, Some(limit)).await {
                 Ok(reply) => {
-                    self.answered(&reply, pass.epoch(), sent_at, began);
+                    self.answered(&reply, pass.epoch(), sent_at, Some(began));
                     return Ok(reply);
                 }
                 Err(e) => {

@@ -335,7 +335,8 @@ impl DedicatedClient {
             self.loan.touch();
             let e = match result {
                 Ok(reply) => {
-                    self.backend.answered(&reply, epoch, began, began);
+                    let timed = (block == Block::No).then_some(began);
+                    self.backend.answered(&reply, epoch, began, timed);
                     self.loan.left = left_after(before, self.loan.left, request, &reply);
                     return match reply {
                         Reply::Aborted(e) => Err(e),

@@ -60,8 +60,12 @@ impl Meter {
         }
     }
 
-    pub(crate) fn succeeded(&self, took: Duration) {
+    pub(crate) fn succeeded(&self) {
         self.ok.increment(1);
+    }
+
+    /// A command that succeeded took so long.
+    pub(crate) fn took(&self, took: Duration) {
         self.duration.record(took);
     }
 

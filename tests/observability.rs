@@ -102,7 +102,7 @@ fn metrics_have_the_documented_names_and_labels() {
     let of = |name: &str, more: &str| seen.get(&format!("{name}{{node={a}{more}}}"));
     assert_eq!(
         of("fluster_commands_total", ",outcome=ok"),
-        3.0,
+        4.0,
         "{:?}",
         seen.0.lock()
     );
@@ -149,6 +149,11 @@ async fn an_outage_with_metrics(servers: &[Server]) {
         .set(&key, "text")
         .await
         .unwrap();
+    // It succeeds, and its wait is no latency.
+    let mut dedicated = client.dedicated().await.unwrap();
+    let nothing: Option<(String, String)> = dedicated.blpop("none", 0.01).await.unwrap();
+    assert_eq!(nothing, None);
+    drop(dedicated);
     let wrong: Result<u64, _> = client.incr(&key, 1).await;
     assert!(wrong.is_err(), "not a number");
     // Idle for longer than a millisecond, the lane is looked at before it is written to.

@@ -47,17 +47,23 @@ impl Backend {
     }
 
     /// A reply came: what does it say about the node?
+    ///
+    /// No `began` for a command that was told to wait: how long that took says nothing about the node, and
+    /// an idle queue would look like a slow server.
     pub(crate) fn answered(
         self: &Arc<Self>,
         reply: &Reply,
         epoch: u64,
         sent_at: Instant,
-        began: Instant,
+        began: Option<Instant>,
     ) {
         let Some(class) = error_class(reply) else {
-            let took = began.elapsed();
-            self.meter.succeeded(took);
-            self.vitals.answered(took);
+            self.meter.succeeded();
+            if let Some(began) = began {
+                let took = began.elapsed();
+                self.meter.took(took);
+                self.vitals.answered(took);
+            }
             match self.watch.load(Relaxed) {
                 Self::WATCH_NOTHING => {}
                 Self::WATCH_COUNT => drop(self.counted.fetch_add(1, Relaxed)),
