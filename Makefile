@@ -1,6 +1,6 @@
 # A newcomer needs Rust and make; what else a target needs, it installs or says how to.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-report bench-check peers deny mutants soak
+.PHONY: help demo test lint bench bench-report bench-check peers deny mutants soak dashboard
 
 # One target directory and the same flags in every step, so that nothing is compiled twice;
 # a clean build has no use for incremental data, which only costs time and disk here.
@@ -61,6 +61,12 @@ soak: ## the long fault scenarios, then MINUTES (2) of random faults; SEED repea
 	$(CARGO) test --all-features --test it -- --ignored replication::
 	QUEUE_CHAOS_SEED=$(SEED) $(CARGO) test --all-features --test it -- --ignored --nocapture queue::chaos::
 	MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=131072 SOAK_SEED=$(SEED) SOAK_MINUTES=$(or $(MINUTES),2) $(CARGO) test --all-features --test it -- --ignored --exact faults::soak::chaos --nocapture
+
+dashboard: ## every panel of docker/grafana shows something, while servers die (80 s; needs python3)
+	@scripts/need-redis.sh
+	CARGO_TARGET_DIR=target/docker-app $(CARGO) test --manifest-path docker/app/Cargo.toml
+	CARGO_TARGET_DIR=target/docker-app $(CARGO) build --manifest-path docker/app/Cargo.toml
+	prometheus=$$(scripts/need-prometheus.sh) && scripts/check-dashboard.py "$$prometheus" target/docker-app/debug/fluster-demo
 
 deny: ## licences, banned crates, sources; advisories where their database can be fetched
 	@scripts/deny.sh

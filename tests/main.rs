@@ -13,6 +13,7 @@ mod connections;
 mod dedicated;
 #[cfg(feature = "discovery")]
 mod discovery;
+mod docker;
 mod faults;
 mod fuzz;
 mod harness;
