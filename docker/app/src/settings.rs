@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use fluster::FlusterCluster;
+
 /// The settings, with their variables and defaults.
 #[derive(Debug)]
 pub struct Settings {
@@ -69,6 +71,8 @@ impl Settings {
                 seconds => Some(Duration::from_secs(seconds.into())),
             },
         };
+        // A cluster is made without any I/O: this one only says what is wrong with the list.
+        FlusterCluster::from_urls(&settings.redis_urls).map_err(|e| format!("REDIS_URLS: {e}"))?;
         if settings.rate > settings.tasks.saturating_mul(MOST_PER_TASK) {
             return Err(format!(
                 "RATE={}: {} tasks manage {MOST_PER_TASK} per second each; raise TASKS",
@@ -102,6 +106,10 @@ mod tests {
     #[test]
     fn a_mistake_is_told_by_its_name() {
         assert!(read(&[]).expect_err("no servers").starts_with("REDIS_URLS"));
+        for urls in ["http://a", "redis://a,", "redis://a,redis://a"] {
+            let why = read(&[("REDIS_URLS", urls)]).expect_err(urls);
+            assert!(why.starts_with("REDIS_URLS: "), "{why}");
+        }
         let urls = ("REDIS_URLS", "redis://a");
         for (name, value) in [
             ("LISTEN", "9464"),
