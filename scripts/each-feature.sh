@@ -1,5 +1,5 @@
 #!/bin/sh
-# Checks the library without features, with each one alone, and with all of them.
+# Checks library and program without features, with each one alone, and with all of them.
 # A feature that only compiles beside another one is found here.
 set -eu
 cd "$(dirname "$0")/.."
@@ -8,7 +8,7 @@ features=$(sed -n '/^\[features\]/,/^\[/s/^\([a-z0-9_-]*\) *=.*/\1/p' Cargo.toml
 
 check() {
     echo "features: ${1:-none}"
-    ${CARGO:-cargo} clippy --quiet --lib --no-default-features --features "$1" -- -D warnings
+    ${CARGO:-cargo} clippy --quiet --lib --bins --no-default-features --features "$1" -- -D warnings
 }
 
 check ""

@@ -1,5 +1,6 @@
 //! The guide: one short chapter per topic, for those who run fluster.
 //!
+//! * [`command_line`]: the program `fluster` (feature `cli`).
 //! * [`commands`]: the cluster as one client, what goes where, and what is refused.
 //! * [`faults`]: what the application sees under each fault, measured; and what other clients show.
 //! * [`failover`]: what becomes of a command when a node fails, and who decides.
@@ -20,6 +21,9 @@
 //! while the owner is out is its **stand-in**. The **penalty box** is where nodes wait while they are
 //! out; they leave it through **probes**. A **lane** is a connection that many tasks share, a
 //! **dedicated** connection belongs to one.
+
+#[doc = include_str!("guide/command-line.md")]
+pub mod command_line {}
 
 #[doc = include_str!("guide/commands.md")]
 pub mod commands {}

@@ -1,0 +1,237 @@
+//! The commands and their arguments.
+//!
+//! What could hold a password is taken as text here and read by ourselves: the parser repeats a value
+//! that it refuses.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "fluster",
+    version,
+    about = "Where the keys of a sharded Redis cluster live, and how its nodes are",
+    after_help = "CLUSTER, in every command, is --config FILE, or --node NAME=URL for each node.\n\
+                  Exit codes: 0 done; 1 two configurations differ; 2 usage; 3 a server is unreachable; \
+                  4 no node is left for a key.\n\n\
+                  Example:\n  fluster locate --node a=redis://10.0.0.1 --node b=redis://10.0.0.2 user:42"
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Where keys live
+    #[command(after_help = LOCATE)]
+    Locate(Locate),
+    /// Which of the servers that a source lists has a key, as proxenos selects it
+    // -h is the host.
+    #[command(disable_help_flag = true, after_help = SELECT)]
+    Select(Select),
+    /// The share of each node: ideal against real
+    #[command(after_help = RING)]
+    Ring(Ring),
+    /// How many keys would move, and between which nodes
+    #[command(after_help = PLAN)]
+    Plan(Plan),
+    /// The nodes as they are now; or how another configuration differs
+    #[command(after_help = STATUS)]
+    Status(Status),
+}
+
+const LOCATE: &str = "It prints the key, a tab, and its node, then a tab and a node for each further replica. Tabs, line \
+    breaks and bytes that are not UTF-8 are escaped; --json has the key exactly, in `key_hex`. A key \
+    that no node is left for has `-`, or null, and the exit code is 4.\n\n\
+    Examples:\n  \
+    fluster locate --config cluster.toml --replicas 2 user:42\n  \
+    fluster locate --node a=redis://10.0.0.1 --node b=redis://10.0.0.2,weight=2 --down a --keys-from keys.txt --json";
+
+const SELECT: &str = "HOST and PORT by backend:\n  \
+    static  servers with commas between them, each host or host:port; PORT (6379) for those without\n  \
+    file    the path of a file with one server per line; no PORT\n  \
+    dns     a name that leads to the servers, and their PORT (6379)\n  \
+    srv     NAME[@SERVER]: the name of the SRV records, and a name server to ask, at PORT (53)\n  \
+    consul  an agent, PORT 8500; the services of its catalogue. Token: CONSUL_HTTP_TOKEN\n  \
+    etcd    HOST[/PREFIX]: a server, PORT 2379, and the keys to read (default: all that begin with /)\n\n\
+    Patterns match from the start of the text. Exit codes: 0 done; 2 usage; 64 cannot connect; 65 nothing \
+    found.\n\n\
+    Example:\n  fluster select -b consul -h 127.0.0.1 -p 8500 -N 'cache' -T 'v[12]' user:42";
+
+const RING: &str = "The standard deviation is that of real / ideal over the nodes.\n\n\
+    Example:\n  fluster ring --config cluster.toml --keys 1000000 --plot ring.svg";
+
+const PLAN: &str = "CLUSTER2 is the file of another configuration, or NAME=URL (with more --to for more nodes), which is placed \
+    by the rule of CLUSTER.\n\n\
+    Example:\n  fluster plan --config today.toml --to tomorrow.toml";
+
+const STATUS: &str = "Exit code 3 when a node does not answer. With --compare no server is asked; exit code 1 when the two \
+    do not place all keys the same way.\n\n\
+    Examples:\n  fluster status --config cluster.toml --watch\n  \
+    fluster status --config service-a.toml --compare service-b.toml";
+
+/// CLUSTER: which nodes, and which rule.
+#[derive(Args, Debug)]
+pub struct Cluster {
+    /// The configuration of the cluster, in TOML: what the library reads
+    #[arg(long, value_name = "FILE", help_heading = "Cluster")]
+    pub config: Option<PathBuf>,
+    /// A node; once for each, in their order
+    #[arg(
+        long = "node",
+        value_name = "NAME=URL[,weight=N][,LABEL=VALUE]...",
+        help_heading = "Cluster"
+    )]
+    pub nodes: Vec<String>,
+    /// The placement rule, such as `ring`, `fluster-py` or `twemproxy:hash=md5` [default: the file's, or `ring`]
+    #[arg(long, value_name = "RULE", help_heading = "Cluster")]
+    pub placement: Option<String>,
+    /// What of a key is hashed: `redis`, `off`, or the two characters around a tag [default: the file's, or the rule's]
+    #[arg(
+        long,
+        value_name = "redis|off|XY",
+        help_heading = "Cluster",
+        allow_hyphen_values = true
+    )]
+    pub hash_tags: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Locate {
+    #[command(flatten)]
+    pub cluster: Cluster,
+    /// So many nodes for each key, its node the first of them
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub replicas: Option<usize>,
+    /// This node is out
+    #[arg(long, value_name = "NAME")]
+    pub down: Vec<String>,
+    /// Keys, one per line; `-` is standard input
+    #[arg(long, value_name = "FILE|-")]
+    pub keys_from: Option<PathBuf>,
+    /// Keys are in hexadecimal digits; an empty line is the empty key
+    #[arg(long)]
+    pub hex: bool,
+    /// One JSON object per line
+    #[arg(long)]
+    pub json: bool,
+    /// The keys
+    #[arg(value_name = "KEY")]
+    pub keys: Vec<OsString>,
+}
+
+/// Where `select` looks for servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    Static,
+    File,
+    Dns,
+    Srv,
+    Consul,
+    Etcd,
+}
+
+#[derive(Args, Debug)]
+pub struct Select {
+    /// Where servers are looked for
+    #[arg(short, long, default_value = "consul")]
+    pub backend: Backend,
+    /// What to ask, see below
+    #[arg(short, long, default_value = "localhost")]
+    pub host: String,
+    /// Its port, see below
+    #[arg(short, long)]
+    pub port: Option<u16>,
+    /// Only servers whose host:port matches
+    #[arg(
+        short = 'A',
+        long = "address",
+        value_name = "RE",
+        allow_hyphen_values = true
+    )]
+    pub addresses: Vec<String>,
+    /// Only servers of services whose name matches
+    #[arg(
+        short = 'N',
+        long = "name",
+        value_name = "RE",
+        allow_hyphen_values = true
+    )]
+    pub names: Vec<String>,
+    /// Only servers all of whose tags match
+    #[arg(
+        short = 'T',
+        long = "tag",
+        value_name = "RE",
+        allow_hyphen_values = true
+    )]
+    pub tags: Vec<String>,
+    /// SIPHASH, MD5, SHA1, SHA224 to SHA512, MMH3_32, MMH3_64 or MMH3_128
+    #[arg(
+        short = 'H',
+        long = "hash-method",
+        value_name = "METHOD",
+        default_value = "SIPHASH",
+        env = "PROXENOS_PRF"
+    )]
+    pub method: String,
+    /// A JSON object with all that the source says of the server
+    #[arg(long)]
+    pub json: bool,
+    /// Print help
+    #[arg(long, action = ArgAction::HelpLong)]
+    pub help: Option<bool>,
+    /// The key
+    #[arg(value_name = "KEY")]
+    pub key: OsString,
+}
+
+#[derive(Args, Debug)]
+pub struct Ring {
+    #[command(flatten)]
+    pub cluster: Cluster,
+    /// How many keys are looked up
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 100_000,
+        allow_negative_numbers = true
+    )]
+    pub keys: u64,
+    /// Draw it, as SVG
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Plan {
+    #[command(flatten)]
+    pub cluster: Cluster,
+    /// The nodes as they are to be
+    #[arg(long, value_name = "CLUSTER2", required = true)]
+    pub to: Vec<OsString>,
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Status {
+    #[command(flatten)]
+    pub cluster: Cluster,
+    /// Again every second, in place
+    #[arg(long)]
+    pub watch: bool,
+    /// Does this configuration place keys the same way?
+    #[arg(long, value_name = "FILE", conflicts_with = "watch")]
+    pub compare: Option<PathBuf>,
+    /// One JSON object (a line each with --watch)
+    #[arg(long)]
+    pub json: bool,
+}

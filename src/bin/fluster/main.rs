@@ -1,0 +1,65 @@
+//! `fluster`: where keys live, from the command line.
+//!
+//! Everything here goes through the library's public API. A command writes its answer to standard
+//! output, and what is wrong to standard error, in one line; see [`fault`] for the exit codes.
+
+#![forbid(unsafe_code)]
+#![allow(
+    unreachable_pub,
+    reason = "nothing of a program can be reached from outside"
+)]
+
+mod args;
+mod cluster;
+mod compare;
+mod fault;
+mod grid;
+mod keys;
+mod locate;
+mod out;
+mod plan;
+mod resolved;
+mod ring;
+mod sample;
+mod select;
+mod sources;
+mod status;
+mod svg;
+mod text;
+mod usage;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use self::args::{Arguments, Command};
+use self::fault::Fault;
+use self::out::Out;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(refused) => return usage::answer(&refused),
+    };
+    let mut out = Out::new();
+    let result = match &arguments.command {
+        Command::Locate(args) => locate::run(args, &mut out),
+        Command::Select(args) => select::run(args, &mut out),
+        Command::Ring(args) => ring::run(args, &mut out),
+        Command::Plan(args) => plan::run(args, &mut out),
+        Command::Status(args) => status::run(args, &mut out),
+    };
+    // What was found before a fault is worth reading too.
+    let flushed = out.flush().map_err(Fault::from);
+    let code = result.and_then(|code| flushed.map(|()| code));
+    code.unwrap_or_else(|fault| fault.report())
+}
+
+/// A runtime for the commands that talk to servers.
+fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Fault::other(format!("the runtime does not start: {e}")))
+}
