@@ -48,12 +48,9 @@ impl Migration {
     /// The share of all keys whose owner changes, 0 to 1.
     #[must_use]
     pub fn moved(&self) -> f64 {
-        // The shares of a whole ring add up to a last digit more than 1.
-        self.moves
-            .iter()
-            .map(|step| step.share)
-            .sum::<f64>()
-            .min(1.0)
+        // The shares of a whole ring add up to a last digit more than 1; and not `sum`, whose nothing is -0.
+        let moved = self.moves.iter().fold(0.0, |sum, step| sum + step.share);
+        moved.min(1.0)
     }
 
     /// The pairs of nodes between which keys move, the largest share first.

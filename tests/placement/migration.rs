@@ -230,3 +230,10 @@ fn moves_are_sorted_and_add_up() {
         .expect("a table");
     assert_eq!(one.migration(&other).moved(), 0.0, "for keys without tags");
 }
+
+#[test]
+fn nothing_that_moves_is_a_plain_zero() {
+    let table = of("ring", &[("a", 1), ("b", 2)]);
+    let text = table.migration(&table).to_string();
+    assert_eq!(text, "0.0 % of the keys move, between 0 pairs of nodes");
+}

@@ -97,6 +97,5 @@ fn length(text: &str) -> usize {
 
 /// A share of 1 as a percentage.
 pub fn percent(share: f64) -> String {
-    // Adding makes the sum of nothing, which is -0, a plain 0.
-    format!("{:.2} %", 100.0 * share + 0.0)
+    format!("{:.2} %", 100.0 * share)
 }

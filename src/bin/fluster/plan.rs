@@ -20,7 +20,6 @@ pub fn run(args: &Plan, out: &mut Out) -> Result<ExitCode, Fault> {
     let migration = from.migration(&to);
     if args.json {
         let mut answer = serde_json::json!(migration);
-        answer["moved"] = (migration.moved() + 0.0).into();
         answer["from"] = from.fingerprint().to_string().into();
         answer["to"] = to.fingerprint().to_string().into();
         writeln!(out, "{answer}")?;
