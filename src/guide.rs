@@ -10,7 +10,7 @@
 //! * [`queues`]: at-least-once queues over all nodes: what they promise, and what they cost.
 //! * [`connections`]: lanes, exclusive connections, TLS, credentials, names, blocking commands.
 //! * [`topology`]: adding and removing nodes under load.
-//! * [`discovery`]: nodes from Consul, etcd, DNS or a file (features `discovery`, `discovery-*`).
+//! * [`discovery`](https://docs.rs/fluster/latest/fluster/guide/discovery/index.html): nodes from Consul, etcd, DNS or a file (features `discovery`, `discovery-*`).
 //! * [`observability`]: metrics, events, logs, status.
 //! * [`limits`]: what fluster costs, and what it cannot see.
 //! * [`scaling`]: a thousand instances and a hundred nodes: connections, probes, what to set.
