@@ -43,11 +43,38 @@ fn upper(bucket: usize) -> Duration {
     Duration::from_secs_f64(micros / 1e6)
 }
 
+/// The middle of a bucket, for those who want one number: off by an eighth at most.
+fn middle(bucket: usize) -> Duration {
+    let (octave, quarter) = (bucket / 4, bucket % 4);
+    let micros = (1u64 << octave) as f64 * (1.0 + (quarter as f64 + 0.5) / 4.0);
+    Duration::from_secs_f64(micros / 1e6)
+}
+
 /// Counted answers of one window.
 #[derive(Clone, Debug)]
 pub(crate) struct Histogram(pub(crate) [u32; BUCKETS]);
 
+impl Default for Histogram {
+    fn default() -> Self {
+        Self([0; BUCKETS])
+    }
+}
+
 impl Histogram {
+    /// Adds the answers of another one.
+    pub(crate) fn add(&mut self, more: &Self) {
+        for (sum, more) in self.0.iter_mut().zip(&more.0) {
+            *sum = sum.saturating_add(*more);
+        }
+    }
+
+    /// How often answers took about so long, where any did.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (Duration, u32)> + '_ {
+        let all = self.0.iter().enumerate();
+        all.filter(|(_, count)| **count > 0)
+            .map(|(bucket, count)| (middle(bucket), *count))
+    }
+
     fn samples(&self) -> u64 {
         self.0.iter().map(|n| u64::from(*n)).sum()
     }
@@ -145,6 +172,10 @@ mod tests {
                 upper > micros as f64 && upper <= micros as f64 * 1.5 + 1.0,
                 "{micros}: {upper}"
             );
+        }
+        for micros in [8, 100, 999, 20_000, 123_456, 5_000_000] {
+            let off = middle(bucket(micros)).as_secs_f64() * 1e6 / micros as f64;
+            assert!((0.87..1.13).contains(&off), "{micros}: {off}");
         }
         assert_eq!(bucket(0), 0);
         assert_eq!(bucket(u64::MAX), BUCKETS - 1);

@@ -1,10 +1,9 @@
 //! The metrics of one node; their handles are registered once, when the node is built.
 
-use std::time::Duration;
-
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::error::Outcome;
+use crate::latency;
 use crate::node::NodeId;
 
 /// What a connection is for, as a metric label.
@@ -60,13 +59,14 @@ impl Meter {
         }
     }
 
-    pub(crate) fn succeeded(&self) {
-        self.ok.increment(1);
-    }
-
-    /// A command that succeeded took so long.
-    pub(crate) fn took(&self, took: Duration) {
-        self.duration.record(took);
+    /// So many commands succeeded, and these took so long.
+    pub(crate) fn flush(&self, succeeded: u64, answers: &latency::Histogram) {
+        if succeeded > 0 {
+            self.ok.increment(succeeded);
+        }
+        for (took, count) in answers.counts() {
+            self.duration.record_many(took, count as usize);
+        }
     }
 
     pub(crate) fn failed(&self, outcome: Outcome) {

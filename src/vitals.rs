@@ -24,6 +24,8 @@ pub(crate) struct Vitals {
     heard: Heard,
     answers: [AtomicU32; BUCKETS],
     commands: AtomicU64,
+    /// Commands that succeeded since somebody took the count.
+    succeeded: AtomicU64,
     /// Microseconds within which 95 of 100 answers of the last window came; 0 while not known.
     usual: AtomicU64,
     /// When the node last came into use after it was out, or after the cluster had begun without it;
@@ -45,6 +47,7 @@ impl Default for Vitals {
             heard: Heard::default(),
             answers: [const { AtomicU32::new(0) }; BUCKETS],
             commands: AtomicU64::new(0),
+            succeeded: AtomicU64::new(0),
             usual: AtomicU64::new(0),
             returned: AtomicU64::new(0),
             dials: AtomicU64::new(0),
@@ -64,6 +67,16 @@ impl Vitals {
     /// Commands sent so far.
     pub(crate) fn commands(&self) -> u64 {
         self.commands.load(Relaxed)
+    }
+
+    /// A command succeeded.
+    pub(crate) fn succeeded(&self) {
+        self.succeeded.fetch_add(1, Relaxed);
+    }
+
+    /// The commands that succeeded since the last call.
+    pub(crate) fn take_succeeded(&self) -> u64 {
+        self.succeeded.swap(0, Relaxed)
     }
 
     /// An answer took this long.

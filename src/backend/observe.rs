@@ -11,6 +11,7 @@ use super::Backend;
 use crate::dial::{DialError, io_parts};
 use crate::error::Outcome;
 use crate::lane::NoLane;
+use crate::latency::Histogram;
 use crate::link::{Fault, LinkError, Reply};
 use crate::pool::Pool;
 use crate::verdict::{Class, Observation, Phase, Route, Seen, classify_code, route, worst};
@@ -58,11 +59,9 @@ impl Backend {
         began: Option<Instant>,
     ) {
         let Some(class) = error_class(reply) else {
-            self.meter.succeeded();
+            self.vitals.succeeded();
             if let Some(began) = began {
-                let took = began.elapsed();
-                self.meter.took(took);
-                self.vitals.answered(took);
+                self.vitals.answered(began.elapsed());
             }
             match self.watch.load(Relaxed) {
                 Self::WATCH_NOTHING => {}
@@ -77,6 +76,16 @@ impl Backend {
             _ => Outcome::Answered,
         });
         self.report(epoch, seen);
+    }
+
+    /// Hands what succeeded since the last call to the metrics, and returns how long it took.
+    ///
+    /// Once a second instead of once a command: a recorder that was told of each answer was the largest
+    /// cost of a busy client.
+    pub(crate) fn flush(&self) -> Histogram {
+        let answers = self.vitals.take_answers();
+        self.meter.flush(self.vitals.take_succeeded(), &answers);
+        answers
     }
 
     pub(crate) fn call_observation(&self, e: &LinkError, sent_at: Instant) -> Observation {

@@ -103,6 +103,7 @@ impl Core {
             effects.tell(Event::TopologyChanged(change.clone()));
         });
         for gone in known.values() {
+            gone.flush();
             if let Some(pool) = gone.pool_if_used() {
                 // What comes back from its borrower has no next user, however long clients are held.
                 pool.close();

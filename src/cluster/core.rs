@@ -316,6 +316,7 @@ impl Core {
                 pool.close();
             }
             backend.shut();
+            backend.flush();
         }
         self.published.send_modify(|n| *n += 1);
     }

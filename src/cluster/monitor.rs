@@ -13,7 +13,7 @@ use crate::cluster::core::{Core, Snapshot, set_watch};
 use crate::cluster::events::Event;
 use crate::cluster::options::SlowNodes;
 use crate::health::Action;
-use crate::latency;
+use crate::latency::{self, Histogram};
 use crate::link::Request;
 use crate::verdict::{Observation, Phase, ProbeResult, Reason, Seen, Soft, Verdict, judge_probe};
 use crate::vitals::now_micros;
@@ -156,14 +156,22 @@ async fn run_housekeeping(core: &Arc<Core>) {
     let mut tick = interval(HOUSEKEEPING);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut window_began = Instant::now();
+    // What the nodes that are used answered in this window.
+    let mut window: BTreeMap<u64, Histogram> = BTreeMap::new();
     loop {
         tick.tick().await;
         let snapshot = core.snapshot.load_full();
         let now = Instant::now();
+        for backend in snapshot.nodes.iter().filter(|b| b.is_used()) {
+            window
+                .entry(backend.key())
+                .or_default()
+                .add(&backend.flush());
+        }
         // A tick that comes a hair early ends the window too: the next one is a whole second later.
         if now - window_began + HOUSEKEEPING / 2 >= latency::WINDOW {
             window_began = now;
-            compare_speed(core, &snapshot, now);
+            compare_speed(core, &snapshot, &std::mem::take(&mut window), now);
         }
         core.locked(|state, _| {
             for backend in snapshot.nodes.iter() {
@@ -185,16 +193,21 @@ async fn run_housekeeping(core: &Arc<Core>) {
 }
 
 /// Closes a window of the latency comparison.
-fn compare_speed(core: &Arc<Core>, snapshot: &Snapshot, now: Instant) {
+fn compare_speed(
+    core: &Arc<Core>,
+    snapshot: &Snapshot,
+    window: &BTreeMap<u64, Histogram>,
+    now: Instant,
+) {
     let medians: Vec<_> = snapshot
         .nodes
         .iter()
         .map(|b| {
-            let answers = b.vitals().take_answers();
-            if let Some(usual) = answers.quantile(0.95) {
+            let answers = window.get(&b.key());
+            if let Some(usual) = answers.and_then(|a| a.quantile(0.95)) {
                 b.vitals().set_usual(usual);
             }
-            (b.key(), answers.quantile(0.5))
+            (b.key(), answers.and_then(|a| a.quantile(0.5)))
         })
         .collect();
     let slow = core.locked(|state, effects| {
