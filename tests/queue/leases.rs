@@ -286,3 +286,23 @@ async fn a_consumer_that_nobody_asks_holds_nothing_back() {
         "it goes on when it is asked"
     );
 }
+
+#[tokio::test]
+async fn what_is_under_way_is_not_trimmed_with_what_is_done() {
+    let servers = fleet::<1>();
+    let queue = cluster_of(&servers).queue("held");
+    let (slow, quick) = (
+        queue.consumer("slow", "w").unwrap(),
+        queue.consumer("quick", "w").unwrap(),
+    );
+    queue.push("x").await.unwrap();
+    let (held, done) = (next(&slow).await, next(&quick).await);
+    assert!(done.ack().await.unwrap());
+    // The chores are done once a second, and look at all groups.
+    tokio::time::sleep(ms(2_500)).await;
+    assert!(held.nack(Duration::ZERO).await.unwrap());
+    let again = next(&slow).await;
+    assert_eq!((again.attempt(), text(&again).as_str()), (2, "x"));
+    assert!(again.ack().await.unwrap());
+    eventually(SOON, || servers[0].raw(["XLEN", &stream_of(&queue)]) == "0").await;
+}
