@@ -13,7 +13,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // The value says how old it is: the servers do not know of each other.
     let mut set = redis::cmd("SET");
-    set.arg("config").arg(format!("{}:blue", 7));
+    set.arg("config").arg("7:blue");
 
     let replicas = cluster.replicas("config", n)?;
     match replicas.write(&set, Quorum::Majority).await {

@@ -124,7 +124,7 @@ fn a_bad_url_is_refused_by_its_name_and_without_its_password() {
         (&*format!("redis://u:{SECRET}@[::1"), ""),
         ("redis://user@10.0.0.1", "password"),
         ("unix://", "path"),
-        (&*format!("unix:///tmp/s?pass={SECRET}&db=x"), "database"),
+        (&*format!("unix:///run/s?pass={SECRET}&db=x"), "database"),
         (&*format!("redis://10.0.0.1:6379#{SECRET}"), ""),
         (&*format!("redis//u:{SECRET}@10.0.0.1"), ""),
         (&*format!("u:{SECRET}@10.0.0.1"), ""),

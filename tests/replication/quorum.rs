@@ -187,7 +187,7 @@ async fn every_mix_of_up_to_five_replicas_and_every_quorum() {
     truth_table(&world, (1..=5).flat_map(multisets).collect()).await;
 }
 
-#[ignore = "1364 mixes in every order: a minute"]
+#[ignore = "1364 mixes in every order, three minutes: make soak"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_mix_in_every_order() {
     let world = World::new();
