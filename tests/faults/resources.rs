@@ -220,8 +220,22 @@ async fn auth_rotation_without_outage() {
     let ejections = scene.ejections();
     let record = scene.let_be(16).end(load, &servers).await;
     assert_eq!(ejections, 0, "30 auth_rotation: {:?}", record.texts);
+    // The kill may also hit a connection that is being made; then nobody dials for 100 ms, and each of
+    // the eight tasks is told so, every 5 ms.
+    let paused = |text: &str| text.contains("connecting failed a moment ago");
+    let sum = |wanted: bool| -> usize {
+        let texts = record
+            .texts
+            .iter()
+            .filter(|(text, _)| paused(text) == wanted);
+        texts.map(|(_, count)| *count as usize).sum()
+    };
+    let dial_was_hit = record
+        .texts
+        .iter()
+        .any(|(text, _)| text.contains("cannot connect"));
     assert!(
-        record.failed().count() <= 8,
+        sum(false) <= 8 && sum(true) <= if dial_was_hit { 8 * 100 / 5 } else { 0 },
         "30 auth_rotation: {:?}",
         record.texts
     );
