@@ -228,7 +228,7 @@ async fn auth_rotation_without_outage() {
             .texts
             .iter()
             .filter(|(text, _)| paused(text) == wanted);
-        texts.map(|(_, count)| *count as usize).sum()
+        texts.map(|(_, count)| *count).sum()
     };
     let dial_was_hit = record
         .texts
