@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 pub(crate) use self::observe::error_class;
 use crate::dial::Dialer;
-use crate::failure::Error;
+use crate::error::Error;
 use crate::gate::Gate;
 use crate::lane::{Lane, outcome};
 use crate::link::{Fault, Link, LinkError, Reply, Request};

@@ -23,8 +23,7 @@ use redis::{Cmd, Value};
 
 use crate::cache::flight::Flights;
 use crate::cluster::FlusterCluster;
-use crate::error::Outcome;
-use crate::failure::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 use crate::quorum::Quorum;
 use crate::replication::{Acks, QuorumError, ReadFrom, ReadRepair, Replicas};

@@ -9,8 +9,7 @@ use redis::{Arg, Cmd, Pipeline, RedisFuture, RedisResult, Value};
 
 use crate::backend::{Backend, RESENDS};
 use crate::command::{self, Block, Spec, State};
-use crate::error::Outcome;
-use crate::failure::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Outcome};
 use crate::leftover::Leftover;
 use crate::link::{Fault, Reply, Request};
 use crate::node::NodeId;

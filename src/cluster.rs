@@ -30,10 +30,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::build_error::BuildError;
 use crate::cluster::builder::Builder;
 use crate::cluster::change::Change;
 use crate::cluster::events::Events;
-use crate::error::BuildError;
 use crate::node::Node;
 use crate::placement::Migration;
 use crate::tasks;

@@ -1,196 +1,310 @@
-//! What can go wrong before anything is sent, and what is known of a command that failed.
+//! The error of a command: what kind, what is known of the command, which node.
 
+mod empty;
+mod outcome;
+
+use std::error::Error as StdError;
 use std::fmt;
-use std::sync::Arc;
+use std::io;
 use std::time::Duration;
 
-use crate::node::NodeId;
-use crate::verdict::Reason;
+use redis::RedisError;
 
-/// What is known of a command that did not succeed.
-///
-/// The outcome decides whether sending the command again elsewhere is safe; see
-/// [`Failover`](crate::Failover).
-///
-/// ```
-/// use fluster::Outcome;
-///
-/// assert!(Outcome::NotSent.is_safe_to_repeat());
-/// assert!(!Outcome::MaybeExecuted.is_safe_to_repeat());
-/// ```
+pub use self::empty::ClusterEmptyError;
+pub(crate) use self::empty::Reasons;
+pub use self::outcome::Outcome;
+use crate::node::NodeId;
+
+/// What went wrong with a command, in the terms of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Outcome {
-    /// The command was never handed to a connection, or provably no byte of it left: no server
-    /// has seen it.
-    NotSent,
-    /// The server refused to serve now (`LOADING`, `MASTERDOWN`, `CLUSTERDOWN`, `BUSY`, or too
-    /// many clients at connect): it did not execute the command.
-    Rejected,
-    /// The command was handed to a connection and its reply never came: it may have been
-    /// executed, may still be, or may be lost.
-    MaybeExecuted,
-    /// The server answered; the answer is an error (`WRONGTYPE`, `NOAUTH`, `READONLY`, ...) or
-    /// could not be read as the type that was asked for.
-    Answered,
-}
-
-impl Outcome {
-    /// Whether the command surely left no trace, so that sending it again cannot apply it twice.
-    #[must_use]
-    pub fn is_safe_to_repeat(self) -> bool {
-        matches!(self, Self::NotSent | Self::Rejected)
-    }
-
-    /// The outcome as it appears in metrics and logs: `not_sent`, `rejected`, `maybe_executed`,
-    /// `answered`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotSent => "not_sent",
-            Self::Rejected => "rejected",
-            Self::MaybeExecuted => "maybe_executed",
-            Self::Answered => "answered",
-        }
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// Why a cluster, a node or a change of topology was refused; it names the culprit and the remedy.
-///
-/// No variant ever holds a password: URLs are described without their user-info.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// A cluster needs at least one node.
-    NoNodes,
-    /// Two nodes have the same name.
-    DuplicateName {
-        /// The name that was used twice.
-        name: String,
-    },
-    /// A URL cannot be used as a node's address.
-    Url {
-        /// The URL as given, without its user-info and query.
-        url: String,
-        /// What is wrong with it, and what to write instead.
-        why: String,
-    },
-    /// A node was given a value it cannot have.
-    Node {
-        /// The node's name.
-        name: String,
-        /// What is wrong with it, and what to do.
-        why: String,
-    },
-    /// An option is out of range, or contradicts another one.
-    Option {
-        /// The option's name, as the builder and the configuration call it.
-        name: &'static str,
-        /// What is wrong with it, and what to do.
-        why: String,
-    },
-    /// A change names a node that the cluster does not have.
-    UnknownNode {
-        /// The name that was not found.
-        name: String,
-    },
-    /// The cluster was shut down; build a new one.
+pub enum ErrorKind {
+    /// Every candidate of the key is out; see [`ClusterEmptyError`].
+    ClusterEmpty,
+    /// The client's node is out; ask the cluster for a client again to get its stand-in.
+    NodeOut,
+    /// No connection could be had: refused, unreachable, timed out.
+    Connect,
+    /// No connection could be had, and trying again will not help: credentials, certificate, database.
+    Config,
+    /// The connection ended before the reply came.
+    ConnectionLost,
+    /// No reply came in time.
+    Timeout,
+    /// The server answered with an error.
+    Server,
+    /// The server's answer cannot be read as the type that was asked for.
+    Type,
+    /// What was asked for cannot be done in this way: the command cannot be sent over this kind of
+    /// connection, or an argument makes no sense. The message has the remedy.
+    Refused,
+    /// The keys of the command are on different nodes, and it cannot be cut.
+    CrossNode,
+    /// The watched keys of a transaction changed every time it was tried; it was not executed.
+    Conflict,
+    /// Fewer replicas answered, or are live, than the quorum needs.
+    Quorum,
+    /// All exclusive connections of the node are taken.
+    Saturated,
+    /// The cluster was shut down.
     Closed,
 }
 
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoNodes => f.write_str(
-                "a cluster needs at least one node: add one with `.node(..)` or `.nodes(..)`",
-            ),
-            Self::DuplicateName { name } => write!(
-                f,
-                "two nodes are named \"{name}\": give one of them another name with `Node::name(..)`"
-            ),
-            Self::Url { url, why } => write!(f, "URL \"{url}\": {why}"),
-            Self::Node { name, why } => write!(f, "node \"{name}\": {why}"),
-            Self::Option { name, why } => write!(f, "option `{name}`: {why}"),
-            Self::UnknownNode { name } => {
-                write!(
-                    f,
-                    "no node is named \"{name}\": see `status()` for the names in use"
-                )
-            }
-            Self::Closed => f.write_str("the cluster was shut down: build a new one"),
-        }
-    }
-}
-
-impl std::error::Error for BuildError {}
-
-/// No node can serve: every candidate of the key is out.
+/// The error of a command sent through fluster.
 ///
-/// Returned at once, without a dial; the nodes' next probes are pulled forward by it. It names why
-/// each node is out and when asking again may be worthwhile.
+/// Through redis-rs's own methods it arrives as a [`RedisError`]; [`Error::from_redis`] gets it back.
+/// Answers of the server (`WRONGTYPE`, ...) stay plain `RedisError`s there.
 ///
 /// ```
-/// use fluster::FlusterCluster;
+/// use fluster::{Error, Outcome};
 ///
-/// let cluster = FlusterCluster::from_urls(["redis://127.0.0.1:6379"])?;
-/// if let Err(empty) = cluster.get_client("user:42") {
-///     eprintln!("{empty}; trying again in {:?}", empty.retry_after());
+/// fn may_try_elsewhere(e: &redis::RedisError) -> bool {
+///     Error::from_redis(e).is_some_and(|e| e.outcome() == Outcome::NotSent)
 /// }
-/// # Ok::<(), fluster::BuildError>(())
 /// ```
-#[derive(Clone, Debug)]
-pub struct ClusterEmptyError {
-    reasons: Reasons,
-    retry_after: Duration,
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    outcome: Outcome,
+    node: Option<NodeId>,
+    retry_after: Option<Duration>,
+    message: String,
+    source: Option<Source>,
 }
 
-/// Why each node is out; shared by all errors of one moment.
-pub(crate) type Reasons = Arc<[(NodeId, Reason)]>;
+#[derive(Clone)]
+enum Source {
+    Redis(RedisError),
+    Empty(ClusterEmptyError),
+}
 
-impl ClusterEmptyError {
-    pub(crate) fn new(reasons: Reasons, retry_after: Duration) -> Self {
-        Self {
-            reasons,
-            retry_after,
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, outcome: Outcome, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            outcome,
+            node: None,
+            retry_after: None,
+            message: message.into(),
+            source: None,
+        }))
+    }
+
+    pub(crate) fn at(mut self, node: &NodeId) -> Self {
+        self.0.node = Some(node.clone());
+        self
+    }
+
+    pub(crate) fn because(mut self, source: RedisError) -> Self {
+        self.0.source = Some(Source::Redis(source));
+        self
+    }
+
+    pub(crate) fn retry_in(mut self, wait: Option<Duration>) -> Self {
+        self.0.retry_after = wait;
+        self
+    }
+
+    /// The same failure, with what it was part of in front.
+    pub(crate) fn wrap(mut self, what: &str) -> Self {
+        self.0.message = format!("{what}: {}", self.0.message);
+        self
+    }
+
+    pub(crate) fn closed() -> Self {
+        Self::new(
+            ErrorKind::Closed,
+            Outcome::NotSent,
+            "the cluster was shut down",
+        )
+    }
+
+    /// The kind of failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// What is known of the command.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        self.0.outcome
+    }
+
+    /// The node that failed last, when one was involved.
+    #[must_use]
+    pub fn node(&self) -> Option<&NodeId> {
+        self.0.node.as_ref()
+    }
+
+    /// When the node's next probe is due, where that is known.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// Whether the connection failed rather than the command: the node is out, unreachable, silent or
+    /// hung up. The original's `ConnectionError` and `TimeoutError`.
+    #[must_use]
+    pub fn is_connection_error(&self) -> bool {
+        matches!(
+            self.kind(),
+            ErrorKind::NodeOut
+                | ErrorKind::Connect
+                | ErrorKind::Config
+                | ErrorKind::ConnectionLost
+                | ErrorKind::Timeout
+        )
+    }
+
+    /// The fluster error inside a [`RedisError`], when there is one.
+    #[must_use]
+    pub fn from_redis(error: &RedisError) -> Option<&Self> {
+        // redis-rs keeps the I/O error behind an `Arc`, and hands out the `Arc` as the source.
+        type Shared = std::sync::Arc<dyn StdError + Send + Sync>;
+        let source = error.source()?;
+        let io = match source.downcast_ref::<Shared>() {
+            Some(shared) => shared.downcast_ref::<io::Error>(),
+            None => source.downcast_ref::<io::Error>(),
+        }?;
+        io.get_ref()?.downcast_ref::<Self>()
+    }
+
+    /// The code of the server's error reply, when it is one.
+    pub(crate) fn server_code(&self) -> Option<&str> {
+        match &self.0.source {
+            Some(Source::Redis(e)) if self.kind() == ErrorKind::Server => e.code(),
+            _ => None,
         }
     }
 
-    /// Each node that is out, and why.
-    #[must_use]
-    pub fn reasons(&self) -> &[(NodeId, Reason)] {
-        &self.reasons
-    }
-
-    /// The time until the next probe of any node; before that, asking again is in vain.
-    #[must_use]
-    pub fn retry_after(&self) -> Duration {
-        self.retry_after
+    pub(crate) fn io_kind(&self) -> io::ErrorKind {
+        match self.kind() {
+            ErrorKind::ClusterEmpty | ErrorKind::NodeOut => io::ErrorKind::NotConnected,
+            ErrorKind::Connect => io::ErrorKind::ConnectionRefused,
+            ErrorKind::ConnectionLost => io::ErrorKind::BrokenPipe,
+            ErrorKind::Timeout | ErrorKind::Saturated => io::ErrorKind::TimedOut,
+            ErrorKind::Quorum => io::ErrorKind::NotConnected,
+            ErrorKind::Closed => io::ErrorKind::ConnectionAborted,
+            ErrorKind::Config => io::ErrorKind::PermissionDenied,
+            ErrorKind::Conflict => io::ErrorKind::ResourceBusy,
+            ErrorKind::Refused | ErrorKind::CrossNode => io::ErrorKind::Unsupported,
+            ErrorKind::Server | ErrorKind::Type => io::ErrorKind::InvalidData,
+        }
     }
 }
 
-impl fmt::Display for ClusterEmptyError {
+impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 5;
-        match self.reasons.len() {
-            0 => f.write_str("no node can serve")?,
-            1 => f.write_str("the only node is out: ")?,
-            n => write!(f, "all {n} nodes are out: ")?,
+        if let Some(node) = &self.0.node {
+            write!(f, "node {node}: ")?;
         }
-        for (i, (node, reason)) in self.reasons.iter().take(SHOWN).enumerate() {
-            let comma = if i == 0 { "" } else { ", " };
-            write!(f, "{comma}{node} ({reason})")?;
-        }
-        if self.reasons.len() > SHOWN {
-            write!(f, " and {} more", self.reasons.len() - SHOWN)?;
+        f.write_str(&self.0.message)?;
+        if self.0.outcome == Outcome::MaybeExecuted {
+            f.write_str(" (the command may have been executed)")?;
         }
         Ok(())
     }
 }
 
-impl std::error::Error for ClusterEmptyError {}
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("outcome", &self.0.outcome)
+            .field("node", &self.0.node)
+            .field("message", &self.0.message)
+            .finish_non_exhaustive()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self.0.source.as_ref()? {
+            Source::Redis(e) => Some(e),
+            Source::Empty(e) => Some(e),
+        }
+    }
+}
+
+impl From<ClusterEmptyError> for Error {
+    fn from(empty: ClusterEmptyError) -> Self {
+        let mut error = Self::new(ErrorKind::ClusterEmpty, Outcome::NotSent, empty.to_string())
+            .retry_in(Some(empty.retry_after()));
+        error.0.source = Some(Source::Empty(empty));
+        error
+    }
+}
+
+/// An answer of the server becomes redis-rs's own error again, code and all; everything else becomes
+/// an I/O error that redis-rs's predicates understand and [`Error::from_redis`] opens.
+impl From<Error> for RedisError {
+    fn from(error: Error) -> Self {
+        match error.0.source {
+            Some(Source::Redis(answer))
+                if matches!(error.0.kind, ErrorKind::Server | ErrorKind::Type) =>
+            {
+                answer
+            }
+            _ => io::Error::new(error.io_kind(), error).into(),
+        }
+    }
+}
+
+impl From<ClusterEmptyError> for RedisError {
+    fn from(empty: ClusterEmptyError) -> Self {
+        Error::from(empty).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn an_error_survives_the_way_through_redis_rs() {
+        let error = Error::new(
+            ErrorKind::Timeout,
+            Outcome::MaybeExecuted,
+            "no reply within 500 ms",
+        )
+        .at(&NodeId::from("a"));
+        let redis = RedisError::from(error);
+        assert!(redis.is_timeout() && redis.is_io_error());
+        let back = Error::from_redis(&redis).expect("recovered");
+        assert_eq!(back.outcome(), Outcome::MaybeExecuted);
+        assert_eq!(back.node().unwrap(), "a");
+        assert!(
+            redis.to_string().contains("may have been executed"),
+            "{redis}"
+        );
+        assert!(Error::from_redis(&io::Error::other("x").into()).is_none());
+    }
+
+    #[test]
+    fn an_answer_of_the_server_keeps_its_code() {
+        let answer = redis::make_extension_error("OOM".into(), Some("no memory".into()));
+        let error = Error::new(ErrorKind::Server, Outcome::Answered, "OOM").because(answer);
+        assert_eq!(RedisError::from(error).code(), Some("OOM"));
+    }
+
+    #[test]
+    fn an_empty_cluster_keeps_its_reasons_as_the_source() {
+        let empty = ClusterEmptyError::new(Arc::new([]), Duration::from_millis(70));
+        let redis = RedisError::from(empty);
+        let error = Error::from_redis(&redis).unwrap();
+        assert_eq!(error.retry_after(), Some(Duration::from_millis(70)));
+        assert!(
+            error
+                .source()
+                .unwrap()
+                .downcast_ref::<ClusterEmptyError>()
+                .is_some()
+        );
+        assert!(redis.is_connection_dropped());
+    }
+}

@@ -9,8 +9,7 @@ use redis::{Cmd, ToRedisArgs, Value};
 
 use crate::client::{one, refusal_on_lane};
 use crate::cluster::FlusterCluster;
-use crate::error::Outcome;
-use crate::failure::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Outcome};
 use crate::link::Request;
 use crate::node::NodeId;
 

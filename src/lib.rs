@@ -2,62 +2,54 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
-// Floor 0: pure decisions.
+// Who may import whom is told by the floors of `tests/layers.rs`.
+mod backend;
+mod build_error;
+mod cache;
+mod client;
+mod cluster;
 mod command;
 mod copies;
+mod credentials;
+mod dial;
+#[cfg(feature = "discovery")]
+pub mod discovery;
 mod error;
+mod fan_out;
+mod gate;
+pub mod guide;
 mod hash;
 mod health;
+mod lane;
 mod latency;
 mod leftover;
+mod link;
+mod meter;
 mod node;
 mod penalty_box;
 pub mod placement;
-mod quorum;
-mod retry_budget;
-mod token_bucket;
-mod topology;
-mod verdict;
-mod watchdog;
-
-// Floor 1: one node.
-mod backend;
-mod client;
-mod credentials;
-mod dial;
-mod failure;
-mod gate;
-mod lane;
-mod link;
-mod meter;
 mod pool;
 mod probe;
+mod queue;
+mod quorum;
+mod replication;
 mod resolve;
+mod retry_budget;
+mod scan;
 mod standin;
+mod subscription;
 mod tasks;
 #[cfg(feature = "tls")]
 mod tls;
+mod token_bucket;
+mod topology;
+mod transaction;
+mod verdict;
 mod vitals;
+mod watchdog;
 mod wire;
 
-// Floor 2: the cluster.
-mod cluster;
-
-// Floor 3: on the cluster.
-mod cache;
-mod fan_out;
-mod queue;
-mod replication;
-mod scan;
-mod subscription;
-mod transaction;
-
-// Floor 4: optional edges.
-#[cfg(feature = "discovery")]
-pub mod discovery;
-
-pub mod guide;
-
+pub use crate::build_error::BuildError;
 #[cfg(feature = "serde")]
 pub use crate::cache::Json;
 pub use crate::cache::{Cache, CacheBuilder, Codec, CodecError, Deletion, Raw};
@@ -72,8 +64,8 @@ pub use crate::cluster::events::{Event, Events};
 pub use crate::cluster::options::{Failover, Refusals, SlowNodes};
 pub use crate::cluster::status::{ClusterStatus, NodeStatus};
 pub use crate::credentials::{Credentials, CredentialsFuture, CredentialsProvider};
-pub use crate::error::{BuildError, ClusterEmptyError, Outcome};
-pub use crate::failure::{Error, ErrorKind};
+
+pub use crate::error::{ClusterEmptyError, Error, ErrorKind, Outcome};
 pub use crate::health::NodeState;
 pub use crate::node::{Node, NodeId};
 pub use crate::penalty_box::{Penalty, PenaltyBox};

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 pub(crate) use self::endpoint::{Address, Endpoint, Transport};
-use crate::error::BuildError;
+use crate::build_error::BuildError;
 
 /// The name of a node: what identifies it for ever, whatever its address, weight or place in the
 /// list become.

@@ -34,8 +34,7 @@ use parking_lot::Mutex;
 
 use crate::client::Client;
 use crate::cluster::FlusterCluster;
-use crate::error::Outcome;
-use crate::failure::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 use crate::queue::meter::Meter;
 use crate::queue::names::Keys;

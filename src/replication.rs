@@ -16,8 +16,7 @@ use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::cluster::FlusterCluster;
-use crate::error::Outcome;
-use crate::failure::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 
 /// The nodes that hold copies of one key now, as [`replicas`](FlusterCluster::replicas) found them.

@@ -14,8 +14,7 @@ use redis::{Cmd, ScanOptions};
 
 use crate::client::one;
 use crate::cluster::{FlusterCluster, parse};
-use crate::error::Outcome;
-use crate::failure::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Outcome};
 use crate::link::Request;
 use crate::node::NodeId;
 

@@ -15,8 +15,7 @@ use tokio::task::AbortHandle;
 use self::listener::Listener;
 pub use self::message::{Message, Notice};
 use crate::cluster::FlusterCluster;
-use crate::error::Outcome;
-use crate::failure::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Outcome};
 use crate::tasks::SpawnError;
 
 impl FlusterCluster {

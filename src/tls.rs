@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::error::BuildError;
+use crate::build_error::BuildError;
 
 /// TLS settings of `rediss://` nodes: which authorities are trusted, and the client's certificate.
 ///

@@ -6,8 +6,7 @@ use redis::{FromRedisValue, Pipeline, RedisError, RedisResult, Value};
 
 use crate::client::{Client, DedicatedClient};
 use crate::cluster::{FlusterCluster, parse};
-use crate::error::Outcome;
-use crate::failure::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 
 /// How often a transaction is tried before its keys count as too busy.

@@ -1,11 +1,11 @@
-//! The floors of the crate: who may import whom, proved by reading `src/`.
+//! The floors of the crate: who may import whom, and what is pure, proved by reading `src/`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What no decision may depend on: clocks, chance, the network and the runtime are arguments.
-const NOT_ON_THE_GROUND_FLOOR: &[&str] = &[
+const NOT_IN_PURE_CODE: &[&str] = &[
     "tokio",
     "redis",
     "deadpool",
@@ -44,6 +44,11 @@ impl File {
             .expect("a name")
             .to_string_lossy()
             .into_owned()
+    }
+
+    /// The path without its ending, as in `error/outcome`.
+    fn name(&self) -> String {
+        self.path.with_extension("").to_string_lossy().into_owned()
     }
 
     fn is_root(&self) -> bool {
@@ -109,67 +114,121 @@ fn code_of(text: &str) -> String {
         .collect()
 }
 
-/// The floor of every module, as the comments of `lib.rs` say.
-fn floors() -> BTreeMap<String, usize> {
-    let lib = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs"))
-        .expect("lib.rs");
-    let (mut floor, mut floors) = (None, BTreeMap::new());
-    for line in lib.lines() {
-        if let Some(rest) = line.strip_prefix("// Floor ") {
-            let number = rest
-                .chars()
-                .take_while(char::is_ascii_digit)
-                .collect::<String>();
-            floor = Some(number.parse().expect("a number of a floor"));
-        }
-        let declared = line
-            .strip_prefix("pub ")
-            .unwrap_or(line)
-            .strip_prefix("mod ");
-        if let Some(name) = declared.and_then(|rest| rest.strip_suffix(';')) {
-            // The guide is text.
-            if name != "guide" {
-                let floor = floor.unwrap_or_else(|| panic!("`mod {name}` stands under no floor"));
-                floors.insert(name.to_owned(), floor);
-            }
-        }
-    }
-    assert!(
-        floors.values().any(|f| *f == 0) && floors.values().any(|f| *f == 3),
-        "{floors:?}"
-    );
-    floors
+/// The floor of every path in `src/`; the longest prefix counts.
+const FLOORS: &[(&str, usize)] = &[
+    // Pure decisions, and what everybody names.
+    ("build_error", 0),
+    ("command", 0),
+    ("copies", 0),
+    ("error/empty", 0),
+    ("error/outcome", 0),
+    ("hash", 0),
+    ("health", 0),
+    ("latency", 0),
+    ("leftover", 0),
+    ("node", 0),
+    ("penalty_box", 0),
+    ("placement", 0),
+    ("quorum", 0),
+    ("retry_budget", 0),
+    ("token_bucket", 0),
+    ("topology", 0),
+    ("verdict", 0),
+    ("watchdog", 0),
+    // One node.
+    ("backend", 1),
+    ("client", 1),
+    ("credentials", 1),
+    ("dial", 1),
+    ("error", 1),
+    ("gate", 1),
+    ("lane", 1),
+    ("link", 1),
+    ("meter", 1),
+    ("pool", 1),
+    ("probe", 1),
+    ("resolve", 1),
+    ("standin", 1),
+    ("tasks", 1),
+    ("tls", 1),
+    ("vitals", 1),
+    ("wire", 1),
+    // The cluster.
+    ("cluster", 2),
+    // On the cluster.
+    ("cache", 3),
+    ("fan_out", 3),
+    ("queue", 3),
+    ("replication", 3),
+    ("scan", 3),
+    ("subscription", 3),
+    ("transaction", 3),
+    // Optional edges.
+    ("discovery", 4),
+];
+
+/// Paths whose files know no clock, no chance and no network.
+const PURE: &[&str] = &[
+    "build_error",
+    "command",
+    "copies",
+    "error/empty",
+    "error/outcome",
+    "hash",
+    "health",
+    "latency",
+    "leftover",
+    "node",
+    "penalty_box",
+    "placement",
+    "quorum",
+    "retry_budget",
+    "token_bucket",
+    "topology",
+    "verdict",
+    "watchdog",
+];
+
+/// Whether a path lies under a prefix: the file of that name, or what is in its folder.
+fn is_under(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The first segments of all paths `crate::...` in the code.
-fn imports(code: &str) -> Vec<&str> {
-    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+/// The floor of a path without its ending, as in `error/outcome`.
+fn floor(path: &str) -> Option<usize> {
+    let under = FLOORS.iter().filter(|(prefix, _)| is_under(path, prefix));
+    under
+        .max_by_key(|(prefix, _)| prefix.len())
+        .map(|(_, floor)| *floor)
+}
+
+/// The paths of all `crate::...` in the code, as those of files: `crate::error::Error` is `error/Error`.
+fn imports(code: &str) -> Vec<String> {
+    let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
     code.split("crate::")
         .skip(1)
-        .map(|rest| &rest[..rest.find(|c| !is_name(c)).unwrap_or(rest.len())])
+        .map(|rest| &rest[..rest.find(|c| !is_path(c)).unwrap_or(rest.len())])
+        .map(|path| path.trim_end_matches(':').replace("::", "/"))
         .collect()
 }
 
 #[test]
 fn imports_point_down() {
-    let floors = floors();
     let files = files();
     // The program is a crate of its own: it can reach nothing but the public API.
     let judged =
         |f: &&File| !f.is_root() && !f.is_test && !["guide", "bin"].contains(&f.module().as_str());
     for file in files.iter().filter(judged) {
-        let (path, module) = (file.path.display(), file.module());
-        let own = floors
-            .get(&module)
-            .unwrap_or_else(|| panic!("{path}: `{module}` has no floor in lib.rs"));
+        let (path, name) = (file.path.display(), file.name());
+        let own = floor(&name).unwrap_or_else(|| panic!("{path} has no floor in {}", file!()));
         for import in imports(&file.code) {
             assert!(
                 !import.is_empty(),
                 "{path}: write one `use crate::module::..` per module"
             );
-            let theirs = floors.get(import).unwrap_or_else(|| {
-                panic!("{path}: `crate::{import}` is no module; import from where it lives")
-            });
+            let theirs = floor(&import)
+                .unwrap_or_else(|| panic!("{path}: `{import}` has no floor in {}", file!()));
             assert!(
                 theirs <= own,
                 "{path} is on floor {own} and uses `{import}` of floor {theirs}"
@@ -185,15 +244,21 @@ fn imports_point_down() {
 }
 
 #[test]
-fn the_ground_floor_knows_no_clock_no_chance_and_no_network() {
-    let floors = floors();
+fn every_floor_has_a_file() {
+    let files = files();
+    for prefix in FLOORS.iter().map(|(prefix, _)| prefix).chain(PURE) {
+        let found = files.iter().any(|file| is_under(&file.name(), prefix));
+        assert!(found, "there is nothing under src/{prefix}");
+    }
+}
+
+#[test]
+fn what_is_pure_knows_no_clock_no_chance_and_no_network() {
+    let is_pure = |file: &&File| PURE.iter().any(|prefix| is_under(&file.name(), prefix));
     let mut seen = 0;
-    for file in files()
-        .iter()
-        .filter(|f| !f.is_test && floors.get(&f.module()) == Some(&0))
-    {
+    for file in files().iter().filter(|f| !f.is_test).filter(is_pure) {
         seen += 1;
-        for word in NOT_ON_THE_GROUND_FLOOR {
+        for word in NOT_IN_PURE_CODE {
             let found = file.code.lines().find(|line| mentions(line, word));
             assert_eq!(
                 found,
@@ -203,7 +268,7 @@ fn the_ground_floor_knows_no_clock_no_chance_and_no_network() {
             );
         }
     }
-    assert!(seen > 15, "{seen} files on the ground floor");
+    assert!(seen > 15, "{seen} pure files");
 }
 
 /// Whether a line has the word as a path, not inside another word or a text.
@@ -237,13 +302,16 @@ fn library_and_program_forbid_unsafe_code() {
 #[test]
 fn the_checks_find_what_they_look_for() {
     assert_eq!(
-        imports("use crate::a::B; crate::c_d(crate::{x})"),
-        ["a", "c_d", ""]
+        imports("use crate::a::B; crate::c_d(crate::{x}); crate::a::b::{C, D}"),
+        ["a/B", "c_d", "", "a/b"]
     );
     assert_eq!(
         test_modules("#[cfg(test)]\nmod tests;\n#[cfg(test)]\nmod more { }").collect::<Vec<_>>(),
         ["tests"]
     );
+    assert_eq!(floor("error/Error"), Some(1));
+    assert_eq!(floor("error/empty/Reasons"), Some(0), "the longest prefix");
+    assert_eq!(floor("errors"), None, "another word");
     assert!(mentions("use tokio::time;", "tokio"));
     assert!(mentions("let now = Instant::now();", "Instant::now"));
     assert!(!mentions("\"redis://host\"", "redis"), "a text");

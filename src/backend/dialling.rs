@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout_at};
 
 use super::Backend;
 use crate::dial::{DialError, PushSink};
-use crate::failure::Error;
+use crate::error::Error;
 use crate::lane::{Dialled, NoLane, Report, Turn, outcome};
 use crate::link::Link;
 use crate::meter::Use;

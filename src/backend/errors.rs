@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::Backend;
-use crate::error::Outcome;
-use crate::failure::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Outcome};
 use crate::lane::{DIAL_GAP, NoLane};
 use crate::link::{Fault, LinkError};
 use crate::verdict::{Reason, Route, Seen, Verdict, judge, route};

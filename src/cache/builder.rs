@@ -4,11 +4,11 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::build_error::BuildError;
 use crate::cache::codec::{Codec, CodecError, Raw};
 use crate::cache::flight::Flights;
 use crate::cache::{Cache, Inner, Meter, check_ttl};
 use crate::cluster::FlusterCluster;
-use crate::error::BuildError;
 use crate::quorum::Quorum;
 use crate::replication::{ReadFrom, ReadRepair};
 

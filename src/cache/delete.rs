@@ -10,7 +10,7 @@ use crate::backend::Backend;
 use crate::cache::Cache;
 use crate::client::one;
 use crate::cluster::parse;
-use crate::failure::Error;
+use crate::error::Error;
 use crate::link::Request;
 use crate::node::NodeId;
 

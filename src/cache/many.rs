@@ -8,7 +8,7 @@ use redis::Value;
 
 use crate::cache::{Cache, Codec};
 use crate::cluster::Core;
-use crate::failure::Error;
+use crate::error::Error;
 use crate::node::NodeId;
 use crate::replication::{Acks, QuorumError, ReadFrom};
 

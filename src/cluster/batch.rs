@@ -14,7 +14,7 @@ use crate::cluster::plan::{Plan, target};
 use crate::cluster::scatter::Piece;
 use crate::cluster::target::Target;
 use crate::command::{self, Gather, Scatter};
-use crate::failure::Error;
+use crate::error::Error;
 use crate::link::{Reply, Request};
 
 /// Some commands, and the pieces they fall into.

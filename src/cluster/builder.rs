@@ -9,12 +9,12 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::backend::{Backend, Limits};
+use crate::build_error::BuildError;
 use crate::cluster::FlusterCluster;
 use crate::cluster::core::{Core, Reporter};
 use crate::cluster::options::{Failover, Options, Refusals, SlowNodes};
 use crate::credentials::CredentialsProvider;
 use crate::dial::Dialer;
-use crate::error::BuildError;
 use crate::node::{Address, Node, Transport};
 use crate::penalty_box::Penalty;
 use crate::placement::{HashTags, Member, Placement, Table};

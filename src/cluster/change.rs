@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::backend::Backend;
+use crate::build_error::BuildError;
 use crate::cluster::builder::{Maker, table};
 use crate::cluster::core::{self, Core};
 use crate::cluster::events::Event;
-use crate::error::BuildError;
 use crate::node::{Node, NodeId};
 use crate::placement::Migration;
 

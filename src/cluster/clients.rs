@@ -7,8 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::client::Client;
 use crate::cluster::FlusterCluster;
 use crate::cluster::core::Core;
-use crate::error::{ClusterEmptyError, Outcome};
-use crate::failure::{Error, ErrorKind};
+use crate::error::{ClusterEmptyError, Error, ErrorKind, Outcome};
 
 impl FlusterCluster {
     /// The clients of all live nodes, round robin, without end.

@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer};
 
+use crate::build_error::BuildError;
 use crate::cluster::FlusterCluster;
 use crate::cluster::builder::Builder;
 use crate::cluster::options::{Failover, Refusals, SlowNodes};
-use crate::error::BuildError;
 use crate::node::Node;
 use crate::penalty_box::Penalty;
 use crate::placement::{HashTags, Placement};

@@ -4,7 +4,7 @@ use redis::aio::ConnectionLike;
 use redis::{Cmd, Pipeline, RedisError, RedisFuture, Value};
 
 use crate::cluster::FlusterCluster;
-use crate::failure::Error;
+use crate::error::Error;
 
 /// Every method of `redis::AsyncCommands` finds its node by itself:
 ///

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::cluster::core::Core;
-use crate::failure::Error;
+use crate::error::Error;
 use crate::lane::NoLane;
 
 impl Core {

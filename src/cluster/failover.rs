@@ -14,8 +14,7 @@ use crate::cluster::options::{Failover, Refusals};
 use crate::cluster::plan::cross_node;
 use crate::cluster::target::Target;
 use crate::command;
-use crate::error::Outcome;
-use crate::failure::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Outcome};
 use crate::link::{Reply, Request};
 use crate::verdict::{Route, classify_code};
 

@@ -5,8 +5,7 @@ use redis::Value;
 use crate::cluster::parse;
 use crate::cluster::scatter::Piece;
 use crate::command::{Gather, Scatter};
-use crate::error::Outcome;
-use crate::failure::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Outcome};
 
 /// The answer to a part of a cut command, one value per key.
 pub(crate) fn apart(scatter: Scatter, keys: usize, value: Value, into: &mut Vec<Value>) {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use crate::backend::Limits;
+use crate::build_error::BuildError;
 use crate::credentials::CredentialsProvider;
-use crate::error::BuildError;
 use crate::penalty_box::Penalty;
 use crate::placement::{HashTags, Placement};
 

@@ -9,8 +9,7 @@ use crate::cluster::FlusterCluster;
 use crate::cluster::core::Snapshot;
 use crate::cluster::plan::refused;
 use crate::cluster::target::Target;
-use crate::error::{ClusterEmptyError, Outcome};
-use crate::failure::{Error, ErrorKind};
+use crate::error::{ClusterEmptyError, Error, ErrorKind, Outcome};
 use crate::link::Request;
 use crate::node::NodeId;
 

@@ -12,8 +12,7 @@ use crate::cluster::plan::{Plan, refused, target};
 use crate::cluster::scatter::Piece;
 use crate::cluster::{FlusterCluster, parse};
 use crate::command::Scatter;
-use crate::error::Outcome;
-use crate::failure::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 
 /// Who gave an answer; in the usual case without another count of references to its name.

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use redis::{Cmd, Value};
 
 use crate::client::args;
-use crate::failure::Error;
+use crate::error::Error;
 use crate::link::{Reply, Request};
 
 /// So many scripts are remembered at most, ...

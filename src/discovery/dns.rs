@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::{Discovery, DiscoveryError, DiscoveryErrorKind, Endpoint, NextSnapshot};
-use crate::error::BuildError;
+use crate::build_error::BuildError;
 use crate::node::{Address, Node};
 
 /// Between two look-ups, ± 20 %: the processes of a fleet do not ask at the same moment.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::error::BuildError;
+use crate::build_error::BuildError;
 use crate::node::{Address, Node};
 
 /// One server, as a source of endpoints describes it.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Discovery, Endpoint, NextSnapshot, Snapshot};
-use crate::error::BuildError;
+use crate::build_error::BuildError;
 use crate::node::Node;
 
 /// The list is confirmed this often, so that its age says that it is in force.

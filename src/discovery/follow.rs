@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::endpoint::{Endpoint, Snapshot};
 use super::guards::Waits;
-use crate::error::BuildError;
+use crate::build_error::BuildError;
 use crate::node::Node;
 
 /// Sources have weights of up to 65535; a ring has some hundred points for each unit.

@@ -15,8 +15,8 @@ use super::follow::{EmptyPolicy, Follow};
 use super::guards::{Act, Guards, Verdict};
 use super::retry::Retry;
 use super::{Discovery, NextSnapshot};
+use crate::build_error::BuildError;
 use crate::cluster::{Core, FlusterCluster};
-use crate::error::BuildError;
 use crate::node::Node;
 use crate::tasks::SpawnError;
 

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
-use crate::error::BuildError;
+use crate::build_error::BuildError;
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::BuildError;
+use crate::build_error::BuildError;
 
 /// How nodes are put out of service and how they come back: the back-off of the penalty box, what
 /// it takes to get in, and what it takes to return.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::error::BuildError;
+use crate::build_error::BuildError;
 
 fn secs(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)

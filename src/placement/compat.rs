@@ -20,7 +20,7 @@ mod ringpop;
 mod twemproxy;
 mod twemproxy_hash;
 
-use crate::error::BuildError;
+use crate::build_error::BuildError;
 
 use super::Member;
 use super::points::{Point, Points};
@@ -144,10 +144,10 @@ macro_rules! named {
         }
 
         impl std::str::FromStr for $kind {
-            type Err = crate::error::BuildError;
+            type Err = crate::build_error::BuildError;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                Self::read(text).map_err(|why| crate::error::BuildError::Option { name: "placement", why })
+                Self::read(text).map_err(|why| crate::build_error::BuildError::Option { name: "placement", why })
             }
         }
     };

@@ -7,7 +7,7 @@ pub(super) mod text;
 use std::collections::HashSet;
 use std::num::NonZeroU32;
 
-use crate::error::BuildError;
+use crate::build_error::BuildError;
 
 use super::Member;
 #[cfg(feature = "compat")]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::error::BuildError;
+use crate::build_error::BuildError;
 
 /// Which part of a key decides its placement, so that an application can force keys together.
 ///

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use crate::failure::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind};
 use crate::queue::delivery::{Delivery, ack_places};
 use crate::queue::message::{MessageId, Place, Which};
 use crate::queue::names::refuse_name;

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use redis::{FromRedisValue, Value};
 
 use crate::cluster::parse;
-use crate::failure::Error;
+use crate::error::Error;
 use crate::node::NodeId;
 use crate::queue::message::{Message, MessageId};
 use crate::queue::scripts::{RETRY, raw};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::failure::Error;
+use crate::error::Error;
 use crate::node::NodeId;
 use crate::queue::message::{Message, MessageId, Place, Which};
 use crate::queue::refused;

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 
 use crate::client::Client;
-use crate::failure::Error;
+use crate::error::Error;
 use crate::node::NodeId;
 use crate::queue::scripts::{DEPTH, PURGE};
 use crate::queue::{Queue, named};

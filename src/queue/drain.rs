@@ -7,7 +7,7 @@ use redis::{FromRedisValue, Value};
 
 use crate::client::Client;
 use crate::cluster::parse;
-use crate::failure::Error;
+use crate::error::Error;
 use crate::node::NodeId;
 use crate::queue::Queue;
 use crate::queue::depth::Drained;

@@ -1,7 +1,6 @@
 //! What a failed push means: the next node's turn, or the end.
 
-use crate::error::Outcome;
-use crate::failure::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Outcome};
 use crate::queue::meter::Pushed;
 use crate::verdict::{Route, classify_code};
 

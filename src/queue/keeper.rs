@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use redis::{FromRedisValue, Value};
 
-use crate::failure::Error;
+use crate::error::Error;
 use crate::queue::message::{EntryId, Place, Which};
 use crate::queue::scripts::{RELEASE, TICK, raw};
 use crate::queue::shared::{Shared, Source};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::failure::Error;
+use crate::error::Error;
 use crate::queue::message::MessageId;
 use crate::queue::when::millis;
 use crate::queue::{Queue, refused};

@@ -9,7 +9,7 @@ use redis::{Cmd, FromRedisValue, Value};
 
 use crate::client::Client;
 use crate::cluster::parse;
-use crate::failure::Error;
+use crate::error::Error;
 use crate::node::NodeId;
 use crate::queue::fate::fate;
 use crate::queue::message::MessageId;

@@ -7,7 +7,7 @@ use redis::{Pipeline, Value};
 
 use crate::client::{Client, many};
 use crate::cluster::parse;
-use crate::failure::Error;
+use crate::error::Error;
 use crate::link::Request;
 use crate::node::NodeId;
 use crate::queue::fate::fate;

@@ -8,8 +8,7 @@ use redis::aio::ConnectionLike as _;
 use redis::{Pipeline, RedisError, Value};
 
 use crate::client::DedicatedClient;
-use crate::error::Outcome;
-use crate::failure::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Outcome};
 use crate::queue::message::{Place, Which};
 use crate::queue::named;
 use crate::queue::reply::read;

@@ -7,7 +7,7 @@ use redis::{Cmd, FromRedisValue, Value};
 
 use crate::client::{Client, one};
 use crate::cluster::parse;
-use crate::failure::Error;
+use crate::error::Error;
 use crate::link::Request;
 
 /// A Lua script. Its digest is what the first server that loads it says.

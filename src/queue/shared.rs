@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use crate::client::Client;
-use crate::failure::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind};
 use crate::node::NodeId;
 use crate::queue::Queue;
 use crate::queue::message::{Place, Which};

@@ -5,8 +5,7 @@ use std::fmt;
 use redis::{FromRedisValue, Value};
 
 use crate::cluster::parse;
-use crate::error::Outcome;
-use crate::failure::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 
 /// Who acknowledged a replicated write, who failed, and whom it did not wait for.

@@ -9,7 +9,7 @@ use redis::{Cmd, Value};
 
 use crate::client::one;
 use crate::cluster::Core;
-use crate::failure::Error;
+use crate::error::Error;
 use crate::link::Request;
 use crate::replication::Member;
 

@@ -7,8 +7,7 @@ use futures_util::stream::StreamExt as _;
 use redis::{Cmd, Value};
 
 use crate::client::refusal_on_lane;
-use crate::error::Outcome;
-use crate::failure::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Outcome};
 use crate::link::Request;
 use crate::node::NodeId;
 use crate::quorum::Quorum;

@@ -13,8 +13,7 @@ use super::Topic;
 use super::message::{Message, Notice};
 use crate::backend::Backend;
 use crate::cluster::Core;
-use crate::error::Outcome;
-use crate::failure::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Outcome};
 use crate::link::{Fault, Link, LinkError, Reply, Request};
 use crate::node::NodeId;
 

@@ -5,7 +5,7 @@
 
 use twox_hash::XxHash64;
 
-use crate::error::BuildError;
+use crate::build_error::BuildError;
 
 use super::super::Member;
 use super::super::rule::text::Params;

@@ -10,7 +10,7 @@ use sha1::Sha1;
 use sha2::{Sha224, Sha256, Sha384, Sha512};
 use siphasher::sip::SipHasher24;
 
-use crate::error::BuildError;
+use crate::build_error::BuildError;
 
 use super::super::Member;
 use super::super::rule::text::Params;

@@ -5,7 +5,7 @@ use sha1::Sha1;
 use sha2::{Sha224, Sha256, Sha384, Sha512};
 use twox_hash::XxHash64;
 
-use crate::error::BuildError;
+use crate::build_error::BuildError;
 use crate::hash::murmur3_x86_32;
 
 use super::super::Member;

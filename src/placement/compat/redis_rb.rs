@@ -5,7 +5,7 @@
 //! nodes with one point to the one that was added last; so points and keys are complemented here, and
 //! nodes added in reverse.
 
-use crate::error::BuildError;
+use crate::build_error::BuildError;
 
 use super::super::Member;
 use super::super::points::Point;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
-use crate::error::BuildError;
+use crate::build_error::BuildError;
 
 use super::super::Member;
 use super::super::points::Point;

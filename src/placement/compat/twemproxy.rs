@@ -1,6 +1,6 @@
 //! twemproxy (nutcracker): ketama and modula.
 
-use crate::error::BuildError;
+use crate::build_error::BuildError;
 
 use super::super::Member;
 use super::super::listed::{Listed, Pick};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
-use crate::error::BuildError;
+use crate::build_error::BuildError;
 
 use super::super::ring::DEFAULT_POINTS;
 use super::super::tags::HashTags;

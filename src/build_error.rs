@@ -1,0 +1,72 @@
+//! Why a cluster, a node or an option was refused before anything is sent.
+
+use std::fmt;
+
+/// Why a cluster, a node or a change of topology was refused; it names the culprit and the remedy.
+///
+/// No variant ever holds a password: URLs are described without their user-info.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A cluster needs at least one node.
+    NoNodes,
+    /// Two nodes have the same name.
+    DuplicateName {
+        /// The name that was used twice.
+        name: String,
+    },
+    /// A URL cannot be used as a node's address.
+    Url {
+        /// The URL as given, without its user-info and query.
+        url: String,
+        /// What is wrong with it, and what to write instead.
+        why: String,
+    },
+    /// A node was given a value it cannot have.
+    Node {
+        /// The node's name.
+        name: String,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
+    /// An option is out of range, or contradicts another one.
+    Option {
+        /// The option's name, as the builder and the configuration call it.
+        name: &'static str,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
+    /// A change names a node that the cluster does not have.
+    UnknownNode {
+        /// The name that was not found.
+        name: String,
+    },
+    /// The cluster was shut down; build a new one.
+    Closed,
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoNodes => f.write_str(
+                "a cluster needs at least one node: add one with `.node(..)` or `.nodes(..)`",
+            ),
+            Self::DuplicateName { name } => write!(
+                f,
+                "two nodes are named \"{name}\": give one of them another name with `Node::name(..)`"
+            ),
+            Self::Url { url, why } => write!(f, "URL \"{url}\": {why}"),
+            Self::Node { name, why } => write!(f, "node \"{name}\": {why}"),
+            Self::Option { name, why } => write!(f, "option `{name}`: {why}"),
+            Self::UnknownNode { name } => {
+                write!(
+                    f,
+                    "no node is named \"{name}\": see `status()` for the names in use"
+                )
+            }
+            Self::Closed => f.write_str("the cluster was shut down: build a new one"),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}

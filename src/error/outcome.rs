@@ -1,0 +1,57 @@
+//! What is known of a command that did not succeed.
+
+use std::fmt;
+
+/// What is known of a command that did not succeed.
+///
+/// The outcome decides whether sending the command again elsewhere is safe; see
+/// [`Failover`](crate::Failover).
+///
+/// ```
+/// use fluster::Outcome;
+///
+/// assert!(Outcome::NotSent.is_safe_to_repeat());
+/// assert!(!Outcome::MaybeExecuted.is_safe_to_repeat());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The command was never handed to a connection, or provably no byte of it left: no server
+    /// has seen it.
+    NotSent,
+    /// The server refused to serve now (`LOADING`, `MASTERDOWN`, `CLUSTERDOWN`, `BUSY`, or too
+    /// many clients at connect): it did not execute the command.
+    Rejected,
+    /// The command was handed to a connection and its reply never came: it may have been
+    /// executed, may still be, or may be lost.
+    MaybeExecuted,
+    /// The server answered; the answer is an error (`WRONGTYPE`, `NOAUTH`, `READONLY`, ...) or
+    /// could not be read as the type that was asked for.
+    Answered,
+}
+
+impl Outcome {
+    /// Whether the command surely left no trace, so that sending it again cannot apply it twice.
+    #[must_use]
+    pub fn is_safe_to_repeat(self) -> bool {
+        matches!(self, Self::NotSent | Self::Rejected)
+    }
+
+    /// The outcome as it appears in metrics and logs: `not_sent`, `rejected`, `maybe_executed`,
+    /// `answered`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotSent => "not_sent",
+            Self::Rejected => "rejected",
+            Self::MaybeExecuted => "maybe_executed",
+            Self::Answered => "answered",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
