@@ -18,12 +18,12 @@ pub(crate) use self::observe::error_class;
 use crate::dial::Dialer;
 use crate::error::Error;
 use crate::gate::Gate;
+use crate::health::verdict::Observation;
 use crate::lane::{Lane, outcome};
 use crate::link::{Fault, Link, LinkError, Reply, Request};
 use crate::meter::Meter;
 use crate::node::{Node, NodeId};
 use crate::pool::Pool;
-use crate::verdict::Observation;
 use crate::vitals::Vitals;
 
 /// How long a failed call waits for the dial that tells whether its node is gone, so that the

@@ -25,7 +25,7 @@ use crate::cache::flight::Flights;
 use crate::cluster::FlusterCluster;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
-use crate::quorum::Quorum;
+use crate::replication::Quorum;
 use crate::replication::{Acks, QuorumError, ReadFrom, ReadRepair, Replicas};
 
 /// Typed values with a time to live, each on one node or on several.

@@ -15,12 +15,12 @@ use tokio::net::TcpStream;
 use tracing::Instrument as _;
 
 use crate::credentials::CredentialsProvider;
+use crate::health::verdict::{Class, Seen, classify_code, classify_line};
 use crate::link::Link;
 use crate::meter::OpenConnection;
 use crate::node::{Address, Endpoint, NodeId};
 use crate::resolve::Resolver;
 use crate::tasks::{SpawnError, Tasks};
-use crate::verdict::{Class, Seen, classify_code, classify_line};
 use crate::vitals::Vitals;
 use crate::wire::{Pushes, Socket, Tap, Wire};
 

@@ -14,8 +14,15 @@
 //! Only `Up` and `Probation` admit traffic. In `Down` and `HalfOpen` nothing but the one probe
 //! decides.
 
+pub(crate) mod latency;
 mod node;
+pub(crate) mod penalty_box;
+mod rules;
+pub(crate) mod slowness;
+mod state;
 mod strikes;
+pub(crate) mod verdict;
+pub(crate) mod watchdog;
 
 #[cfg(test)]
 mod model;
@@ -28,52 +35,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use self::node::{Facts, Node, Rules, State};
-use crate::penalty_box::{Penalty, PenaltyBox, Schedule};
-use crate::verdict::{ProbeResult, Reason, Verdict};
+use self::node::{Facts, Node, State};
+use self::rules::Rules;
+pub use self::state::NodeState;
+use crate::health::penalty_box::{Penalty, PenaltyBox, Schedule};
+use crate::health::verdict::{ProbeResult, Reason, Verdict};
 
 /// Nodes that go silent within this time do so together.
 const TOGETHER: Duration = Duration::from_secs(1);
-
-/// What a node does for traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum NodeState {
-    /// Serves.
-    Up,
-    /// Waits in the penalty box; only the end of its wait changes that.
-    Down,
-    /// Is being probed; traffic still goes elsewhere.
-    HalfOpen,
-    /// Serves, on trial: one strike ejects it again, and it gets few dials at once.
-    Probation,
-}
-
-impl NodeState {
-    /// Whether a node in this state is sent traffic.
-    #[must_use]
-    pub fn admits(self) -> bool {
-        matches!(self, Self::Up | Self::Probation)
-    }
-
-    /// The state as it appears in metrics, events and logs: `up`, `down`, `half_open`,
-    /// `probation`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Down => "down",
-            Self::HalfOpen => "half_open",
-            Self::Probation => "probation",
-        }
-    }
-}
-
-impl fmt::Display for NodeState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// A node changed its state: one snapshot, one event.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -4,12 +4,13 @@
 
 // Who may import whom is told by the floors of `tests/layers.rs`.
 mod backend;
+mod budget;
 mod build_error;
 mod cache;
 mod client;
+mod clock;
 mod cluster;
 mod command;
-mod copies;
 mod credentials;
 mod dial;
 #[cfg(feature = "discovery")]
@@ -21,32 +22,25 @@ pub mod guide;
 mod hash;
 mod health;
 mod lane;
-mod latency;
 mod leftover;
 mod link;
 mod meter;
 mod node;
-mod penalty_box;
 pub mod placement;
 mod pool;
 mod probe;
 mod queue;
-mod quorum;
 mod replication;
 mod resolve;
-mod retry_budget;
 mod scan;
 mod standin;
 mod subscription;
 mod tasks;
 #[cfg(feature = "tls")]
 mod tls;
-mod token_bucket;
 mod topology;
 mod transaction;
-mod verdict;
 mod vitals;
-mod watchdog;
 mod wire;
 
 pub use crate::build_error::BuildError;
@@ -67,8 +61,9 @@ pub use crate::credentials::{Credentials, CredentialsFuture, CredentialsProvider
 
 pub use crate::error::{ClusterEmptyError, Error, ErrorKind, Outcome};
 pub use crate::health::NodeState;
+pub use crate::health::penalty_box::{Penalty, PenaltyBox};
+pub use crate::health::verdict::Reason;
 pub use crate::node::{Node, NodeId};
-pub use crate::penalty_box::{Penalty, PenaltyBox};
 pub use crate::placement::{HashRing, HashTags, Placement};
 pub use crate::queue::Queue;
 pub use crate::queue::consumer::{Consumer, Deliveries};
@@ -79,13 +74,13 @@ pub use crate::queue::message::MessageId;
 pub use crate::queue::receipt::{PushError, Receipt};
 pub use crate::queue::spread::Spread;
 pub use crate::queue::when::When;
-pub use crate::quorum::Quorum;
-pub use crate::replication::{Acks, HedgeAfter, QuorumError, ReadFrom, ReadRepair, Replicas};
+pub use crate::replication::{
+    Acks, HedgeAfter, Quorum, QuorumError, ReadFrom, ReadRepair, Replicas,
+};
 pub use crate::scan::Scan;
 pub use crate::subscription::{Message, Notice, Subscription};
 #[cfg(feature = "tls")]
 pub use crate::tls::Tls;
-pub use crate::verdict::Reason;
 
 // Real servers for the unit tests that compare tables with them.
 #[cfg(test)]

@@ -7,8 +7,8 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, Value};
 use tokio::task::AbortHandle;
 
+use crate::clock::micros;
 use crate::meter::OpenConnection;
-use crate::vitals::micros;
 use crate::wire::Wire;
 
 /// What is put on a connection in one piece.

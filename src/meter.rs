@@ -3,7 +3,7 @@
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::error::Outcome;
-use crate::latency;
+use crate::health::latency;
 use crate::node::NodeId;
 
 /// What a connection is for, as a metric label.

@@ -13,12 +13,12 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use crate::backend::Backend;
+use crate::clock::{micros, now_micros};
 use crate::dial::DialError;
 use crate::lane::NoLane;
 use crate::leftover::Leftover;
 use crate::link::Link;
 use crate::meter::Use;
-use crate::vitals::{micros, now_micros};
 
 /// deadpool cancels a dial that our own time-out should have ended; the margin lets ours win.
 const CREATE_MARGIN: Duration = Duration::from_millis(50);

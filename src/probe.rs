@@ -8,9 +8,9 @@ use std::time::Instant;
 use redis::Value;
 
 use crate::backend::{Backend, error_class};
+use crate::health::verdict::{Observation, Phase, Seen};
 use crate::link::{Reply, Request};
 use crate::meter::Use;
-use crate::verdict::{Observation, Phase, Seen};
 use crate::vitals::Vitals;
 
 pub(crate) type Probing = Pin<Box<dyn Future<Output = Observation> + Send>>;

@@ -2,12 +2,14 @@
 
 mod acks;
 mod background;
+mod quorum;
 mod read;
 mod repair;
 mod source;
 mod write;
 
 pub use self::acks::{Acks, QuorumError};
+pub use self::quorum::Quorum;
 pub use self::repair::ReadRepair;
 pub use self::source::{HedgeAfter, ReadFrom};
 

@@ -1,22 +1,10 @@
 //! The signs of life of one node, counted by everything that touches it.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crate::latency::{BUCKETS, Histogram, bucket};
-
-/// Microseconds since the process first asked, at least 1; fits an atomic, which `Instant` does not.
-pub(crate) fn now_micros() -> u64 {
-    micros(Instant::now())
-}
-
-/// The same scale for an instant that was taken before.
-pub(crate) fn micros(at: Instant) -> u64 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    let start = *START.get_or_init(Instant::now);
-    1 + u64::try_from(at.saturating_duration_since(start).as_micros()).unwrap_or(u64::MAX - 1)
-}
+use crate::clock::micros;
+use crate::health::latency::{BUCKETS, Histogram, bucket};
 
 /// Counters of one node; the ones that every read touches stand apart from the others.
 #[derive(Debug)]
@@ -105,7 +93,7 @@ impl Vitals {
         self.heard.0.load(Relaxed) >= micros(at)
     }
 
-    /// Microseconds (see [`now_micros`]) of the last byte from the node; 0 when there was none.
+    /// Microseconds (see [`micros`]) of the last byte from the node; 0 when there was none.
     pub(crate) fn last_heard(&self) -> u64 {
         self.heard.0.load(Relaxed)
     }

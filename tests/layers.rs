@@ -117,24 +117,19 @@ fn code_of(text: &str) -> String {
 /// The floor of every path in `src/`; the longest prefix counts.
 const FLOORS: &[(&str, usize)] = &[
     // Pure decisions, and what everybody names.
+    ("budget", 0),
     ("build_error", 0),
+    ("clock", 0),
     ("command", 0),
-    ("copies", 0),
     ("error/empty", 0),
     ("error/outcome", 0),
     ("hash", 0),
     ("health", 0),
-    ("latency", 0),
     ("leftover", 0),
     ("node", 0),
-    ("penalty_box", 0),
     ("placement", 0),
-    ("quorum", 0),
-    ("retry_budget", 0),
-    ("token_bucket", 0),
+    ("replication/quorum", 0),
     ("topology", 0),
-    ("verdict", 0),
-    ("watchdog", 0),
     // One node.
     ("backend", 1),
     ("client", 1),
@@ -169,24 +164,18 @@ const FLOORS: &[(&str, usize)] = &[
 
 /// Paths whose files know no clock, no chance and no network.
 const PURE: &[&str] = &[
+    "budget",
     "build_error",
     "command",
-    "copies",
     "error/empty",
     "error/outcome",
     "hash",
     "health",
-    "latency",
     "leftover",
     "node",
-    "penalty_box",
     "placement",
-    "quorum",
-    "retry_budget",
-    "token_bucket",
+    "replication/quorum",
     "topology",
-    "verdict",
-    "watchdog",
 ];
 
 /// Whether a path lies under a prefix: the file of that name, or what is in its folder.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::Backend;
 use crate::error::{Error, ErrorKind, Outcome};
+use crate::health::verdict::{Reason, Route, Seen, Verdict, judge, route};
 use crate::lane::{DIAL_GAP, NoLane};
 use crate::link::{Fault, LinkError};
-use crate::verdict::{Reason, Route, Seen, Verdict, judge, route};
 
 impl Backend {
     /// The node is out, or the cluster closed.

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use redis::Value;
 
 use super::Backend;
+use crate::clock::now_micros;
 use crate::dial::{DialError, io_parts};
 use crate::error::Outcome;
+use crate::health::latency::Histogram;
+use crate::health::verdict::{Class, Observation, Phase, Route, Seen, classify_code, route, worst};
 use crate::lane::NoLane;
-use crate::latency::Histogram;
 use crate::link::{Fault, LinkError, Reply};
 use crate::pool::Pool;
-use crate::verdict::{Class, Observation, Phase, Route, Seen, classify_code, route, worst};
-use crate::vitals::now_micros;
 
 impl Backend {
     pub(crate) fn dial_observation(&self, e: &DialError) -> Observation {

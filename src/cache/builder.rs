@@ -9,7 +9,7 @@ use crate::cache::codec::{Codec, CodecError, Raw};
 use crate::cache::flight::Flights;
 use crate::cache::{Cache, Inner, Meter, check_ttl};
 use crate::cluster::FlusterCluster;
-use crate::quorum::Quorum;
+use crate::replication::Quorum;
 use crate::replication::{ReadFrom, ReadRepair};
 
 /// Describes a [`Cache`]; made by [`FlusterCluster::cache`].

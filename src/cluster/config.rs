@@ -11,8 +11,8 @@ use crate::build_error::BuildError;
 use crate::cluster::FlusterCluster;
 use crate::cluster::builder::Builder;
 use crate::cluster::options::{Failover, Refusals, SlowNodes};
+use crate::health::penalty_box::Penalty;
 use crate::node::Node;
-use crate::penalty_box::Penalty;
 use crate::placement::{HashTags, Placement};
 
 /// A cluster as it stands in a configuration: TOML, JSON, or environment variables, by way of serde

@@ -10,24 +10,25 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 
 use crate::backend::{Backend, Limits, Observer};
+use crate::budget::hedge::HedgeBudget;
+use crate::budget::repair::RepairBudget;
+use crate::budget::retry::RetryBudget;
+use crate::clock::now_micros;
 use crate::cluster::events::{self, Event};
 use crate::cluster::monitor;
 use crate::cluster::options::Options;
 use crate::cluster::publish;
 use crate::cluster::scripts::Scripts;
-use crate::copies::{HedgeBudget, RepairBudget};
 use crate::error::{ClusterEmptyError, Reasons};
+use crate::health::slowness::Slowness;
+use crate::health::verdict::{Observation, Reason, Seen, Verdict, judge};
+use crate::health::watchdog::{GRACE, Watchdog};
 use crate::health::{Health, NodeState, Watch};
-use crate::latency::Slowness;
 use crate::node::Node;
 use crate::placement::{Live, Table};
 use crate::probe::Probe;
-use crate::retry_budget::RetryBudget;
 use crate::tasks::Tasks;
 use crate::topology::Topology;
-use crate::verdict::{Observation, Reason, Seen, Verdict, judge};
-use crate::vitals::now_micros;
-use crate::watchdog::{GRACE, Watchdog};
 
 /// Callers that find no node pull the next probe forward, at most this often.
 const DEMAND_EVERY: Duration = Duration::from_millis(5);

@@ -8,8 +8,8 @@ use futures_util::Stream;
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::cluster::change::Change;
+use crate::health::verdict::Reason;
 use crate::node::NodeId;
-use crate::verdict::Reason;
 
 /// How many events wait for a slow reader before the oldest are dropped.
 pub(crate) const BACKLOG: usize = 256;

@@ -15,8 +15,8 @@ use crate::cluster::plan::cross_node;
 use crate::cluster::target::Target;
 use crate::command;
 use crate::error::{Error, ErrorKind, Outcome};
+use crate::health::verdict::{Route, classify_code};
 use crate::link::{Reply, Request};
-use crate::verdict::{Route, classify_code};
 
 /// What to do with what one candidate gave.
 pub(crate) enum Next {

@@ -9,15 +9,18 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout_at};
 use tracing::Instrument as _;
 
 use crate::backend::Backend;
+use crate::clock::now_micros;
 use crate::cluster::core::{Core, Snapshot, set_watch};
 use crate::cluster::events::Event;
 use crate::cluster::options::SlowNodes;
 use crate::health::Action;
-use crate::latency::{self, Histogram};
+use crate::health::latency::Histogram;
+use crate::health::slowness;
+use crate::health::verdict::{
+    Observation, Phase, ProbeResult, Reason, Seen, Soft, Verdict, judge_probe,
+};
+use crate::health::watchdog;
 use crate::link::Request;
-use crate::verdict::{Observation, Phase, ProbeResult, Reason, Seen, Soft, Verdict, judge_probe};
-use crate::vitals::now_micros;
-use crate::watchdog;
 
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// A node that was silent for this long, ± 20 %, is asked for a sign of life.
@@ -169,7 +172,7 @@ async fn run_housekeeping(core: &Arc<Core>) {
                 .add(&backend.flush());
         }
         // A tick that comes a hair early ends the window too: the next one is a whole second later.
-        if now - window_began + HOUSEKEEPING / 2 >= latency::WINDOW {
+        if now - window_began + HOUSEKEEPING / 2 >= slowness::WINDOW {
             window_began = now;
             compare_speed(core, &snapshot, &std::mem::take(&mut window), now);
         }

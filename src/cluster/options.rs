@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use crate::backend::Limits;
 use crate::build_error::BuildError;
 use crate::credentials::CredentialsProvider;
-use crate::penalty_box::Penalty;
+use crate::health::penalty_box::Penalty;
 use crate::placement::{HashTags, Placement};
 
 /// When a command that failed on one node is sent to the next candidate.

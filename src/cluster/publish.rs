@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::backend::Backend;
 use crate::cluster::core::{Core, Effects, State, set_watch};
 use crate::cluster::events::Event;
+use crate::health::verdict::Reason;
 use crate::health::{NodeState, Transition};
-use crate::verdict::Reason;
 use crate::vitals::Vitals;
 
 impl Core {

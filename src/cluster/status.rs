@@ -9,9 +9,9 @@ use crate::backend::Backend;
 use crate::cluster::FlusterCluster;
 use crate::cluster::core::State;
 use crate::health::NodeState;
+use crate::health::verdict::Reason;
 use crate::node::{Node, NodeId};
 use crate::placement::Fingerprint;
-use crate::verdict::Reason;
 
 /// A picture of the whole cluster; see [`status`](FlusterCluster::status).
 #[derive(Clone, Debug, PartialEq)]

@@ -12,7 +12,7 @@ mod tests;
 use std::time::{Duration, Instant};
 
 use super::endpoint::Snapshot;
-use crate::penalty_box::later;
+use crate::clock::later;
 
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

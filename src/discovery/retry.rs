@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-use crate::penalty_box::half_jitter;
+use crate::clock::half_jitter;
 
 /// Half of it is always waited: the shortest wait is 0.2 s.
 const FIRST: Duration = Duration::from_millis(400);

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::health::verdict::Reason;
 use crate::node::NodeId;
-use crate::verdict::Reason;
 
 /// No node can serve: every candidate of the key is out.
 ///

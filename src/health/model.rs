@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use super::{Action, Health, NodeState};
-use crate::penalty_box::Penalty;
-use crate::verdict::{ProbeResult, Reason, Verdict};
+use crate::health::penalty_box::Penalty;
+use crate::health::verdict::{ProbeResult, Reason, Verdict};
 
 /// SplitMix64: repeatable random numbers without a dependency.
 pub(super) struct Rng(pub(super) u64);

@@ -4,17 +4,11 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::NodeState;
+use super::penalty_box::Penalty;
+use super::rules::Rules;
 use super::strikes::{Strikes, Weight};
-use crate::penalty_box::{Penalty, Schedule, half_jitter, later};
-use crate::verdict::{ProbeResult, Reason, Soft, Verdict};
-
-/// What does not change while a cluster lives.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Rules {
-    pub(super) penalty: Penalty,
-    pub(super) schedule: Schedule,
-    pub(super) response_timeout: Duration,
-}
+use crate::clock::{half_jitter, later};
+use crate::health::verdict::{ProbeResult, Reason, Soft, Verdict};
 
 /// What a node's machine must know beyond itself.
 #[derive(Clone, Copy, Debug)]

@@ -9,8 +9,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::penalty_box::later;
-use crate::verdict::Soft;
+use crate::clock::later;
+use crate::health::verdict::Soft;
 
 const RT: Duration = Duration::from_millis(500);
 

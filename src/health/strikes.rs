@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::node::Rules;
-use crate::penalty_box::later;
-use crate::verdict::Soft;
+use super::rules::Rules;
+use crate::clock::later;
+use crate::health::verdict::Soft;
 
 /// Connections lost within this time broke for one reason.
 const LOST_TOGETHER: Duration = Duration::from_millis(100);

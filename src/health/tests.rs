@@ -1,7 +1,7 @@
 //! Every row of the state machine's table, by hand.
 
 use super::*;
-use crate::verdict::Soft;
+use crate::health::verdict::Soft;
 
 const RT: Duration = Duration::from_millis(500);
 

@@ -1,8 +1,8 @@
 //! What a failed push means: the next node's turn, or the end.
 
 use crate::error::{Error, ErrorKind, Outcome};
+use crate::health::verdict::{Route, classify_code};
 use crate::queue::meter::Pushed;
-use crate::verdict::{Route, classify_code};
 
 /// The error code of our own scripts for a node that has `max_len` messages.
 const FULL: &str = "FULL";

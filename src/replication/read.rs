@@ -11,12 +11,12 @@ use crate::client::{args, one, refusal_on_lane};
 use crate::cluster::parse;
 use crate::command::is_read_only;
 use crate::error::{Error, ErrorKind, Outcome};
+use crate::health::verdict::{Route, classify_code};
 use crate::link::Request;
 use crate::node::NodeId;
-use crate::quorum::Quorum;
+use crate::replication::Quorum;
 use crate::replication::background::{Running, leave, send};
 use crate::replication::{ReadFrom, Replicas, refused};
-use crate::verdict::{Route, classify_code};
 
 /// What one replica's answer is to the read.
 enum Heard {

@@ -10,7 +10,7 @@ use crate::client::refusal_on_lane;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::link::Request;
 use crate::node::NodeId;
-use crate::quorum::Quorum;
+use crate::replication::Quorum;
 use crate::replication::background::{Running, leave, send};
 use crate::replication::{Acks, Member, QuorumError, Replicas, refused};
 

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 pub use self::penalty::Penalty;
-pub(crate) use self::schedule::{Schedule, half_jitter, later};
+pub(crate) use self::schedule::Schedule;
+use crate::clock::later;
 
 /// A place where nodes wait while they are out, each failed attempt longer than the one before.
 ///

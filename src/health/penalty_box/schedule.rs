@@ -1,10 +1,11 @@
 //! How long each ejection in a row lasts.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 
 use super::Penalty;
+use crate::clock::half_jitter;
 
 /// A multiplier just above 1 would need millions of steps to reach its cap; a table this long
 /// already spans weeks of probing.
@@ -68,20 +69,6 @@ impl Schedule {
             nominal
         }
     }
-}
-
-/// A duration in `[nominal/2, nominal]`.
-pub(crate) fn half_jitter(nominal: Duration, unit: f64) -> Duration {
-    // NaN fails the comparison and becomes 0.
-    let unit = if unit > 0.0 { unit.min(1.0) } else { 0.0 };
-    let half = nominal / 2;
-    (half + nominal.saturating_sub(half).mul_f64(unit)).min(nominal)
-}
-
-/// `now + wait`; a wait that the clock cannot express is "in thirty years", not a panic.
-pub(crate) fn later(now: Instant, wait: Duration) -> Instant {
-    const THIRTY_YEARS: Duration = Duration::from_secs(30 * 365 * 24 * 3_600);
-    now.checked_add(wait).unwrap_or_else(|| now + THIRTY_YEARS)
 }
 
 /// backon computes in `f32`, which makes 200 ms into 200.000003 ms.

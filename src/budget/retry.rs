@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::token_bucket::TokenBucket;
+use crate::budget::token_bucket::TokenBucket;
 
 /// Tokens added for each command that is sent: a tenth may be repeated.
 const SHARE: f64 = 0.1;
