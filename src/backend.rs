@@ -4,7 +4,13 @@ mod dialling;
 mod errors;
 #[cfg(test)]
 mod fuzz;
+pub(crate) mod gate;
+pub(crate) mod lane;
+pub(crate) mod leftover;
 mod observe;
+pub(crate) mod pool;
+pub(crate) mod probe;
+pub(crate) mod standin;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
@@ -15,16 +21,16 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 pub(crate) use self::observe::error_class;
-use crate::dial::Dialer;
+use crate::backend::gate::Gate;
+use crate::backend::lane::{Lane, outcome};
+use crate::backend::pool::Pool;
+use crate::connection::dial::Dialer;
+use crate::connection::link::{Fault, Link, LinkError, Reply, Request};
+use crate::connection::meter::Meter;
+use crate::connection::vitals::Vitals;
 use crate::error::Error;
-use crate::gate::Gate;
 use crate::health::verdict::Observation;
-use crate::lane::{Lane, outcome};
-use crate::link::{Fault, Link, LinkError, Reply, Request};
-use crate::meter::Meter;
 use crate::node::{Node, NodeId};
-use crate::pool::Pool;
-use crate::vitals::Vitals;
 
 /// How long a failed call waits for the dial that tells whether its node is gone, so that the
 /// caller's next try already meets the stand-in.

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use redis::aio::ConnectionLike;
 use redis::{Arg, Cmd, Pipeline, RedisFuture, RedisResult, Value};
 
+use crate::backend::leftover::Leftover;
+use crate::backend::pool::{Exclusive, Loan, NoLoan};
 use crate::backend::{Backend, RESENDS};
 use crate::command::{self, Block, Spec, State};
+use crate::connection::link::{Fault, Reply, Request};
 use crate::error::{Error, ErrorKind, Outcome};
-use crate::leftover::Leftover;
-use crate::link::{Fault, Reply, Request};
 use crate::node::NodeId;
-use crate::pool::{Exclusive, Loan, NoLoan};
 
 /// The client of one node, as [`get_client`](crate::FlusterCluster::get_client) hands it out.
 ///
@@ -88,7 +88,7 @@ impl Client {
     pub async fn dedicated(&self) -> Result<DedicatedClient, Error> {
         let pass = self.backend.gate().read();
         if !pass.admits() {
-            return Err(self.backend.no_lane(crate::lane::NoLane::NodeOut));
+            return Err(self.backend.no_lane(crate::backend::lane::NoLane::NodeOut));
         }
         match self.backend.pool().get().await {
             Ok(loan) => Ok(DedicatedClient {
@@ -98,7 +98,7 @@ impl Client {
             }),
             Err(NoLoan::Lane(why)) => Err(self.backend.no_lane(why)),
             // Because the cluster was shut down, or the node was removed.
-            Err(NoLoan::Closed) => Err(self.backend.no_lane(crate::lane::NoLane::NodeOut)),
+            Err(NoLoan::Closed) => Err(self.backend.no_lane(crate::backend::lane::NoLane::NodeOut)),
             Err(NoLoan::Saturated) => {
                 let limits = self.backend.limits();
                 let text = format!(

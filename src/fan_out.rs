@@ -9,8 +9,8 @@ use redis::{Cmd, ToRedisArgs, Value};
 
 use crate::client::{one, refusal_on_lane};
 use crate::cluster::FlusterCluster;
+use crate::connection::link::Request;
 use crate::error::{Error, ErrorKind, Outcome};
-use crate::link::Request;
 use crate::node::NodeId;
 
 impl FlusterCluster {

@@ -11,37 +11,23 @@ mod client;
 mod clock;
 mod cluster;
 mod command;
-mod credentials;
-mod dial;
+mod connection;
 #[cfg(feature = "discovery")]
 pub mod discovery;
 mod error;
 mod fan_out;
-mod gate;
 pub mod guide;
 mod hash;
 mod health;
-mod lane;
-mod leftover;
-mod link;
-mod meter;
 mod node;
 pub mod placement;
-mod pool;
-mod probe;
 mod queue;
 mod replication;
-mod resolve;
 mod scan;
-mod standin;
 mod subscription;
 mod tasks;
-#[cfg(feature = "tls")]
-mod tls;
 mod topology;
 mod transaction;
-mod vitals;
-mod wire;
 
 pub use crate::build_error::BuildError;
 #[cfg(feature = "serde")]
@@ -57,8 +43,10 @@ pub use crate::cluster::config::{Config, NodeConfig};
 pub use crate::cluster::events::{Event, Events};
 pub use crate::cluster::options::{Failover, Refusals, SlowNodes};
 pub use crate::cluster::status::{ClusterStatus, NodeStatus};
-pub use crate::credentials::{Credentials, CredentialsFuture, CredentialsProvider};
+pub use crate::connection::credentials::{Credentials, CredentialsFuture, CredentialsProvider};
 
+#[cfg(feature = "tls")]
+pub use crate::connection::tls::Tls;
 pub use crate::error::{ClusterEmptyError, Error, ErrorKind, Outcome};
 pub use crate::health::NodeState;
 pub use crate::health::penalty_box::{Penalty, PenaltyBox};
@@ -79,8 +67,6 @@ pub use crate::replication::{
 };
 pub use crate::scan::Scan;
 pub use crate::subscription::{Message, Notice, Subscription};
-#[cfg(feature = "tls")]
-pub use crate::tls::Tls;
 
 // Real servers for the unit tests that compare tables with them.
 #[cfg(test)]

@@ -14,8 +14,8 @@ use redis::{Cmd, ScanOptions};
 
 use crate::client::one;
 use crate::cluster::{FlusterCluster, parse};
+use crate::connection::link::Request;
 use crate::error::{Error, ErrorKind, Outcome};
-use crate::link::Request;
 use crate::node::NodeId;
 
 /// What a token begins with.

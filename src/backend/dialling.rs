@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout_at};
 
 use super::Backend;
-use crate::dial::{DialError, PushSink};
+use crate::backend::lane::{Dialled, NoLane, Report, Turn, outcome};
+use crate::backend::pool::Exclusive;
+use crate::connection::dial::{DialError, PushSink};
+use crate::connection::link::Link;
+use crate::connection::meter::Use;
+use crate::connection::vitals::Vitals;
 use crate::error::Error;
-use crate::lane::{Dialled, NoLane, Report, Turn, outcome};
-use crate::link::Link;
-use crate::meter::Use;
-use crate::vitals::Vitals;
 
 /// How many dials of callers may run at once to one node.
 pub(super) const DIALS: u32 = 4;
@@ -100,6 +102,55 @@ impl Backend {
             Err(e) => Err(NoLane::Dial(e)),
         }
     }
+}
+
+impl Exclusive {
+    /// Makes a new exclusive connection; a failure is reported, and holds up the next dial.
+    pub(crate) async fn dial(backend: &Arc<Backend>) -> Result<Self, NoLane> {
+        if !backend.gate().read().admits() {
+            return Err(NoLane::NodeOut);
+        }
+        if !backend.lane().may_dial(Instant::now()) {
+            return Err(NoLane::TooSoon);
+        }
+        let epoch = backend.gate().read().epoch();
+        match dial_in_background(backend).await {
+            Ok(link) => {
+                // ± 20 %: connections made together must not all be replaced together.
+                let jitter = 0.8 + 0.4 * fastrand::f64();
+                Ok(Self::new(
+                    link,
+                    backend.limits().max_lifetime.mul_f64(jitter),
+                ))
+            }
+            Err(why) => {
+                backend.lane().dial_failed(Instant::now());
+                backend.report_dial(epoch, &why);
+                Err(why)
+            }
+        }
+    }
+}
+
+/// Dials on the cluster's runtime, whichever one the caller runs on: the connection may outlive the
+/// caller's, and a dial in flight ends with the cluster.
+async fn dial_in_background(backend: &Arc<Backend>) -> Result<Link, NoLane> {
+    struct AbortOnDrop(AbortHandle);
+    impl Drop for AbortOnDrop {
+        fn drop(&mut self) {
+            self.0.abort();
+        }
+    }
+    let (sender, receiver) = oneshot::channel();
+    let ours = Arc::clone(backend);
+    let dial = async move {
+        // A caller who gave up has aborted this, or has no use for the connection.
+        let _ = sender.send(ours.dial(Use::Dedicated).await);
+    };
+    let task = backend.dialer().tasks.spawn(dial);
+    let _abort = AbortOnDrop(task.map_err(|e| NoLane::Dial(DialError::closed(e)))?);
+    // Without an answer the task was ended: the cluster is closing.
+    receiver.await.unwrap_or(Err(NoLane::NodeOut))
 }
 
 /// Runs the shared dial; when it is dropped half-way, those who wait are told.

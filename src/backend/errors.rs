@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::Backend;
+use crate::backend::lane::{DIAL_GAP, NoLane};
+use crate::connection::link::{Fault, LinkError};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::health::verdict::{Reason, Route, Seen, Verdict, judge, route};
-use crate::lane::{DIAL_GAP, NoLane};
-use crate::link::{Fault, LinkError};
 
 impl Backend {
     /// The node is out, or the cluster closed.

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use redis::{PushKind, RedisError, Value, VerbatimFormat, make_extension_error, parse_redis_value};
 
 use super::error_class;
+use crate::connection::link::Reply;
 use crate::health::verdict::{Class, classify_code};
-use crate::link::Reply;
 
 /// Codes that mean something, and such as nobody has seen.
 fn any_error_text() -> impl Strategy<Value = String> {

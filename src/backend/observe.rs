@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use redis::Value;
 
 use super::Backend;
+use crate::backend::lane::NoLane;
+use crate::backend::pool::Pool;
 use crate::clock::now_micros;
-use crate::dial::{DialError, io_parts};
+use crate::connection::dial::{DialError, io_parts};
+use crate::connection::link::{Fault, LinkError, Reply};
 use crate::error::Outcome;
 use crate::health::latency::Histogram;
 use crate::health::verdict::{Class, Observation, Phase, Route, Seen, classify_code, route, worst};
-use crate::lane::NoLane;
-use crate::link::{Fault, LinkError, Reply};
-use crate::pool::Pool;
 
 impl Backend {
     pub(crate) fn dial_observation(&self, e: &DialError) -> Observation {

@@ -10,8 +10,8 @@ use crate::backend::Backend;
 use crate::cache::Cache;
 use crate::client::one;
 use crate::cluster::parse;
+use crate::connection::link::Request;
 use crate::error::Error;
-use crate::link::Request;
 use crate::node::NodeId;
 
 /// Where a value was deleted, and where that could not be done.

@@ -14,8 +14,8 @@ use crate::cluster::plan::{Plan, target};
 use crate::cluster::scatter::Piece;
 use crate::cluster::target::Target;
 use crate::command::{self, Gather, Scatter};
+use crate::connection::link::{Reply, Request};
 use crate::error::Error;
-use crate::link::{Reply, Request};
 
 /// Some commands, and the pieces they fall into.
 pub(crate) struct Batch<'a> {

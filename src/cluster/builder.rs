@@ -8,20 +8,20 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+use crate::backend::probe::RedisProbe;
 use crate::backend::{Backend, Limits};
 use crate::build_error::BuildError;
 use crate::cluster::FlusterCluster;
 use crate::cluster::core::{Core, Reporter};
 use crate::cluster::options::{Failover, Options, Refusals, SlowNodes};
-use crate::credentials::CredentialsProvider;
-use crate::dial::Dialer;
+use crate::connection::credentials::CredentialsProvider;
+use crate::connection::dial::Dialer;
+use crate::connection::resolve::Resolver;
+use crate::connection::vitals::Vitals;
 use crate::health::penalty_box::Penalty;
 use crate::node::{Address, Node, Transport};
 use crate::placement::{HashTags, Member, Placement, Table};
-use crate::probe::RedisProbe;
-use crate::resolve::Resolver;
 use crate::tasks::Tasks;
-use crate::vitals::Vitals;
 
 /// Describes a cluster; [`build`](Self::build) makes it, and is the only one to judge.
 ///
@@ -177,7 +177,7 @@ impl Builder {
 
     /// The TLS settings of the `rediss://` nodes. Default: the platform's authorities.
     #[cfg(feature = "tls")]
-    pub fn tls(mut self, tls: crate::tls::Tls) -> Self {
+    pub fn tls(mut self, tls: crate::connection::tls::Tls) -> Self {
         self.options.tls = tls;
         self
     }

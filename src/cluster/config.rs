@@ -199,7 +199,7 @@ impl TryFrom<Config> for Builder {
         b = b.penalty(penalty);
         #[cfg(feature = "tls")]
         {
-            let mut tls = crate::tls::Tls::new();
+            let mut tls = crate::connection::tls::Tls::new();
             if let Some(ca) = config.tls_ca_file {
                 tls = tls.ca_file(ca);
             }

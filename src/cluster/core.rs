@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 
+use crate::backend::probe::Probe;
 use crate::backend::{Backend, Limits, Observer};
 use crate::budget::hedge::HedgeBudget;
 use crate::budget::repair::RepairBudget;
@@ -17,7 +18,6 @@ use crate::clock::now_micros;
 use crate::cluster::events::{self, Event};
 use crate::cluster::monitor;
 use crate::cluster::options::Options;
-use crate::cluster::publish;
 use crate::cluster::scripts::Scripts;
 use crate::error::{ClusterEmptyError, Reasons};
 use crate::health::slowness::Slowness;
@@ -26,7 +26,6 @@ use crate::health::watchdog::{GRACE, Watchdog};
 use crate::health::{Health, NodeState, Watch};
 use crate::node::Node;
 use crate::placement::{Live, Table};
-use crate::probe::Probe;
 use crate::tasks::Tasks;
 use crate::topology::Topology;
 
@@ -109,7 +108,7 @@ impl Core {
     ) -> Self {
         let now = Instant::now();
         let limits = Arc::new(options.limits.clone());
-        let lookups = Arc::new(Semaphore::new(crate::resolve::LOOKUPS));
+        let lookups = Arc::new(Semaphore::new(crate::connection::resolve::LOOKUPS));
         let mut health = Health::new(options.penalty.clone(), limits.response_timeout);
         let backends: Arc<[_]> = nodes
             .iter()
@@ -121,7 +120,7 @@ impl Core {
             .collect();
         let next_key = backends.len() as u64;
         for backend in backends.iter() {
-            backend.meter().state(publish::gauge_of(NodeState::Up));
+            backend.meter().state(NodeState::Up);
         }
         Self {
             snapshot: ArcSwap::from_pointee(Topology::new(backends, Arc::new(table))),

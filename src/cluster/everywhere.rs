@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::backend::Backend;
+use crate::backend::lane::NoLane;
 use crate::cluster::core::Core;
 use crate::error::Error;
-use crate::lane::NoLane;
 
 impl Core {
     /// Every configured node, or, when `partial`, those that are live.

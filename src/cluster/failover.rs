@@ -14,9 +14,9 @@ use crate::cluster::options::{Failover, Refusals};
 use crate::cluster::plan::cross_node;
 use crate::cluster::target::Target;
 use crate::command;
+use crate::connection::link::{Reply, Request};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::health::verdict::{Route, classify_code};
-use crate::link::{Reply, Request};
 
 /// What to do with what one candidate gave.
 pub(crate) enum Next {

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 
 use crate::backend::Limits;
 use crate::build_error::BuildError;
-use crate::credentials::CredentialsProvider;
+use crate::connection::credentials::CredentialsProvider;
 use crate::health::penalty_box::Penalty;
 use crate::placement::{HashTags, Placement};
 
@@ -88,7 +88,7 @@ pub(crate) struct Options {
     /// The share of hedged reads that may be sent twice.
     pub(crate) hedge_budget: f64,
     #[cfg(feature = "tls")]
-    pub(crate) tls: crate::tls::Tls,
+    pub(crate) tls: crate::connection::tls::Tls,
 }
 
 impl Default for Options {
@@ -117,7 +117,7 @@ impl Default for Options {
             runtime: None,
             hedge_budget: 0.1,
             #[cfg(feature = "tls")]
-            tls: crate::tls::Tls::default(),
+            tls: crate::connection::tls::Tls::default(),
         }
     }
 }

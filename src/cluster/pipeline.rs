@@ -12,8 +12,8 @@ use crate::cluster::core::Snapshot;
 use crate::cluster::plan::{Plan, cross_node, home, refused, target};
 use crate::cluster::target::Target;
 use crate::cluster::{FlusterCluster, parse};
+use crate::connection::link::Request;
 use crate::error::{Error, ErrorKind, Outcome};
-use crate::link::Request;
 use crate::node::NodeId;
 
 impl FlusterCluster {

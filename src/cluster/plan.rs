@@ -6,8 +6,8 @@ use crate::client::{args, refusal_on_lane};
 use crate::cluster::core::Snapshot;
 use crate::cluster::target::Target;
 use crate::command::{BadKeys, Gather, Keyless, Scatter, Spec, keyless, sorts_by_other_keys};
+use crate::connection::link::Request;
 use crate::error::{Error, ErrorKind, Outcome};
-use crate::link::Request;
 
 /// Where a command goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

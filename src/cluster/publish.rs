@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use crate::backend::Backend;
 use crate::cluster::core::{Core, Effects, State, set_watch};
 use crate::cluster::events::Event;
+use crate::connection::vitals::Vitals;
 use crate::health::verdict::Reason;
 use crate::health::{NodeState, Transition};
-use crate::vitals::Vitals;
 
 impl Core {
     /// Publishes one change of one node: gate, snapshot, event, metrics.
@@ -37,7 +37,7 @@ impl Core {
         }
         drop(old);
         set_watch(state, &backend, now);
-        backend.meter().state(gauge_of(t.to));
+        backend.meter().state(t.to);
         self.published.send_modify(|n| *n += 1);
         self.announce(state, effects, &backend, t, now);
     }
@@ -83,15 +83,5 @@ impl Core {
         } else {
             tracing::debug!(%node, from = t.from.as_str(), to = t.to.as_str(), "node changes state");
         }
-    }
-}
-
-/// The state as a number, the better the higher.
-pub(crate) fn gauge_of(state: NodeState) -> u8 {
-    match state {
-        NodeState::Down => 0,
-        NodeState::HalfOpen => 1,
-        NodeState::Probation => 2,
-        NodeState::Up => 3,
     }
 }

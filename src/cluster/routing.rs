@@ -9,8 +9,8 @@ use crate::cluster::FlusterCluster;
 use crate::cluster::core::Snapshot;
 use crate::cluster::plan::refused;
 use crate::cluster::target::Target;
+use crate::connection::link::Request;
 use crate::error::{ClusterEmptyError, Error, ErrorKind, Outcome};
-use crate::link::Request;
 use crate::node::NodeId;
 
 impl FlusterCluster {

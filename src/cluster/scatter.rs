@@ -7,13 +7,13 @@ use futures_util::future::join_all;
 use redis::{Pipeline, Value};
 
 use crate::backend::Backend;
+use crate::backend::standin::caps;
 use crate::cluster::batch::Batch;
 use crate::cluster::core::Core;
 use crate::cluster::failover::Next;
+use crate::connection::link::Reply;
 use crate::error::{Error, ErrorKind, Outcome};
-use crate::link::Reply;
 use crate::node::NodeId;
-use crate::standin::caps;
 
 /// The result of one piece: its answer, which may be an error reply, and who gave it.
 pub(crate) type Piece = Result<(Value, NodeId), Error>;

@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use redis::{Cmd, Value};
 
 use crate::client::args;
+use crate::connection::link::{Reply, Request};
 use crate::error::Error;
-use crate::link::{Reply, Request};
 
 /// So many scripts are remembered at most, ...
 const MOST: usize = 512;

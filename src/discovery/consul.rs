@@ -194,7 +194,7 @@ impl Consul {
     ///
     /// [`DiscoveryErrorKind::Config`] when a file cannot be read.
     #[cfg(feature = "tls")]
-    pub fn tls(mut self, tls: &crate::tls::Tls) -> Result<Self, DiscoveryError> {
+    pub fn tls(mut self, tls: &crate::connection::tls::Tls) -> Result<Self, DiscoveryError> {
         self.http.trust(tls)?;
         Ok(self)
     }

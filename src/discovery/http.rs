@@ -152,7 +152,10 @@ impl Http {
 
     /// What `https://` trusts; no matter for `http://`.
     #[cfg(feature = "tls")]
-    pub(super) fn trust(&mut self, tls: &crate::tls::Tls) -> Result<(), DiscoveryError> {
+    pub(super) fn trust(
+        &mut self,
+        tls: &crate::connection::tls::Tls,
+    ) -> Result<(), DiscoveryError> {
         if self.tls.is_some() {
             self.tls = Some(Some(self.connector(tls)?));
         }
@@ -160,7 +163,7 @@ impl Http {
     }
 
     #[cfg(feature = "tls")]
-    fn connector(&self, tls: &crate::tls::Tls) -> Result<TlsConnector, DiscoveryError> {
+    fn connector(&self, tls: &crate::connection::tls::Tls) -> Result<TlsConnector, DiscoveryError> {
         let made = tls.connector(false);
         made.map_err(|e| self.error(DiscoveryErrorKind::Config, e))
     }
@@ -320,9 +323,9 @@ impl Http {
         if let Some(trust) = &self.tls {
             let connector = match trust {
                 Some(connector) => connector.clone(),
-                None => self.connector(&crate::tls::Tls::new())?,
+                None => self.connector(&crate::connection::tls::Tls::new())?,
             };
-            let stream = crate::tls::handshake(&connector, &self.host, stream).await;
+            let stream = crate::connection::tls::handshake(&connector, &self.host, stream).await;
             let stream = stream.map_err(|e| {
                 let why = format!(
                     "no TLS: {e}; is the port the one for https://, and the authority trusted?"

@@ -7,8 +7,8 @@ use redis::{Pipeline, Value};
 
 use crate::client::{Client, many};
 use crate::cluster::parse;
+use crate::connection::link::Request;
 use crate::error::Error;
-use crate::link::Request;
 use crate::node::NodeId;
 use crate::queue::fate::fate;
 use crate::queue::message::MessageId;

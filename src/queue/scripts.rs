@@ -7,8 +7,8 @@ use redis::{Cmd, FromRedisValue, Value};
 
 use crate::client::{Client, one};
 use crate::cluster::parse;
+use crate::connection::link::Request;
 use crate::error::Error;
-use crate::link::Request;
 
 /// A Lua script. Its digest is what the first server that loads it says.
 pub(crate) struct Script {

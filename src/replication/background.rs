@@ -9,8 +9,8 @@ use redis::{Cmd, Value};
 
 use crate::client::one;
 use crate::cluster::Core;
+use crate::connection::link::Request;
 use crate::error::Error;
-use crate::link::Request;
 use crate::replication::Member;
 
 /// Requests to several replicas, each with the index of its node.

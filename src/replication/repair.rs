@@ -7,7 +7,7 @@ use redis::{Cmd, Pipeline, Value};
 
 use crate::backend::Backend;
 use crate::client::{args, many, one};
-use crate::link::Request;
+use crate::connection::link::Request;
 use crate::replication::Replicas;
 
 /// When a missing value is filled from another replica.

@@ -7,8 +7,8 @@ use futures_util::stream::StreamExt as _;
 use redis::{Cmd, Value};
 
 use crate::client::refusal_on_lane;
+use crate::connection::link::Request;
 use crate::error::{Error, ErrorKind, Outcome};
-use crate::link::Request;
 use crate::node::NodeId;
 use crate::replication::Quorum;
 use crate::replication::background::{Running, leave, send};

@@ -13,8 +13,8 @@ use super::Topic;
 use super::message::{Message, Notice};
 use crate::backend::Backend;
 use crate::cluster::Core;
+use crate::connection::link::{Fault, Link, LinkError, Reply, Request};
 use crate::error::{Error, ErrorKind, Outcome};
-use crate::link::{Fault, Link, LinkError, Reply, Request};
 use crate::node::NodeId;
 
 /// After a failure the next attempt waits this long.

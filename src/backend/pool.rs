@@ -9,16 +9,13 @@ use std::time::{Duration, Instant};
 
 use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, QueueMode, RecycleError, RecycleResult, Timeouts};
-use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 
 use crate::backend::Backend;
+use crate::backend::lane::NoLane;
+use crate::backend::leftover::Leftover;
 use crate::clock::{micros, now_micros};
-use crate::dial::DialError;
-use crate::lane::NoLane;
-use crate::leftover::Leftover;
-use crate::link::Link;
-use crate::meter::Use;
+use crate::connection::dial::DialError;
+use crate::connection::link::Link;
 
 /// deadpool cancels a dial that our own time-out should have ended; the margin lets ours win.
 const CREATE_MARGIN: Duration = Duration::from_millis(50);
@@ -34,31 +31,12 @@ pub(crate) struct Exclusive {
 }
 
 impl Exclusive {
-    /// Makes a new exclusive connection; a failure is reported, and holds up the next dial.
-    pub(crate) async fn dial(backend: &Arc<Backend>) -> Result<Self, NoLane> {
-        if !backend.gate().read().admits() {
-            return Err(NoLane::NodeOut);
-        }
-        if !backend.lane().may_dial(Instant::now()) {
-            return Err(NoLane::TooSoon);
-        }
-        let epoch = backend.gate().read().epoch();
-        match dial_in_background(backend).await {
-            Ok(link) => {
-                // ± 20 %: connections made together must not all be replaced together.
-                let jitter = 0.8 + 0.4 * fastrand::f64();
-                Ok(Self {
-                    link,
-                    left: Leftover::default(),
-                    lifetime: backend.limits().max_lifetime.mul_f64(jitter),
-                    last_used: Instant::now(),
-                })
-            }
-            Err(why) => {
-                backend.lane().dial_failed(Instant::now());
-                backend.report_dial(epoch, &why);
-                Err(why)
-            }
+    pub(super) fn new(link: Link, lifetime: Duration) -> Self {
+        Self {
+            link,
+            left: Leftover::default(),
+            lifetime,
+            last_used: Instant::now(),
         }
     }
 
@@ -70,27 +48,6 @@ impl Exclusive {
     pub(crate) fn touch(&mut self) {
         self.last_used = Instant::now();
     }
-}
-
-/// Dials on the cluster's runtime, whichever one the caller runs on: the connection may outlive the
-/// caller's, and a dial in flight ends with the cluster.
-async fn dial_in_background(backend: &Arc<Backend>) -> Result<Link, NoLane> {
-    struct AbortOnDrop(AbortHandle);
-    impl Drop for AbortOnDrop {
-        fn drop(&mut self) {
-            self.0.abort();
-        }
-    }
-    let (sender, receiver) = oneshot::channel();
-    let ours = Arc::clone(backend);
-    let dial = async move {
-        // A caller who gave up has aborted this, or has no use for the connection.
-        let _ = sender.send(ours.dial(Use::Dedicated).await);
-    };
-    let task = backend.dialer().tasks.spawn(dial);
-    let _abort = AbortOnDrop(task.map_err(|e| NoLane::Dial(DialError::closed(e)))?);
-    // Without an answer the task was ended: the cluster is closing.
-    receiver.await.unwrap_or(Err(NoLane::NodeOut))
 }
 
 pub(crate) struct Manager {

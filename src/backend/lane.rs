@@ -7,8 +7,8 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::dial::DialError;
-use crate::link::Link;
+use crate::connection::dial::DialError;
+use crate::connection::link::Link;
 
 /// After a failed dial nobody dials the node again for this long, whatever state it is in.
 pub(crate) const DIAL_GAP: Duration = Duration::from_millis(100);

@@ -3,7 +3,7 @@
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::error::Outcome;
-use crate::health::latency;
+use crate::health::{NodeState, latency};
 use crate::node::NodeId;
 
 /// What a connection is for, as a metric label.
@@ -13,6 +13,16 @@ pub(crate) enum Use {
     Dedicated,
     Probe,
     Subscription,
+}
+
+/// The state as a number, the better the higher.
+fn gauge_of(state: NodeState) -> u8 {
+    match state {
+        NodeState::Down => 0,
+        NodeState::HalfOpen => 1,
+        NodeState::Probation => 2,
+        NodeState::Up => 3,
+    }
 }
 
 /// Handles into the metrics recorder that was installed when the node was built.
@@ -85,8 +95,8 @@ impl Meter {
     }
 
     /// 3 up, 2 on probation, 1 being probed, 0 down.
-    pub(crate) fn state(&self, value: u8) {
-        self.state.set(value);
+    pub(crate) fn state(&self, state: NodeState) {
+        self.state.set(gauge_of(state));
     }
 
     /// 1 while the node is much slower than its peers.

@@ -8,10 +8,10 @@ use std::time::Instant;
 use redis::Value;
 
 use crate::backend::{Backend, error_class};
+use crate::connection::link::{Reply, Request};
+use crate::connection::meter::Use;
+use crate::connection::vitals::Vitals;
 use crate::health::verdict::{Observation, Phase, Seen};
-use crate::link::{Reply, Request};
-use crate::meter::Use;
-use crate::vitals::Vitals;
 
 pub(crate) type Probing = Pin<Box<dyn Future<Output = Observation> + Send>>;
 

@@ -8,8 +8,8 @@ use redis::{Cmd, ErrorKind, Pipeline, RedisError, Value};
 use tokio::task::AbortHandle;
 
 use crate::clock::micros;
-use crate::meter::OpenConnection;
-use crate::wire::Wire;
+use crate::connection::meter::OpenConnection;
+use crate::connection::wire::Wire;
 
 /// What is put on a connection in one piece.
 #[derive(Clone, Copy)]

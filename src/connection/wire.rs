@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use self::socket::Glance;
 pub(crate) use self::socket::Socket;
 use crate::clock::now_micros;
-use crate::vitals::Vitals;
+use crate::connection::vitals::Vitals;
 
 /// How much of the set-up's replies is kept, enough for the error line that redis-rs swallows.
 const SETUP_KEPT: usize = 256;

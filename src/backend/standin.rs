@@ -12,8 +12,8 @@ use redis::{Cmd, Pipeline};
 use crate::backend::Backend;
 use crate::client::args;
 use crate::command::{Spec, is_read_only};
+use crate::connection::link::{Reply, Request};
 use crate::error::Error;
-use crate::link::{Reply, Request};
 
 /// What follows a write on a stand-in: `PEXPIRE key ttl LT` for each of its keys, which shortens a time to
 /// live and never prolongs one.

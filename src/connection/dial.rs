@@ -14,15 +14,15 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tracing::Instrument as _;
 
-use crate::credentials::CredentialsProvider;
+use crate::connection::credentials::CredentialsProvider;
+use crate::connection::link::Link;
+use crate::connection::meter::OpenConnection;
+use crate::connection::resolve::Resolver;
+use crate::connection::vitals::Vitals;
+use crate::connection::wire::{Pushes, Socket, Tap, Wire};
 use crate::health::verdict::{Class, Seen, classify_code, classify_line};
-use crate::link::Link;
-use crate::meter::OpenConnection;
 use crate::node::{Address, Endpoint, NodeId};
-use crate::resolve::Resolver;
 use crate::tasks::{SpawnError, Tasks};
-use crate::vitals::Vitals;
-use crate::wire::{Pushes, Socket, Tap, Wire};
 
 /// Half-open connections are noticed after 15 s + 3 x 5 s without traffic.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
@@ -258,7 +258,7 @@ impl Dialer {
         let Some(connector) = &self.tls else {
             return Ok(Socket::Tcp(stream));
         };
-        match crate::tls::handshake(connector, host, stream).await {
+        match crate::connection::tls::handshake(connector, host, stream).await {
             Ok(stream) => Ok(Socket::Tls(Box::new(stream))),
             Err(e) => Err(tls_fault(e)),
         }

@@ -1,0 +1,11 @@
+//! One connection: where it leads, how it is made, what is seen on it.
+
+pub(crate) mod credentials;
+pub(crate) mod dial;
+pub(crate) mod link;
+pub(crate) mod meter;
+pub(crate) mod resolve;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
+pub(crate) mod vitals;
+pub(crate) mod wire;
