@@ -190,7 +190,7 @@ impl<V, C> Cache<V, C> {
     where
         C: Codec<V>,
     {
-        let bytes: Option<Vec<u8>> = crate::cluster::parse(value, node)?;
+        let bytes: Option<Vec<u8>> = crate::connection::reply::parse(value, node)?;
         let decode = |bytes| {
             self.inner.codec.decode(bytes).map_err(|e| {
                 let text = format!("the cached value cannot be decoded: {e}");

@@ -21,8 +21,6 @@ mod routing;
 mod run;
 mod scatter;
 mod scripts;
-pub(crate) use self::core::Core;
-pub(crate) use self::routing::parse;
 pub(crate) mod status;
 mod target;
 
@@ -30,6 +28,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(crate) use self::core::Core;
 use crate::build_error::BuildError;
 use crate::cluster::builder::Builder;
 use crate::cluster::change::Change;

@@ -1,9 +1,12 @@
 //! One connection: where it leads, how it is made, what is seen on it.
 
+pub(crate) mod args;
 pub(crate) mod credentials;
 pub(crate) mod dial;
 pub(crate) mod link;
 pub(crate) mod meter;
+pub(crate) mod reply;
+pub(crate) mod request;
 pub(crate) mod resolve;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;

@@ -7,9 +7,9 @@ use std::time::Instant;
 use futures_util::future::join_all;
 use redis::{Cmd, ToRedisArgs, Value};
 
-use crate::client::{one, refusal_on_lane};
 use crate::cluster::FlusterCluster;
-use crate::connection::link::Request;
+use crate::connection::reply::{one, parse};
+use crate::connection::request::{Request, refusal_on_lane};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 
@@ -77,7 +77,7 @@ impl FlusterCluster {
         }
         let mut highest = HashMap::new();
         for (node, answer) in answers {
-            let pairs: Vec<(String, f64)> = crate::cluster::parse(answer?, &node)?;
+            let pairs: Vec<(String, f64)> = parse(answer?, &node)?;
             for (member, score) in pairs {
                 let score = score as i64;
                 let best = highest.entry(member).or_insert(score);

@@ -12,9 +12,9 @@ use futures_util::Stream;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use redis::{Cmd, ScanOptions};
 
-use crate::client::one;
-use crate::cluster::{FlusterCluster, parse};
-use crate::connection::link::Request;
+use crate::cluster::FlusterCluster;
+use crate::connection::reply::{one, parse};
+use crate::connection::request::Request;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use redis::{FromRedisValue, Pipeline, RedisError, RedisResult, Value};
 
 use crate::client::{Client, DedicatedClient};
-use crate::cluster::{FlusterCluster, parse};
+use crate::cluster::FlusterCluster;
+use crate::connection::reply::parse;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 

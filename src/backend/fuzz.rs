@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use redis::{PushKind, RedisError, Value, VerbatimFormat, make_extension_error, parse_redis_value};
 
 use super::error_class;
-use crate::connection::link::Reply;
+use crate::connection::reply::Reply;
 use crate::health::verdict::{Class, classify_code};
 
 /// Codes that mean something, and such as nobody has seen.

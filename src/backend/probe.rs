@@ -8,8 +8,9 @@ use std::time::Instant;
 use redis::Value;
 
 use crate::backend::{Backend, error_class};
-use crate::connection::link::{Reply, Request};
 use crate::connection::meter::Use;
+use crate::connection::reply::Reply;
+use crate::connection::request::Request;
 use crate::connection::vitals::Vitals;
 use crate::health::verdict::{Observation, Phase, Seen};
 

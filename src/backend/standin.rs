@@ -10,9 +10,10 @@ use futures_util::future::join;
 use redis::{Cmd, Pipeline};
 
 use crate::backend::Backend;
-use crate::client::args;
 use crate::command::{Spec, is_read_only};
-use crate::connection::link::{Reply, Request};
+use crate::connection::args::args;
+use crate::connection::reply::Reply;
+use crate::connection::request::Request;
 use crate::error::Error;
 
 /// What follows a write on a stand-in: `PEXPIRE key ttl LT` for each of its keys, which shortens a time to

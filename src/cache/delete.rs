@@ -8,9 +8,8 @@ use redis::Value;
 
 use crate::backend::Backend;
 use crate::cache::Cache;
-use crate::client::one;
-use crate::cluster::parse;
-use crate::connection::link::Request;
+use crate::connection::reply::{one, parse};
+use crate::connection::request::Request;
 use crate::error::Error;
 use crate::node::NodeId;
 

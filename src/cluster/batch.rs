@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use redis::{Cmd, Pipeline, Value};
 
-use crate::client::{args, many, one};
 use crate::cluster::core::Core;
 use crate::cluster::merge::{self, gathered};
 use crate::cluster::plan::{Plan, target};
 use crate::cluster::scatter::Piece;
 use crate::cluster::target::Target;
 use crate::command::{self, Gather, Scatter};
-use crate::connection::link::{Reply, Request};
+use crate::connection::args::args;
+use crate::connection::reply::{Reply, many, one};
+use crate::connection::request::Request;
 use crate::error::Error;
 
 /// Some commands, and the pieces they fall into.

@@ -8,13 +8,14 @@ use tokio::time::timeout_at;
 use tracing::Instrument as _;
 
 use crate::backend::Backend;
-use crate::client::{args, one};
 use crate::cluster::core::Core;
 use crate::cluster::options::{Failover, Refusals};
 use crate::cluster::plan::cross_node;
 use crate::cluster::target::Target;
 use crate::command;
-use crate::connection::link::{Reply, Request};
+use crate::connection::args::args;
+use crate::connection::reply::{Reply, one};
+use crate::connection::request::Request;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::health::verdict::{Route, classify_code};
 

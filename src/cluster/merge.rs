@@ -2,9 +2,9 @@
 
 use redis::Value;
 
-use crate::cluster::parse;
 use crate::cluster::scatter::Piece;
 use crate::command::{Gather, Scatter};
+use crate::connection::reply::parse;
 use crate::error::{Error, ErrorKind, Outcome};
 
 /// The answer to a part of a cut command, one value per key.

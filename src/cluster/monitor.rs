@@ -13,14 +13,12 @@ use crate::clock::now_micros;
 use crate::cluster::core::{Core, Snapshot, set_watch};
 use crate::cluster::events::Event;
 use crate::cluster::options::SlowNodes;
-use crate::connection::link::Request;
-use crate::health::Action;
+use crate::connection::request::Request;
 use crate::health::latency::Histogram;
-use crate::health::slowness;
 use crate::health::verdict::{
     Observation, Phase, ProbeResult, Reason, Seen, Soft, Verdict, judge_probe,
 };
-use crate::health::watchdog;
+use crate::health::{Action, slowness, watchdog};
 
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// A node that was silent for this long, ± 20 %, is asked for a sign of life.

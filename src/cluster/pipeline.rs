@@ -6,13 +6,14 @@ use std::time::Instant;
 use redis::{Pipeline, Value};
 
 use crate::backend::Backend;
-use crate::client::{args, refusal_on_lane};
+use crate::cluster::FlusterCluster;
 use crate::cluster::batch::Batch;
 use crate::cluster::core::Snapshot;
 use crate::cluster::plan::{Plan, cross_node, home, refused, target};
 use crate::cluster::target::Target;
-use crate::cluster::{FlusterCluster, parse};
-use crate::connection::link::Request;
+use crate::connection::args::args;
+use crate::connection::reply::parse;
+use crate::connection::request::{Request, refusal_on_lane};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 

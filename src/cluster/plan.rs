@@ -2,11 +2,11 @@
 
 use redis::Cmd;
 
-use crate::client::{args, refusal_on_lane};
 use crate::cluster::core::Snapshot;
 use crate::cluster::target::Target;
 use crate::command::{BadKeys, Gather, Keyless, Scatter, Spec, keyless, sorts_by_other_keys};
-use crate::connection::link::Request;
+use crate::connection::args::args;
+use crate::connection::request::{Request, refusal_on_lane};
 use crate::error::{Error, ErrorKind, Outcome};
 
 /// Where a command goes.

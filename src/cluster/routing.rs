@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use redis::{Cmd, FromRedisValue, RedisError, Value};
+use redis::{Cmd, FromRedisValue};
 
-use crate::client::{Client, refusal_on_lane};
+use crate::client::Client;
 use crate::cluster::FlusterCluster;
 use crate::cluster::core::Snapshot;
 use crate::cluster::plan::refused;
 use crate::cluster::target::Target;
-use crate::connection::link::Request;
-use crate::error::{ClusterEmptyError, Error, ErrorKind, Outcome};
+use crate::connection::reply::parse;
+use crate::connection::request::{Request, refusal_on_lane};
+use crate::error::{ClusterEmptyError, Error};
 use crate::node::NodeId;
 
 impl FlusterCluster {
@@ -116,19 +117,4 @@ fn rank(snapshot: &Snapshot, key: &[u8], index: usize) -> usize {
     } else {
         snapshot.rank(key, index)
     }
-}
-
-/// The answer as the caller's type; an error reply as an error.
-pub(crate) fn parse<T: FromRedisValue>(value: Value, node: &NodeId) -> Result<T, Error> {
-    let value = value.extract_error().map_err(|e| {
-        Error::new(ErrorKind::Server, Outcome::Answered, e.to_string())
-            .at(node)
-            .because(e)
-    })?;
-    T::from_redis_value(value).map_err(|e| {
-        let e = RedisError::from(e);
-        Error::new(ErrorKind::Type, Outcome::Answered, e.to_string())
-            .at(node)
-            .because(e)
-    })
 }

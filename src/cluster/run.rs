@@ -6,12 +6,13 @@ use std::time::Instant;
 use redis::{Cmd, FromRedisValue, ToSingleRedisArg, Value};
 
 use crate::backend::Backend;
-use crate::client::args;
+use crate::cluster::FlusterCluster;
 use crate::cluster::batch::Batch;
 use crate::cluster::plan::{Plan, refused, target};
 use crate::cluster::scatter::Piece;
-use crate::cluster::{FlusterCluster, parse};
 use crate::command::Scatter;
+use crate::connection::args::args;
+use crate::connection::reply::parse;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 

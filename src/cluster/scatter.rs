@@ -11,7 +11,7 @@ use crate::backend::standin::caps;
 use crate::cluster::batch::Batch;
 use crate::cluster::core::Core;
 use crate::cluster::failover::Next;
-use crate::connection::link::Reply;
+use crate::connection::reply::Reply;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 

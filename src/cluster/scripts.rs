@@ -6,8 +6,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use redis::{Cmd, Value};
 
-use crate::client::args;
-use crate::connection::link::{Reply, Request};
+use crate::connection::args::args;
+use crate::connection::reply::Reply;
+use crate::connection::request::Request;
 use crate::error::Error;
 
 /// So many scripts are remembered at most, ...

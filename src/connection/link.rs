@@ -4,32 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, ErrorKind, Pipeline, RedisError, Value};
+use redis::{ErrorKind, RedisError};
 use tokio::task::AbortHandle;
 
 use crate::clock::micros;
 use crate::connection::meter::OpenConnection;
+use crate::connection::reply::Reply;
+use crate::connection::request::Request;
 use crate::connection::wire::Wire;
-
-/// What is put on a connection in one piece.
-#[derive(Clone, Copy)]
-pub(crate) enum Request<'a> {
-    One(&'a Cmd),
-    Many {
-        pipeline: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    },
-}
-
-/// What came back for it.
-#[derive(Debug)]
-pub(crate) enum Reply {
-    One(Value),
-    Many(Vec<Value>),
-    /// A transaction that the server refused to execute, with the refusals of its commands inside.
-    Aborted(RedisError),
-}
 
 /// How a command failed after it was given to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

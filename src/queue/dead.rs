@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures_util::future::join_all;
 use redis::{FromRedisValue, Value};
 
-use crate::cluster::parse;
+use crate::connection::reply::parse;
 use crate::error::Error;
 use crate::node::NodeId;
 use crate::queue::message::{Message, MessageId};

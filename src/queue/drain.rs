@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use redis::{FromRedisValue, Value};
 
 use crate::client::Client;
-use crate::cluster::parse;
+use crate::connection::reply::parse;
 use crate::error::Error;
 use crate::node::NodeId;
 use crate::queue::Queue;

@@ -120,7 +120,7 @@ async fn renew_some(
     }
     cmd.arg("JUSTID");
     let value = raw(&source.client, &cmd, shared.deadline()).await?;
-    let value = crate::cluster::parse::<Value>(value, source.node())?;
+    let value = crate::connection::reply::parse::<Value>(value, source.node())?;
     let held = Vec::<Vec<u8>>::from_redis_value(value).unwrap_or_default();
     let held: Vec<_> = held.iter().filter_map(|id| EntryId::parse(id)).collect();
     let lost: Vec<Place> = places

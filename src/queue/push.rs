@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use redis::{Cmd, FromRedisValue, Value};
 
 use crate::client::Client;
-use crate::cluster::parse;
+use crate::connection::reply::parse;
 use crate::error::Error;
 use crate::node::NodeId;
 use crate::queue::fate::fate;

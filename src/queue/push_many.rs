@@ -5,9 +5,9 @@ use std::time::Instant;
 use futures_util::future::join_all;
 use redis::{Pipeline, Value};
 
-use crate::client::{Client, many};
-use crate::cluster::parse;
-use crate::connection::link::Request;
+use crate::client::Client;
+use crate::connection::reply::{many, parse};
+use crate::connection::request::Request;
 use crate::error::Error;
 use crate::node::NodeId;
 use crate::queue::fate::fate;

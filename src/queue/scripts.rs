@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use redis::{Cmd, FromRedisValue, Value};
 
-use crate::client::{Client, one};
-use crate::cluster::parse;
-use crate::connection::link::Request;
+use crate::client::Client;
+use crate::connection::reply::{one, parse};
+use crate::connection::request::Request;
 use crate::error::Error;
 
 /// A Lua script. Its digest is what the first server that loads it says.

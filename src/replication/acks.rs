@@ -4,7 +4,7 @@ use std::fmt;
 
 use redis::{FromRedisValue, Value};
 
-use crate::cluster::parse;
+use crate::connection::reply::parse;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 

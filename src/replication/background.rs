@@ -7,9 +7,9 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use redis::{Cmd, Value};
 
-use crate::client::one;
 use crate::cluster::Core;
-use crate::connection::link::Request;
+use crate::connection::reply::one;
+use crate::connection::request::Request;
 use crate::error::Error;
 use crate::replication::Member;
 

@@ -7,16 +7,15 @@ use futures_util::stream::StreamExt as _;
 use redis::{Cmd, FromRedisValue, Value};
 use tokio::time::timeout;
 
-use crate::client::{args, one, refusal_on_lane};
-use crate::cluster::parse;
 use crate::command::is_read_only;
-use crate::connection::link::Request;
+use crate::connection::args::args;
+use crate::connection::reply::{one, parse};
+use crate::connection::request::{Request, refusal_on_lane};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::health::verdict::{Route, classify_code};
 use crate::node::NodeId;
-use crate::replication::Quorum;
 use crate::replication::background::{Running, leave, send};
-use crate::replication::{ReadFrom, Replicas, refused};
+use crate::replication::{Quorum, ReadFrom, Replicas, refused};
 
 /// What one replica's answer is to the read.
 enum Heard {

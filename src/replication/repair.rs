@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use redis::{Cmd, Pipeline, Value};
 
 use crate::backend::Backend;
-use crate::client::{args, many, one};
-use crate::connection::link::Request;
+use crate::connection::args::args;
+use crate::connection::reply::{many, one};
+use crate::connection::request::Request;
 use crate::replication::Replicas;
 
 /// When a missing value is filled from another replica.

@@ -6,13 +6,11 @@ use std::time::Instant;
 use futures_util::stream::StreamExt as _;
 use redis::{Cmd, Value};
 
-use crate::client::refusal_on_lane;
-use crate::connection::link::Request;
+use crate::connection::request::{Request, refusal_on_lane};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
-use crate::replication::Quorum;
 use crate::replication::background::{Running, leave, send};
-use crate::replication::{Acks, Member, QuorumError, Replicas, refused};
+use crate::replication::{Acks, Member, Quorum, QuorumError, Replicas, refused};
 
 impl Replicas {
     /// Sends `cmd` to all replicas at once and returns as soon as `quorum` of them have acknowledged it.

@@ -13,7 +13,9 @@ use super::Topic;
 use super::message::{Message, Notice};
 use crate::backend::Backend;
 use crate::cluster::Core;
-use crate::connection::link::{Fault, Link, LinkError, Reply, Request};
+use crate::connection::link::{Fault, Link, LinkError};
+use crate::connection::reply::Reply;
+use crate::connection::request::Request;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 

@@ -1,0 +1,189 @@
+//! An exclusive connection, as the application holds it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use redis::aio::ConnectionLike;
+use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
+
+use crate::backend::leftover::Leftover;
+use crate::backend::pool::{Exclusive, Loan};
+use crate::backend::{Backend, RESENDS};
+use crate::command::{self, Block, State};
+use crate::connection::args::args;
+use crate::connection::link::Fault;
+use crate::connection::reply::{Reply, many, one};
+use crate::connection::request::{Request, each_command, no_response, refused};
+use crate::node::NodeId;
+
+/// An exclusive connection to one node; it goes back to the node's pool when dropped.
+///
+/// Everything that needs a connection of its own works here: `MULTI`, `WATCH`, `SELECT`, blocking
+/// commands. A connection that comes back with something left behind (an open transaction, another
+/// database, a reply outstanding) is closed instead of given to the next user. Blocking commands get
+/// their own time plus the response time-out.
+///
+/// `SUBSCRIBE`, `MONITOR` and `CLIENT REPLY` are refused also here: they end the pairing of commands and
+/// replies. It is neither `Clone` nor shared: a clone would outlive the return.
+///
+/// # Cancellation
+///
+/// Dropping a call is safe, and costs the connection. The command may still be executed; what a
+/// cancelled `BLPOP` pops is lost, so use `BLMOVE` or streams.
+///
+/// ```no_run
+/// # async fn run(cluster: fluster::FlusterCluster) -> redis::RedisResult<()> {
+/// let mut own = cluster.get_client("jobs")?.dedicated().await?;
+/// let job: Option<String> = redis::cmd("BLMOVE")
+///     .arg(&["jobs", "processing", "LEFT", "RIGHT", "2"])
+///     .query_async(&mut own)
+///     .await?;
+/// # Ok(()) }
+/// ```
+pub struct DedicatedClient {
+    pub(super) loan: Loan,
+    pub(super) backend: Arc<Backend>,
+    pub(super) response_timeout: Duration,
+}
+
+impl DedicatedClient {
+    /// The node that this connection leads to.
+    #[must_use]
+    pub fn node(&self) -> &NodeId {
+        self.backend.id()
+    }
+
+    /// How long commands on this connection may wait for their reply; blocking commands get their own
+    /// time on top. Default: the cluster's response time-out, 500 ms.
+    pub fn set_response_timeout(&mut self, timeout: Duration) {
+        self.response_timeout = timeout;
+    }
+
+    async fn send(&mut self, request: Request<'_>) -> RedisResult<Reply> {
+        for cmd in each_command(request) {
+            let why = match command::state(args(cmd)) {
+                State::Breaks => Some(
+                    "this command ends the pairing of commands and replies, which a pooled connection needs; \
+                     open a connection of your own with redis-rs for it"
+                        .to_owned(),
+                ),
+                _ if cmd.is_no_response() => Some(no_response()),
+                _ => None,
+            };
+            if let Some(why) = why {
+                return Err(refused(why).at(self.node()).into());
+            }
+        }
+        let block = each_command(request).fold(Block::No, |block, cmd| {
+            longer(block, command::block(args(cmd)))
+        });
+        let limit = match block {
+            Block::No => Some(self.response_timeout),
+            Block::AtMost(wait) => wait.checked_add(self.response_timeout),
+            Block::Forever => None,
+        };
+        let mut resends = 0;
+        loop {
+            let (clean, before) = (self.loan.is_clean(), self.loan.left);
+            for cmd in each_command(request) {
+                self.loan.left.sending(args(cmd));
+            }
+            let began = Instant::now();
+            let epoch = self.loan.link.epoch();
+            let result = self.loan.link.call(request, limit).await;
+            self.loan.touch();
+            let e = match result {
+                Ok(reply) => {
+                    let timed = (block == Block::No).then_some(began);
+                    self.backend.answered(&reply, epoch, began, timed);
+                    self.loan.left = left_after(before, self.loan.left, request, &reply);
+                    return match reply {
+                        Reply::Aborted(e) => Err(e),
+                        reply => Ok(reply),
+                    };
+                }
+                Err(e) => e,
+            };
+            self.backend
+                .observe_call(&e, epoch, began, block != Block::No);
+            // The connection had ended while nobody used it. With nothing on it that the caller
+            // relies on, a new one is as good.
+            if e.unsent && e.fault == Fault::Lost && clean && resends < RESENDS {
+                resends += 1;
+                match Exclusive::dial(&self.backend).await {
+                    Ok(fresh) => *self.loan = fresh,
+                    Err(why) => return Err(self.backend.no_lane(why).into()),
+                }
+                continue;
+            }
+            let error = self.backend.call_error(e, limit.unwrap_or_default());
+            return Err(error.into());
+        }
+    }
+}
+
+/// What is left on a connection after a request that was answered, given what was left before it and
+/// the worst that was assumed of it.
+fn left_after(before: Leftover, worst: Leftover, request: Request<'_>, reply: &Reply) -> Leftover {
+    let failed = |value: &Value| matches!(value, Value::ServerError(e) if e.code() != "EXECABORT");
+    let all_done = match reply {
+        Reply::One(value) => !failed(value),
+        Reply::Many(values) => !values.iter().any(failed),
+        Reply::Aborted(e) => e.code() == Some("EXECABORT"),
+    };
+    if !all_done {
+        return worst;
+    }
+    let mut left = before;
+    for cmd in each_command(request) {
+        left.done(args(cmd));
+    }
+    if matches!(request, Request::Many { pipeline, .. } if pipeline.is_transaction()) {
+        left.executed();
+    }
+    left
+}
+
+fn longer(a: Block, b: Block) -> Block {
+    match (a, b) {
+        (Block::Forever, _) | (_, Block::Forever) => Block::Forever,
+        (Block::AtMost(x), Block::AtMost(y)) => Block::AtMost(x.saturating_add(y)),
+        (Block::No, other) | (other, Block::No) => other,
+    }
+}
+
+impl fmt::Debug for DedicatedClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DedicatedClient")
+            .field("node", self.node())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ConnectionLike for DedicatedClient {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        Box::pin(async move { self.send(Request::One(cmd)).await.map(one) })
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        Box::pin(async move {
+            self.send(Request::Many {
+                pipeline,
+                offset,
+                count,
+            })
+            .await
+            .map(many)
+        })
+    }
+
+    fn get_db(&self) -> i64 {
+        self.backend.node().endpoint().db
+    }
+}
