@@ -2,21 +2,26 @@
 
 mod batch;
 pub(crate) mod builder;
-pub(crate) mod change;
+mod change;
 pub(crate) mod clients;
 #[cfg(feature = "serde")]
 pub(crate) mod config;
 mod connection;
 pub(crate) mod core;
+mod empty;
 pub(crate) mod events;
 mod everywhere;
+mod evidence;
+mod factory;
 mod failover;
+mod housekeeping;
 mod merge;
 mod monitor;
 pub(crate) mod options;
 mod pipeline;
 mod plan;
 mod publish;
+mod reporter;
 mod routing;
 mod run;
 mod scatter;
@@ -31,8 +36,7 @@ use std::time::{Duration, Instant};
 pub(crate) use self::core::Core;
 use crate::build_error::BuildError;
 use crate::cluster::builder::Builder;
-use crate::cluster::change::Change;
-use crate::cluster::events::Events;
+use crate::cluster::events::{Change, Events};
 use crate::node::Node;
 use crate::placement::Migration;
 use crate::tasks;

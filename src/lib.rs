@@ -36,11 +36,10 @@ pub use crate::cache::{Cache, CacheBuilder, Codec, CodecError, Deletion, Raw};
 pub use crate::client::{Client, DedicatedClient};
 pub use crate::cluster::FlusterCluster;
 pub use crate::cluster::builder::Builder;
-pub use crate::cluster::change::Change;
 pub use crate::cluster::clients::{Clients, Rounds};
 #[cfg(feature = "serde")]
 pub use crate::cluster::config::{Config, NodeConfig};
-pub use crate::cluster::events::{Event, Events};
+pub use crate::cluster::events::{Change, Event, Events};
 pub use crate::cluster::options::{Failover, Refusals, SlowNodes};
 pub use crate::cluster::status::{ClusterStatus, NodeStatus};
 pub use crate::connection::credentials::{Credentials, CredentialsFuture, CredentialsProvider};

@@ -49,6 +49,7 @@ mod listed;
 mod live;
 mod migration;
 mod modulo;
+mod params;
 mod points;
 mod rendezvous;
 mod ring;

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use redis::{Cmd, Pipeline, Value};
 
 use crate::cluster::core::Core;
-use crate::cluster::merge::{self, gathered};
+use crate::cluster::merge::{self, Piece, gathered};
 use crate::cluster::plan::{Plan, target};
-use crate::cluster::scatter::Piece;
 use crate::cluster::target::Target;
 use crate::command::{self, Gather, Scatter};
 use crate::connection::args::args;

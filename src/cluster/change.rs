@@ -6,26 +6,11 @@ use std::time::Instant;
 
 use crate::backend::Backend;
 use crate::build_error::BuildError;
-use crate::cluster::builder::{Maker, table};
 use crate::cluster::core::{self, Core};
-use crate::cluster::events::Event;
-use crate::node::{Node, NodeId};
+use crate::cluster::events::{Change, Event};
+use crate::cluster::factory::{Maker, table};
+use crate::node::Node;
 use crate::placement::Migration;
-
-/// What a change of the set of nodes did.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Change {
-    /// The nodes that are new, or that have a new address under an old name.
-    pub added: Vec<NodeId>,
-    /// The nodes that are gone, or whose address changed; they finish what is in flight.
-    pub removed: Vec<NodeId>,
-    /// The nodes that keep their connections and their health.
-    pub kept: usize,
-    /// The share of all keys whose owner changed, 0 to 1. Exact for rings and the modulo rules, measured on
-    /// 16 384 keys (to about ± 0.01) for those that score nodes; [`Migration`] says more.
-    pub moved: f64,
-}
 
 impl Core {
     /// What would move if the set of nodes were this one.

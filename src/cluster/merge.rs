@@ -2,10 +2,13 @@
 
 use redis::Value;
 
-use crate::cluster::scatter::Piece;
 use crate::command::{Gather, Scatter};
 use crate::connection::reply::parse;
 use crate::error::{Error, ErrorKind, Outcome};
+use crate::node::NodeId;
+
+/// The result of one piece: its answer, which may be an error reply, and who gave it.
+pub(crate) type Piece = Result<(Value, NodeId), Error>;
 
 /// The answer to a part of a cut command, one value per key.
 pub(crate) fn apart(scatter: Scatter, keys: usize, value: Value, into: &mut Vec<Value>) {

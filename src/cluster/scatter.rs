@@ -11,12 +11,9 @@ use crate::backend::standin::caps;
 use crate::cluster::batch::Batch;
 use crate::cluster::core::Core;
 use crate::cluster::failover::Next;
+use crate::cluster::merge::Piece;
 use crate::connection::reply::Reply;
 use crate::error::{Error, ErrorKind, Outcome};
-use crate::node::NodeId;
-
-/// The result of one piece: its answer, which may be an error reply, and who gave it.
-pub(crate) type Piece = Result<(Value, NodeId), Error>;
 
 /// What is known of a piece that has no result yet.
 #[derive(Clone, Default)]

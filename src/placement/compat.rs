@@ -23,8 +23,8 @@ mod twemproxy_hash;
 use crate::build_error::BuildError;
 
 use super::Member;
+use super::params::Params;
 use super::points::{Point, Points};
-use super::rule::text::Params;
 use super::tags::HashTags;
 
 pub(super) use self::foreign::{Foreign, Walk};

@@ -81,7 +81,7 @@ enum Rule {
 /// The most points one node can have in a cluster: 511 times the default.
 ///
 /// A weight meant as megabytes or connections would otherwise build a ring of gigabytes.
-const MAX_POINTS_PER_NODE: u64 = 65_535;
+pub(super) const MAX_POINTS_PER_NODE: u64 = 65_535;
 
 impl Placement {
     /// Consistent hashing over XXH3 with 128 points per unit of weight.

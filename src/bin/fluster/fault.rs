@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use fluster::BuildError;
+use fluster::discovery::{DiscoveryError, DiscoveryErrorKind};
 
 use crate::text::masked;
 
@@ -75,6 +76,16 @@ pub fn say(text: &str) {
 }
 
 /// Of writing the answer. What is read is described where it is read.
+/// What a source says is wrong, with proxenos' exit codes.
+pub fn refused(e: &DiscoveryError) -> Fault {
+    let code = match e.kind() {
+        DiscoveryErrorKind::Config => USAGE,
+        DiscoveryErrorKind::NotFound => NOTHING_FOUND,
+        _ => CANNOT_CONNECT,
+    };
+    Fault::new(code, e.to_string())
+}
+
 impl From<io::Error> for Fault {
     fn from(e: io::Error) -> Self {
         match e.kind() {

@@ -22,6 +22,7 @@ mod resolved;
 mod ring;
 mod sample;
 mod select;
+mod shares;
 mod sources;
 mod status;
 mod svg;

@@ -3,51 +3,14 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use serde::Serialize;
-
 use crate::args::Ring;
 use crate::cluster::Cluster;
 use crate::fault::Fault;
 use crate::grid::{Grid, percent};
 use crate::out::Out;
+use crate::shares::{Share, Shares};
 use crate::text::shown;
 use crate::{sample, svg};
-
-/// All shares of a cluster.
-#[derive(Serialize)]
-pub struct Shares {
-    placement: String,
-    fingerprint: String,
-    /// How many keys were looked up.
-    keys: u64,
-    /// Of real / ideal over the nodes, 0 when every node has what it should.
-    pub standard_deviation: f64,
-    pub nodes: Vec<Share>,
-}
-
-impl Shares {
-    /// What was measured, in a few words.
-    pub fn title(&self) -> String {
-        format!("{}, {} keys", self.placement, self.keys)
-    }
-}
-
-/// What one node gets, as shares of 1.
-#[derive(Serialize)]
-pub struct Share {
-    pub name: String,
-    weight: u32,
-    pub ideal: f64,
-    pub real: f64,
-    keys: u64,
-}
-
-impl Share {
-    /// 1 when the node has what it should.
-    pub fn ratio(&self) -> f64 {
-        self.real / self.ideal
-    }
-}
 
 pub fn run(args: &Ring, out: &mut Out) -> Result<ExitCode, Fault> {
     let cluster = Cluster::from_args(&args.cluster)?;

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use fluster::BuildError;
-use fluster::discovery::{self, DiscoveryError, DiscoveryErrorKind};
+use fluster::discovery;
 use fluster::placement::{Member, Placement, Proxenos, ProxenosHash};
 
 use crate::args::Select;
-use crate::fault::{CANNOT_CONNECT, Fault, NOTHING_FOUND, USAGE};
+use crate::fault::{Fault, NOTHING_FOUND, refused};
 use crate::out::Out;
 use crate::resolved::addresses;
 use crate::sources::source;
@@ -62,14 +62,4 @@ pub fn run(args: &Select, out: &mut Out) -> Result<ExitCode, Fault> {
         false => writeln!(out, "{}", names[owner])?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// What a source says is wrong, with proxenos' exit codes.
-pub fn refused(e: &DiscoveryError) -> Fault {
-    let code = match e.kind() {
-        DiscoveryErrorKind::Config => USAGE,
-        DiscoveryErrorKind::NotFound => NOTHING_FOUND,
-        _ => CANNOT_CONNECT,
-    };
-    Fault::new(code, e.to_string())
 }

@@ -9,7 +9,7 @@ use fluster::{Config, Node};
 
 use crate::args::{Backend, Select};
 use crate::fault::Fault;
-use crate::select::refused;
+use crate::fault::refused;
 use crate::text::excerpt;
 
 type Source = Box<dyn Discovery>;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::grid::percent;
-use crate::ring::Shares;
+use crate::shares::Shares;
 
 const ROW: usize = 22;
 const BAR: usize = 14;

@@ -8,7 +8,7 @@ use twox_hash::XxHash64;
 use crate::build_error::BuildError;
 
 use super::super::Member;
-use super::super::rule::text::Params;
+use super::super::params::Params;
 use super::super::scored::Scores;
 use super::super::tags::HashTags;
 use super::{Foreign, Recipe};

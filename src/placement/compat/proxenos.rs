@@ -13,7 +13,7 @@ use siphasher::sip::SipHasher24;
 use crate::build_error::BuildError;
 
 use super::super::Member;
-use super::super::rule::text::Params;
+use super::super::params::Params;
 use super::super::scored::Scores;
 use super::super::tags::HashTags;
 use super::{Foreign, Recipe, named};

@@ -10,8 +10,8 @@ use crate::hash::murmur3_x86_32;
 
 use super::super::Member;
 use super::super::listed::{Listed, Pick};
+use super::super::params::Params;
 use super::super::points::Point;
-use super::super::rule::text::Params;
 use super::super::tags::HashTags;
 use super::foreign::KeyHash;
 use super::twemproxy_hash::md5_groups;

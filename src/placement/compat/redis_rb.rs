@@ -8,8 +8,8 @@
 use crate::build_error::BuildError;
 
 use super::super::Member;
+use super::super::params::Params;
 use super::super::points::Point;
-use super::super::rule::text::Params;
 use super::super::tags::HashTags;
 use super::foreign::KeyHash;
 use super::{Foreign, Recipe, on_circle, ring_of};

@@ -6,8 +6,8 @@ use std::num::NonZeroU32;
 use crate::build_error::BuildError;
 
 use super::super::Member;
+use super::super::params::{Params, points_from};
 use super::super::points::Point;
-use super::super::rule::text::{Params, points_from};
 use super::super::tags::HashTags;
 use super::farm::fingerprint32;
 use super::foreign::KeyHash;

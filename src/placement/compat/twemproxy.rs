@@ -5,7 +5,7 @@ use crate::build_error::BuildError;
 use super::super::Member;
 use super::super::listed::{Listed, Pick};
 use super::super::live::Live;
-use super::super::rule::text::Params;
+use super::super::params::Params;
 use super::super::tags::HashTags;
 use super::foreign::KeyHash;
 use super::ketama::{self, Ketama};

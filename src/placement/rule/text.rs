@@ -1,14 +1,14 @@
 //! RULE strings: `NAME[:PARAM=VALUE,...]`.
 
 use std::fmt;
-use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use crate::build_error::BuildError;
 
+use super::super::params::{Params, points_from};
 use super::super::ring::DEFAULT_POINTS;
 use super::super::tags::HashTags;
-use super::{MAX_POINTS_PER_NODE, Placement, Rule};
+use super::{Placement, Rule};
 
 impl fmt::Display for Placement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -146,68 +146,6 @@ fn unknown(name: &str) -> String {
         "\"{name}\" is no rule: write `ring`, `rendezvous`, `modulo`, `fluster-py` or `fastring`, or with \
          feature `compat` also `go-redis`, `proxenos`, `redis-array`, `redis-rb`, `ringpop` or `twemproxy`"
     )
-}
-
-/// A number of points per node, or per unit of weight.
-pub(in crate::placement) fn points_from(param: &str, value: &str) -> Result<NonZeroU32, String> {
-    value
-        .parse::<NonZeroU32>()
-        .ok()
-        .filter(|points| u64::from(points.get()) <= MAX_POINTS_PER_NODE)
-        .ok_or_else(|| {
-            format!("{param}={value} is not a whole number from 1 to {MAX_POINTS_PER_NODE}")
-        })
-}
-
-/// The `PARAM=VALUE` pairs of a RULE; a rule takes what it knows, and what is left is an error.
-#[derive(Default)]
-pub(in crate::placement) struct Params<'a>(Vec<(&'a str, &'a str)>);
-
-impl<'a> Params<'a> {
-    fn split(rule: &str, params: &'a str) -> Result<Self, String> {
-        let mut pairs: Vec<(&str, &str)> = Vec::new();
-        let mut rest = Some(params);
-        while let Some(text) = rest {
-            let param;
-            (param, rest) = cut(text);
-            let Some((name, value)) = param.split_once('=') else {
-                return Err(format!(
-                    "\"{param}\" in \"{rule}\" is not of the form PARAM=VALUE"
-                ));
-            };
-            if pairs.iter().any(|&(other, _)| other == name) {
-                return Err(format!("\"{rule}\" gives `{name}` twice"));
-            }
-            pairs.push((name, value));
-        }
-        Ok(Self(pairs))
-    }
-
-    pub(in crate::placement) fn take(&mut self, name: &str) -> Option<&'a str> {
-        let at = self.0.iter().position(|&(other, _)| other == name)?;
-        Some(self.0.swap_remove(at).1)
-    }
-
-    fn finish(self, rule: &str) -> Result<(), String> {
-        match self.0.first() {
-            None => Ok(()),
-            Some((name, _)) => Err(format!("rule `{rule}` has no parameter `{name}`")),
-        }
-    }
-}
-
-/// The first parameter, and what follows its comma. The two characters of `hash_tags` may be commas.
-fn cut(params: &str) -> (&str, Option<&str>) {
-    let tags = params.strip_prefix("hash_tags=").map(str::as_bytes);
-    let from = match tags {
-        Some([_, _]) => return (params, None),
-        Some([x, y, b',', ..]) if x.is_ascii() && y.is_ascii() => "hash_tags=XY".len(),
-        _ => 0,
-    };
-    match params[from..].find(',') {
-        Some(at) => (&params[..from + at], Some(&params[from + at + 1..])),
-        None => (params, None),
-    }
 }
 
 #[cfg(feature = "serde")]

@@ -1,0 +1,61 @@
+//! What callers are told when nobody can serve.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use crate::clock::now_micros;
+use crate::cluster::core::Core;
+use crate::error::{ClusterEmptyError, Reasons};
+use crate::health::verdict::Reason;
+
+/// Callers that find no node pull the next probe forward, at most this often.
+const DEMAND_EVERY: Duration = Duration::from_millis(5);
+
+impl Core {
+    /// Nobody can serve: pulls the next probes forward and says why each node is out.
+    pub(crate) fn empty(self: &Arc<Self>) -> ClusterEmptyError {
+        self.ensure_monitored();
+        let now = Instant::now();
+        let micros = now_micros();
+        let last = self.demanded_at.load(Relaxed);
+        let demand = micros.saturating_sub(last) >= DEMAND_EVERY.as_micros() as u64
+            && self
+                .demanded_at
+                .compare_exchange(last, micros, Relaxed, Relaxed)
+                .is_ok();
+        let snapshot = self.snapshot.load();
+        let mut state = self.state.lock();
+        let mut retry_after: Option<Duration> = None;
+        let mut sooner = false;
+        for backend in snapshot.nodes.iter() {
+            if demand {
+                sooner |= state.health.demand(backend.key(), now);
+            }
+            let wait = state
+                .health
+                .retry_after(backend.key(), now)
+                .unwrap_or_default();
+            retry_after = Some(retry_after.map_or(wait, |least| least.min(wait)));
+        }
+        let version = *self.published.borrow();
+        let reasons = match &state.empty {
+            Some((of, reasons)) if *of == version => Arc::clone(reasons),
+            _ => {
+                let reason = |key| state.health.reason(key).unwrap_or(Reason::Io);
+                let all = snapshot
+                    .nodes
+                    .iter()
+                    .map(|b| (b.id().clone(), reason(b.key())));
+                let reasons: Reasons = all.collect();
+                state.empty = Some((version, Arc::clone(&reasons)));
+                reasons
+            }
+        };
+        drop(state);
+        if sooner {
+            self.wake.notify_one();
+        }
+        ClusterEmptyError::new(reasons, retry_after.unwrap_or_default())
+    }
+}

@@ -1,0 +1,113 @@
+//! From a configured node to one that can be talked to, and from all of them to their placement.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Weak};
+
+use tokio::sync::Semaphore;
+
+use crate::backend::{Backend, Limits};
+use crate::build_error::BuildError;
+use crate::cluster::core::Core;
+use crate::cluster::options::Options;
+use crate::cluster::reporter::Reporter;
+use crate::connection::credentials::CredentialsProvider;
+use crate::connection::dial::Dialer;
+use crate::connection::resolve::Resolver;
+use crate::connection::vitals::Vitals;
+use crate::node::{Address, Node, Transport};
+use crate::placement::{Member, Placement, Table};
+use crate::tasks::Tasks;
+
+/// Checks the nodes and builds their placement.
+pub(crate) fn table(placement: &Placement, nodes: &[Node]) -> Result<Table, BuildError> {
+    if nodes.is_empty() {
+        return Err(BuildError::NoNodes);
+    }
+    let mut names = BTreeSet::new();
+    for node in nodes {
+        node.validate()?;
+        if !names.insert(node.id_ref()) {
+            return Err(BuildError::DuplicateName {
+                name: node.id_ref().to_string(),
+            });
+        }
+    }
+    let members: Vec<_> = nodes.iter().map(Member::from).collect();
+    placement.table(&members)
+}
+
+/// Makes run-time nodes; what can go wrong goes wrong in [`new`](Self::new), before any is made.
+pub(crate) struct Maker {
+    credentials: Option<Arc<dyn CredentialsProvider>>,
+    /// One connector for all nodes that verify, one for those that do not; made when needed, since
+    /// making one reads files.
+    #[cfg(feature = "tls")]
+    verifying: Option<tokio_rustls::TlsConnector>,
+    #[cfg(feature = "tls")]
+    trusting: Option<tokio_rustls::TlsConnector>,
+}
+
+impl Maker {
+    #[cfg_attr(
+        not(feature = "tls"),
+        allow(unused_variables, reason = "the nodes matter to TLS alone")
+    )]
+    pub(crate) fn new(options: &Options, nodes: &[Node]) -> Result<Self, BuildError> {
+        #[cfg(feature = "tls")]
+        let connector = |transport| {
+            let needed = nodes.iter().any(|n| n.endpoint().transport == transport);
+            needed
+                .then(|| options.tls.connector(transport == Transport::TlsInsecure))
+                .transpose()
+        };
+        Ok(Self {
+            credentials: options.credentials.clone(),
+            #[cfg(feature = "tls")]
+            verifying: connector(Transport::Tls)?,
+            #[cfg(feature = "tls")]
+            trusting: connector(Transport::TlsInsecure)?,
+        })
+    }
+
+    pub(crate) fn backend(
+        &self,
+        core: &Weak<Core>,
+        node: &Node,
+        key: u64,
+        lookups: &Arc<Semaphore>,
+        limits: &Arc<Limits>,
+        tasks: &Arc<Tasks>,
+    ) -> Arc<Backend> {
+        let endpoint = node.endpoint().clone();
+        if endpoint.transport == Transport::TlsInsecure {
+            tracing::warn!(node = %node.id_ref(), "the server's certificate is NOT verified (#insecure)");
+        }
+        let resolver = match &endpoint.address {
+            Address::Tcp { host, port } => Some(Resolver::new(host, *port, Arc::clone(lookups))),
+            Address::Unix(_) => None,
+        };
+        let dialer = Dialer {
+            node: node.id(),
+            #[cfg(feature = "tls")]
+            tls: match endpoint.transport {
+                Transport::Plain => None,
+                Transport::Tls => self.verifying.clone(),
+                Transport::TlsInsecure => self.trusting.clone(),
+            },
+            endpoint,
+            resolver,
+            credentials: self.credentials.clone(),
+            timeout: limits.connect_timeout,
+            vitals: Arc::new(Vitals::default()),
+            tasks: Arc::clone(tasks),
+        };
+        let observer = Arc::new(Reporter(core.clone()));
+        Arc::new(Backend::new(
+            node.clone(),
+            key,
+            dialer,
+            Arc::clone(limits),
+            observer,
+        ))
+    }
+}

@@ -1,0 +1,192 @@
+//! What is looked after once a second: metrics, idle connections, speed, signs of life.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::backend::Backend;
+use crate::clock::now_micros;
+use crate::cluster::core::{Core, Snapshot, set_watch};
+use crate::cluster::events::Event;
+use crate::cluster::monitor::refresh_address;
+use crate::cluster::options::SlowNodes;
+use crate::connection::request::Request;
+use crate::health::latency::Histogram;
+use crate::health::slowness;
+use crate::health::verdict::{
+    Observation, Phase, ProbeResult, Reason, Seen, Soft, Verdict, judge_probe,
+};
+
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// A node that was silent for this long, ± 20 %, is asked for a sign of life.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// A name is looked up again after this long.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(30);
+
+pub(super) async fn run_housekeeping(core: &Arc<Core>) {
+    let mut tick = interval(HOUSEKEEPING);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut window_began = Instant::now();
+    // What the nodes that are used answered in this window.
+    let mut window: BTreeMap<u64, Histogram> = BTreeMap::new();
+    loop {
+        tick.tick().await;
+        let snapshot = core.snapshot.load_full();
+        let now = Instant::now();
+        for backend in snapshot.nodes.iter().filter(|b| b.is_used()) {
+            window
+                .entry(backend.key())
+                .or_default()
+                .add(&backend.flush());
+        }
+        // A tick that comes a hair early ends the window too: the next one is a whole second later.
+        if now - window_began + HOUSEKEEPING / 2 >= slowness::WINDOW {
+            window_began = now;
+            compare_speed(core, &snapshot, &std::mem::take(&mut window), now);
+        }
+        core.locked(|state, _| {
+            for backend in snapshot.nodes.iter() {
+                set_watch(state, backend, now);
+            }
+        });
+        for backend in snapshot.nodes.iter() {
+            if let Some(pool) = backend.pool_if_used() {
+                pool.sweep(core.limits.idle_timeout);
+                let (open, idle) = pool.sizes();
+                backend.meter().pool(open, idle);
+            }
+            if backend.is_used() {
+                refresh_address(core, backend, LOOK_UP_EVERY);
+            }
+            heartbeat(core, backend);
+        }
+    }
+}
+
+/// Closes a window of the latency comparison.
+fn compare_speed(
+    core: &Arc<Core>,
+    snapshot: &Snapshot,
+    window: &BTreeMap<u64, Histogram>,
+    now: Instant,
+) {
+    let medians: Vec<_> = snapshot
+        .nodes
+        .iter()
+        .map(|b| {
+            let answers = window.get(&b.key());
+            if let Some(usual) = answers.and_then(|a| a.quantile(0.95)) {
+                b.vitals().set_usual(usual);
+            }
+            (b.key(), answers.and_then(|a| a.quantile(0.5)))
+        })
+        .collect();
+    let slow = core.locked(|state, effects| {
+        for (key, slow) in state.slowness.window(&medians) {
+            let Some(backend) = snapshot.nodes.iter().find(|b| b.key() == key) else {
+                continue;
+            };
+            let node = backend.id().clone();
+            tracing::warn!(%node, slow, "the node's speed, compared with its peers, changed");
+            backend.meter().degraded(slow);
+            effects.tell(Event::NodeSlow { node, slow });
+        }
+        let degraded = snapshot
+            .nodes
+            .iter()
+            .filter(|b| state.slowness.is_degraded(b.key()));
+        degraded.cloned().collect::<Vec<_>>()
+    });
+    if core.options.slow_nodes == SlowNodes::Suspect {
+        for backend in slow {
+            let epoch = backend.gate().read().epoch();
+            core.apply(
+                &backend,
+                epoch,
+                Verdict::Soft(Soft::Strike(Reason::Timeout)),
+                now,
+            );
+        }
+    }
+}
+
+/// Asks a node that nobody has heard for a while for a sign of life, on the connection there is.
+///
+/// Nodes that nobody uses have none, and are left alone: a thousand idle applications must not keep a
+/// server busy.
+fn heartbeat(core: &Arc<Core>, backend: &Arc<Backend>) {
+    let silent_for = now_micros().saturating_sub(backend.vitals().last_heard());
+    let patience = HEARTBEAT.mul_f64(0.8 + 0.4 * fastrand::f64()).as_micros() as u64;
+    if silent_for < patience || !backend.gate().read().admits() {
+        return;
+    }
+    if backend.in_flight() > 0 {
+        // Somebody asks already, and will say what came of it.
+        return;
+    }
+    let (core, backend) = (Arc::clone(core), Arc::clone(backend));
+    let tasks = Arc::clone(&core.tasks);
+    let beat = async move {
+        let epoch = backend.gate().read().epoch();
+        let limit = core.limits.response_timeout;
+        if !is_silent(&backend, limit).await {
+            return;
+        }
+        let seen = match tokio::time::timeout(limit, core.probe.probe(Arc::clone(&backend))).await {
+            Ok(seen) => judge_probe(&seen),
+            Err(_) => judge_probe(&Observation::new(
+                Phase::Setup,
+                Seen::Io(std::io::ErrorKind::TimedOut, None),
+                Instant::now(),
+            )),
+        };
+        let reason = match seen {
+            ProbeResult::Ok => return,
+            ProbeResult::Failed(reason) | ProbeResult::NotReady(reason) => reason,
+            ProbeResult::Config => Reason::Config,
+            ProbeResult::NotRedis => Reason::NotRedis,
+        };
+        // Suspicion only: nobody asked for this node, so there is time for a second opinion.
+        core.apply(
+            &backend,
+            epoch,
+            Verdict::Soft(Soft::Strike(reason)),
+            Instant::now(),
+        );
+    };
+    // A cluster that closes needs no heartbeat.
+    let _ = tasks.spawn(beat);
+}
+
+/// Sends `PING` over an idle connection, the lane or an exclusive one; `true` when no answer comes.
+async fn is_silent(backend: &Arc<Backend>, limit: Duration) -> bool {
+    let ping = redis::cmd("PING");
+    if let Some(link) = backend.lane().get() {
+        let silent = link.call(Request::One(&ping), Some(limit)).await.is_err();
+        if silent {
+            backend.lane().retire(&link);
+        }
+        return silent;
+    }
+    let Some(pool) = backend.pool_if_used() else {
+        return false;
+    };
+    let Some(mut loan) = pool.borrow_idle().await else {
+        return false;
+    };
+    let silent = loan
+        .link
+        .call(Request::One(&ping), Some(limit))
+        .await
+        .is_err();
+    loan.touch();
+    if silent {
+        // What was idle for as long as this one is no better.
+        pool.suspect();
+    }
+    silent
+}

@@ -1,0 +1,52 @@
+//! What the nodes report, and to whom.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use crate::backend::{Backend, Observer};
+use crate::cluster::core::Core;
+use crate::cluster::monitor;
+use crate::health::verdict::{Observation, Seen, Verdict, judge};
+
+/// A handle to the core that the nodes can hold without keeping the cluster alive.
+pub(crate) struct Reporter(pub(crate) Weak<Core>);
+
+impl Observer for Reporter {
+    fn observed(&self, backend: &Arc<Backend>, epoch: u64, what: Observation) {
+        let Some(core) = self.0.upgrade() else { return };
+        let now = Instant::now();
+        let judgement = judge(&what);
+        if judgement.refuses_writes {
+            // A demoted master: its name may lead to the new one by now.
+            monitor::refresh_address(&core, backend, Duration::from_secs(1));
+        }
+        if matches!(what.seen, Seen::Io(std::io::ErrorKind::TimedOut, _)) {
+            core.timed_out(backend, epoch, what, now);
+            return;
+        }
+        let idle = backend.watch().load(Relaxed) == Backend::WATCH_NOTHING;
+        // An application's errors are proof of life, and nobody is waiting for that.
+        if judgement.verdict != Verdict::Neutral && !(judgement.verdict == Verdict::Alive && idle) {
+            core.apply(backend, epoch, judgement.verdict, now);
+        }
+    }
+
+    fn succeeded(&self, backend: &Arc<Backend>, epoch: u64) {
+        if let Some(core) = self.0.upgrade() {
+            core.apply(backend, epoch, Verdict::Alive, Instant::now());
+        }
+    }
+
+    fn dialling(&self) {
+        if let Some(core) = self.0.upgrade() {
+            core.ensure_monitored();
+        }
+    }
+
+    fn retry_after(&self, backend: &Backend) -> Option<Duration> {
+        let core = self.0.upgrade()?;
+        let state = core.state.lock();
+        state.health.retry_after(backend.key(), Instant::now())
+    }
+}
