@@ -5,6 +5,7 @@ mod errors;
 #[cfg(test)]
 mod fuzz;
 pub(crate) mod gate;
+pub(crate) mod identity;
 pub(crate) mod lane;
 pub(crate) mod leftover;
 mod observe;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use self::identity::{Identity, Inquiry};
 pub(crate) use self::observe::error_class;
 use crate::backend::gate::Gate;
 use crate::backend::lane::{Lane, outcome};
@@ -48,6 +50,8 @@ pub(crate) trait Observer: Send + Sync {
     fn succeeded(&self, backend: &Arc<Backend>, epoch: u64);
     /// A dial begins: background tasks are needed from now on.
     fn dialling(&self);
+    /// The server behind the node's lane said who it is.
+    fn identified(&self, backend: &Arc<Backend>, identity: &Identity);
     /// When the node's next probe is due, while it is out.
     fn retry_after(&self, backend: &Backend) -> Option<Duration>;
 }
@@ -83,6 +87,7 @@ pub(crate) struct Backend {
     limits: Arc<Limits>,
     vitals: Arc<Vitals>,
     meter: Meter,
+    inquiry: Inquiry,
     observer: Arc<dyn Observer>,
 }
 
@@ -121,6 +126,7 @@ impl Backend {
             limits,
             vitals: Arc::clone(&dialer.vitals),
             meter: Meter::new(node.id_ref()),
+            inquiry: Inquiry::default(),
             observer,
             dialer,
             node,
@@ -158,6 +164,10 @@ impl Backend {
 
     pub(crate) fn meter(&self) -> &Meter {
         &self.meter
+    }
+
+    pub(crate) fn inquiry(&self) -> &Inquiry {
+        &self.inquiry
     }
 
     pub(crate) fn dialer(&self) -> &Dialer {

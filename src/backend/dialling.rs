@@ -174,7 +174,12 @@ impl DialDuty {
         if let Err(why) = &result {
             self.backend.report_dial(epoch, why);
         }
+        let is_up = result.is_ok();
         self.report.tell(result);
+        // After those who wait for the lane were told: their commands go first.
+        if is_up && self.backend.inquiry().last().is_none() {
+            self.backend.identify().await;
+        }
     }
 }
 

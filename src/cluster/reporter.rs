@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use crate::backend::identity::Identity;
 use crate::backend::{Backend, Observer};
 use crate::cluster::core::Core;
 use crate::cluster::monitor;
@@ -42,6 +43,10 @@ impl Observer for Reporter {
         if let Some(core) = self.0.upgrade() {
             core.ensure_monitored();
         }
+    }
+
+    fn identified(&self, backend: &Arc<Backend>, identity: &Identity) {
+        tracing::debug!(node = %backend.id(), version = ?identity.version, "a server said who it is");
     }
 
     fn retry_after(&self, backend: &Backend) -> Option<Duration> {
