@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::error::text::quoted;
+
 /// Why a cluster, a node or a change of topology was refused; it names the culprit and the remedy.
 ///
 /// No variant ever holds a password: URLs are described without their user-info.
@@ -53,15 +55,17 @@ impl fmt::Display for BuildError {
             ),
             Self::DuplicateName { name } => write!(
                 f,
-                "two nodes are named \"{name}\": give one of them another name with `Node::name(..)`"
+                "two nodes are named {}: give one of them another name with `Node::name(..)`",
+                quoted(name)
             ),
-            Self::Url { url, why } => write!(f, "URL \"{url}\": {why}"),
-            Self::Node { name, why } => write!(f, "node \"{name}\": {why}"),
+            Self::Url { url, why } => write!(f, "URL {}: {why}", quoted(url)),
+            Self::Node { name, why } => write!(f, "node {}: {why}", quoted(name)),
             Self::Option { name, why } => write!(f, "option `{name}`: {why}"),
             Self::UnknownNode { name } => {
                 write!(
                     f,
-                    "no node is named \"{name}\": see `status()` for the names in use"
+                    "no node is named {}: see `status()` for the names in use",
+                    quoted(name)
                 )
             }
             Self::Closed => f.write_str("the cluster was shut down: build a new one"),

@@ -8,6 +8,7 @@ mod flight;
 mod many;
 
 pub use self::builder::CacheBuilder;
+
 #[cfg(feature = "serde")]
 pub use self::codec::Json;
 pub use self::codec::{Codec, CodecError, Raw};
@@ -23,6 +24,7 @@ use redis::{Cmd, Value};
 
 use crate::cache::flight::Flights;
 use crate::cluster::FlusterCluster;
+use crate::error::text::{one_line, quoted};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 use crate::replication::Quorum;
@@ -151,7 +153,11 @@ impl<V, C: Codec<V>> Cache<V, C> {
             Error::new(ErrorKind::Refused, Outcome::NotSent, format!("ttl: {why}"))
         })?;
         let bytes = self.inner.codec.encode(value).map_err(|e| {
-            let text = format!("the value of {:?} cannot be encoded: {e}", shown(full));
+            let text = format!(
+                "the value of {} cannot be encoded: {}",
+                quoted(full),
+                one_line(e.to_string())
+            );
             Error::new(ErrorKind::Type, Outcome::NotSent, text)
         })?;
         let replicas = self.replicas(full)?;
@@ -193,7 +199,10 @@ impl<V, C> Cache<V, C> {
         let bytes: Option<Vec<u8>> = crate::connection::reply::parse(value, node)?;
         let decode = |bytes| {
             self.inner.codec.decode(bytes).map_err(|e| {
-                let text = format!("the cached value cannot be decoded: {e}");
+                let text = format!(
+                    "the cached value cannot be decoded: {}",
+                    one_line(e.to_string())
+                );
                 Error::new(ErrorKind::Type, Outcome::Answered, text).at(node)
             })
         };
@@ -213,16 +222,12 @@ impl<V, C> Clone for Cache<V, C> {
 impl<V, C> fmt::Debug for Cache<V, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")
-            .field("prefix", &shown(&self.inner.prefix))
+            .field("prefix", &one_line(&self.inner.prefix))
             .field("replicas", &self.inner.replicas)
             .field("quorum", &self.inner.quorum)
             .field("read_from", &self.inner.read_from)
             .finish_non_exhaustive()
     }
-}
-
-fn shown(key: &[u8]) -> String {
-    key.escape_ascii().to_string()
 }
 
 /// A time to live that Redis can keep.

@@ -2,6 +2,7 @@
 
 mod empty;
 mod outcome;
+pub(crate) mod text;
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -13,6 +14,7 @@ use redis::RedisError;
 pub use self::empty::ClusterEmptyError;
 pub(crate) use self::empty::Reasons;
 pub use self::outcome::Outcome;
+use self::text::one_line;
 use crate::node::NodeId;
 
 /// What went wrong with a command, in the terms of a caller.
@@ -91,6 +93,19 @@ impl Error {
             message: message.into(),
             source: None,
         }))
+    }
+
+    /// The server's error reply, or what one of a transaction says of all.
+    pub(crate) fn answered(node: &NodeId, reply: RedisError) -> Self {
+        Self::refused_by(node, Outcome::Answered, reply)
+    }
+
+    /// The same, where the reply says more of what became of the command.
+    pub(crate) fn refused_by(node: &NodeId, outcome: Outcome, reply: RedisError) -> Self {
+        let words = one_line(reply.to_string());
+        Self::new(ErrorKind::Server, outcome, words)
+            .at(node)
+            .because(reply)
     }
 
     pub(crate) fn at(mut self, node: &NodeId) -> Self {

@@ -42,11 +42,9 @@ impl FlusterCluster {
             };
             let node = backend.id().clone();
             let value = result.and_then(|reply| {
-                one(reply).extract_error().map_err(|e| {
-                    Error::new(ErrorKind::Server, Outcome::Answered, e.to_string())
-                        .at(&node)
-                        .because(e)
-                })
+                one(reply)
+                    .extract_error()
+                    .map_err(|e| Error::answered(&node, e))
             });
             (node, value)
         }))

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 pub(crate) use self::endpoint::{Address, Endpoint, Transport};
 use crate::build_error::BuildError;
+use crate::error::text::{one_line, refuse_name};
 
 /// The name of a node: what identifies it for ever, whatever its address, weight or place in the
 /// list become.
@@ -133,6 +134,10 @@ impl Node {
     }
 
     /// The name: unique in the cluster, and what placement hashes. Default: `host:port[/db]`.
+    ///
+    /// At most 256 bytes, without white space, braces, control characters and others that cannot be seen,
+    /// such as those that turn the direction of text: it stands in logs, metrics and on the command line.
+    /// [`build`](crate::Builder::build) refuses a node that is named so.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.id = NodeId::from(name.into());
@@ -188,10 +193,13 @@ impl Node {
 
     pub(crate) fn validate(&self) -> Result<(), BuildError> {
         let name = self.id.as_str();
-        if name.is_empty() {
+        if let Some(why) = refuse_name(name) {
             return Err(BuildError::Node {
-                name: self.endpoint.default_name(),
-                why: "its name is empty: give it one, or leave `name` out for host:port".into(),
+                name: one_line(match name {
+                    "" => self.endpoint.default_name(),
+                    name => name.to_owned(),
+                }),
+                why: format!("its name {why}: give it another, or leave `name` out for host:port"),
             });
         }
         if self.weight == 0 {

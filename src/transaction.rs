@@ -7,6 +7,7 @@ use redis::{FromRedisValue, Pipeline, RedisError, RedisResult, Value};
 use crate::client::{Client, DedicatedClient};
 use crate::cluster::FlusterCluster;
 use crate::connection::reply::parse;
+use crate::error::text::one_line;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 
@@ -157,7 +158,7 @@ fn ours(e: RedisError, node: &NodeId) -> Error {
         redis::ErrorKind::Parse | redis::ErrorKind::UnexpectedReturnType => ErrorKind::Type,
         _ => ErrorKind::Server,
     };
-    Error::new(kind, Outcome::Answered, e.to_string())
+    Error::new(kind, Outcome::Answered, one_line(e.to_string()))
         .at(node)
         .because(e)
 }

@@ -303,3 +303,110 @@ async fn a_thousand_type_errors_of_the_application_eject_nobody() {
         (0, NodeState::Up, 2)
     );
 }
+
+/// What no line of a log may hold: ends of lines, the terminal's escapes, signs that turn the direction.
+const FOREIGN: &str = "\u{1b}[2J\u{202e}\u{200b}\u{2028}\u{7}";
+
+/// One line of a bounded length, in which nothing steers a terminal.
+fn is_one_line(text: &str) -> bool {
+    let steers = |c: char| c.is_control() || (!c.is_ascii() && FOREIGN.contains(c));
+    text.chars().count() < 700 && !text.contains(steers)
+}
+
+/// A server that is well until it is asked for something: then it answers with `reply`.
+async fn answers_with(reply: Vec<u8>) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let reply = reply.clone();
+            tokio::spawn(async move {
+                let mut bytes = [0; 4096];
+                while let Ok(n @ 1..) = socket.read(&mut bytes).await {
+                    let asked = String::from_utf8_lossy(&bytes[..n]).into_owned();
+                    let set_up = asked.matches("CLIENT\r\n").count();
+                    let answer = match set_up {
+                        0 => reply.clone(),
+                        n => b"+OK\r\n".repeat(n),
+                    };
+                    if socket.write_all(&answer).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    format!("redis://{address}")
+}
+
+#[tokio::test]
+async fn an_error_reply_of_megabytes_and_escapes_is_one_short_line_of_ours() {
+    let words = format!("-ERR {FOREIGN}{}\r\n", "x".repeat(10 << 20));
+    let url = answers_with(words.into_bytes()).await;
+    let cluster = FlusterCluster::from_urls([url]).unwrap();
+    let get = redis::Cmd::get("k");
+    let error = cluster.run_with_key::<Value>("k", &get).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Answered, "{error:.500}");
+    let text = error.to_string();
+    assert!(is_one_line(&text), "{} bytes: {text:.300}", text.len());
+    assert!(
+        text.contains(r"\u{1b}[2J\u{202e}") && text.ends_with("xxx..."),
+        "{text:.500}"
+    );
+    let (_, result) = cluster.fan_out(&get).await.remove(0);
+    assert!(is_one_line(&result.unwrap_err().to_string()));
+}
+
+#[test]
+fn a_node_that_nobody_could_read_the_name_of_is_refused_in_one_line() {
+    let long = "n".repeat(100_000);
+    for name in [
+        "a b",
+        "a\nb",
+        "a{b}",
+        "a\u{1b}[2J",
+        "a\u{202e}b",
+        "\u{200b}",
+        "a\u{ad}b",
+        "\u{e0041}",
+        &long,
+    ] {
+        let node = Node::new("redis://10.0.0.1").unwrap().name(name);
+        let error = FlusterCluster::builder()
+            .node(node.clone())
+            .build()
+            .expect_err(name);
+        let text = error.to_string();
+        assert!(is_one_line(&text) && text.contains("its name"), "{text}");
+        let cluster = FlusterCluster::from_urls(["redis://10.0.0.7"]).unwrap();
+        let error = cluster.add_node(node).expect_err(name);
+        assert!(is_one_line(&error.to_string()), "{error}");
+        let error = cluster.remove_node(name).expect_err(name);
+        assert!(is_one_line(&error.to_string()), "{error}");
+    }
+    for name in ["cache-1", "größe", "10.0.0.1:6379/2", &"n".repeat(256)] {
+        let node = Node::new("redis://10.0.0.1").unwrap().name(name);
+        FlusterCluster::builder().node(node).build().expect(name);
+    }
+}
+
+#[test]
+fn what_is_refused_is_repeated_in_one_line() {
+    let foreign = format!("{FOREIGN}{}", "y".repeat(100_000));
+    let placement = |text: &str| text.parse::<Placement>().unwrap_err().to_string();
+    for text in [
+        placement(&foreign),
+        placement(&format!("ring:points={foreign}")),
+        placement(&format!("ring:{foreign}=1")),
+        placement(&format!("ring:{foreign}")),
+        placement(&format!("ring:hash_tags={foreign}")),
+        foreign.parse::<HashTags>().unwrap_err().to_string(),
+        Node::new(format!("redis://{foreign}"))
+            .unwrap_err()
+            .to_string(),
+        Node::new(&foreign).unwrap_err().to_string(),
+    ] {
+        assert!(is_one_line(&text), "{} bytes: {text:.300}", text.len());
+    }
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Backend;
 use crate::backend::lane::{DIAL_GAP, NoLane};
 use crate::connection::link::{Fault, LinkError};
+use crate::error::text::one_line;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::health::verdict::{Reason, Route, Seen, Verdict, judge, route};
 
@@ -34,11 +35,11 @@ impl Backend {
             Fault::Timeout => (ErrorKind::Timeout, format!("no reply within {limit:?}")),
             Fault::Lost => (
                 ErrorKind::ConnectionLost,
-                format!("the connection was lost: {}", e.error),
+                format!("the connection was lost: {}", said(&e.error)),
             ),
             Fault::Garbage => (
                 ErrorKind::ConnectionLost,
-                format!("the reply is not RESP: {}", e.error),
+                format!("the reply is not RESP: {}", said(&e.error)),
             ),
             Fault::Stray => {
                 let text =
@@ -47,7 +48,7 @@ impl Backend {
             }
             Fault::Misuse => (
                 ErrorKind::Refused,
-                format!("the command cannot be sent: {}", e.error),
+                format!("the command cannot be sent: {}", said(&e.error)),
             ),
         };
         let outcome = match e.fault {
@@ -86,9 +87,14 @@ impl Backend {
             _ => ErrorKind::Connect,
         };
         self.meter.failed(outcome);
-        let text = format!("cannot connect: {}", e.error);
+        let text = format!("cannot connect: {}", said(&e.error));
         Error::new(kind, outcome, text)
             .at(self.id())
             .because(e.error)
     }
+}
+
+/// What a server, a certificate or a proxy said may be in it.
+fn said(error: &redis::RedisError) -> String {
+    one_line(error.to_string())
 }

@@ -5,6 +5,7 @@ use redis::{Cmd, Pipeline, RedisError, RedisFuture, Value};
 
 use crate::cluster::FlusterCluster;
 use crate::error::Error;
+use crate::error::text::{escaped, one_line};
 
 /// Every method of `redis::AsyncCommands` finds its node by itself:
 ///
@@ -59,13 +60,10 @@ impl ConnectionLike for FlusterCluster {
 ///
 /// A refusal of the server to a part of a cut command keeps its own code.
 fn synthetic(error: Error) -> Result<Value, RedisError> {
-    let text: String = error
-        .to_string()
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    // What is foreign in it is cut already; this is for the line's sake.
+    let text = escaped(error.to_string(), usize::MAX);
     let line = match error.server_code() {
-        Some(code) => format!("-{code} {text}\r\n"),
+        Some(code) => format!("-{} {text}\r\n", one_line(code)),
         None => format!("-FLUSTER {} {text}\r\n", error.outcome()),
     };
     redis::parse_redis_value(line.as_bytes())

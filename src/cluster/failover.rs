@@ -119,11 +119,7 @@ impl Core {
     /// A transaction that the server refused is an answer; its errors are inside.
     fn judge(&self, backend: &Backend, read_only: bool, result: Result<Reply, Error>) -> Next {
         match result {
-            Ok(Reply::Aborted(e)) => Next::Failed(
-                Error::new(ErrorKind::Server, Outcome::Answered, e.to_string())
-                    .at(backend.id())
-                    .because(e),
-            ),
+            Ok(Reply::Aborted(e)) => Next::Failed(Error::answered(backend.id(), e)),
             Ok(reply) => self.judge_answer(backend, one(reply)),
             Err(error) => self.judge_one(backend, read_only, &mut None, Err(error)),
         }
@@ -173,11 +169,7 @@ impl Core {
         };
         match value.extract_error() {
             Ok(value) => Next::Done(value),
-            Err(e) => Next::Another(
-                Error::new(ErrorKind::Server, outcome, e.to_string())
-                    .at(backend.id())
-                    .because(e),
-            ),
+            Err(e) => Next::Another(Error::refused_by(backend.id(), outcome, e)),
         }
     }
 

@@ -4,6 +4,7 @@ use redis::Value;
 
 use crate::command::{Gather, Scatter};
 use crate::connection::reply::parse;
+use crate::error::text::one_line;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 
@@ -69,7 +70,7 @@ fn incomplete(words: &[&[u8]], scatter: Scatter, pieces: &[Piece]) -> Error {
         if !failed(piece) {
             if done.len() < SHOWN {
                 let key = words[1 + i * scatter.stride()];
-                done.push(key.escape_ascii().to_string());
+                done.push(one_line(key));
             }
             continue;
         }

@@ -7,6 +7,7 @@ use crate::cluster::target::Target;
 use crate::command::{BadKeys, Gather, Keyless, Scatter, Spec, keyless, sorts_by_other_keys};
 use crate::connection::args::args;
 use crate::connection::request::{Request, refusal_on_lane};
+use crate::error::text::{one_line, quoted};
 use crate::error::{Error, ErrorKind, Outcome};
 
 /// Where a command goes.
@@ -39,9 +40,9 @@ impl Plan {
             return Err(refused(why));
         }
         let Some((spec, _)) = found else {
-            let name = String::from_utf8_lossy(words.clone().next().unwrap_or_default());
+            let name = quoted(words.clone().next().unwrap_or_default());
             return Err(refused(format!(
-                "{name:?} is no command fluster knows the keys of; name its key with `run_with_key`"
+                "{name} is no command fluster knows the keys of; name its key with `run_with_key`"
             )));
         };
         if spec.keyed_by_first && spec.accepts(words.len()) {
@@ -134,7 +135,7 @@ pub(crate) fn cross_node<'a>(
         let index = snapshot.first(key);
         let node = snapshot.nodes[index.unwrap_or_else(|| snapshot.table.owner(key))].id();
         let comma = if i == 0 { "" } else { ", " };
-        text.push_str(&format!("{comma}{} on {node}", key.escape_ascii()));
+        text.push_str(&format!("{comma}{} on {node}", one_line(key)));
     }
     text.push_str("); give the keys one hash tag, as in {user:1}:a and {user:1}:b");
     Error::new(ErrorKind::CrossNode, Outcome::NotSent, text)

@@ -115,9 +115,7 @@ fn results(
     reply: Result<Reply, Error>,
 ) -> Vec<Result<Value, Error>> {
     let error = match reply {
-        Ok(Reply::Aborted(e)) => Error::new(ErrorKind::Server, Outcome::Answered, e.to_string())
-            .at(backend.id())
-            .because(e),
+        Ok(Reply::Aborted(e)) => Error::answered(backend.id(), e),
         Ok(reply) => {
             let mut results: Vec<_> = batch.answers(pieces, reply).into_iter().map(Ok).collect();
             // Never seen; a value made up here would be a wrong answer.

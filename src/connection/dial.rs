@@ -20,6 +20,7 @@ use crate::connection::meter::OpenConnection;
 use crate::connection::resolve::Resolver;
 use crate::connection::vitals::Vitals;
 use crate::connection::wire::{Pushes, Socket, Tap, Wire};
+use crate::error::text::one_line;
 use crate::health::verdict::{Class, Seen, classify_code, classify_line};
 use crate::node::{Address, Endpoint, NodeId};
 use crate::tasks::{SpawnError, Tasks};
@@ -191,7 +192,10 @@ impl Dialer {
             None => (endpoint.username.clone(), endpoint.password.clone()),
             Some(provider) => {
                 let given = provider.credentials(&self.node).await.map_err(|e| {
-                    let text = format!("the credentials provider failed: {e}");
+                    let text = format!(
+                        "the credentials provider failed: {}",
+                        one_line(e.to_string())
+                    );
                     DialError::io(io::Error::new(io::ErrorKind::PermissionDenied, text))
                 })?;
                 let (user, password) = given.into_parts();
@@ -351,7 +355,7 @@ fn setup_fault(wire: &Wire, error: RedisError, secret: &str) -> DialError {
                 ErrorKind::Io => ErrorKind::Extension,
                 kind => kind,
             };
-            let line = without_secret(line, secret);
+            let line = one_line(without_secret(line, secret));
             RedisError::from((kind, "the server refused the connection", line))
         }
         _ => error,

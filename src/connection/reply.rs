@@ -2,6 +2,7 @@
 
 use redis::{FromRedisValue, RedisError, Value};
 
+use crate::error::text::one_line;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 
@@ -32,14 +33,12 @@ pub(crate) fn many(reply: Reply) -> Vec<Value> {
 
 /// The answer as the caller's type; an error reply as an error.
 pub(crate) fn parse<T: FromRedisValue>(value: Value, node: &NodeId) -> Result<T, Error> {
-    let value = value.extract_error().map_err(|e| {
-        Error::new(ErrorKind::Server, Outcome::Answered, e.to_string())
-            .at(node)
-            .because(e)
-    })?;
+    let value = value
+        .extract_error()
+        .map_err(|e| Error::answered(node, e))?;
     T::from_redis_value(value).map_err(|e| {
         let e = RedisError::from(e);
-        Error::new(ErrorKind::Type, Outcome::Answered, e.to_string())
+        Error::new(ErrorKind::Type, Outcome::Answered, one_line(e.to_string()))
             .at(node)
             .because(e)
     })

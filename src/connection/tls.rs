@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::build_error::BuildError;
+use crate::error::text::one_line;
 
 /// TLS settings of `rediss://` nodes: which authorities are trusted, and the client's certificate.
 ///
@@ -90,7 +91,10 @@ impl Tls {
     }
 
     pub(crate) fn connector(&self, insecure: bool) -> Result<TlsConnector, BuildError> {
-        let refuse = |why: String| BuildError::Option { name: "tls", why };
+        let refuse = |why: String| BuildError::Option {
+            name: "tls",
+            why: one_line(why),
+        };
         let provider = Arc::new(ring::default_provider());
         // The provider is named, not taken from the process: two TLS stacks in one application
         // must not be able to break each other.

@@ -132,6 +132,7 @@ macro_rules! named {
             pub(super) fn read(text: &str) -> Result<Self, String> {
                 Self::ALL.iter().copied().find(|value| value.as_str() == text).ok_or_else(|| {
                     let all: Vec<_> = Self::ALL.iter().map(|value| value.as_str()).collect();
+                    let text = crate::error::text::one_line(text);
                     format!("{}={text} is not known: write one of {}", $param, all.join(", "))
                 })
             }
@@ -156,8 +157,10 @@ use named;
 
 /// `true` or `false`, and nothing else.
 fn read_bool(name: &str, text: &str) -> Result<bool, String> {
-    text.parse()
-        .map_err(|_| format!("{name}={text} is not known: write `true` or `false`"))
+    text.parse().map_err(|_| {
+        let text = crate::error::text::one_line(text);
+        format!("{name}={text} is not known: write `true` or `false`")
+    })
 }
 
 /// A byte as C's signed `char` enters arithmetic of 32 bits: from 0x80 on with all higher bits set.

@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 
+use crate::error::text::{one_line, quoted};
+
 use super::rule::MAX_POINTS_PER_NODE;
 
 /// A number of points per node, or per unit of weight.
@@ -11,7 +13,10 @@ pub(in crate::placement) fn points_from(param: &str, value: &str) -> Result<NonZ
         .ok()
         .filter(|points| u64::from(points.get()) <= MAX_POINTS_PER_NODE)
         .ok_or_else(|| {
-            format!("{param}={value} is not a whole number from 1 to {MAX_POINTS_PER_NODE}")
+            format!(
+                "{param}={} is not a whole number from 1 to {MAX_POINTS_PER_NODE}",
+                one_line(value)
+            )
         })
 }
 
@@ -28,11 +33,13 @@ impl<'a> Params<'a> {
             (param, rest) = cut(text);
             let Some((name, value)) = param.split_once('=') else {
                 return Err(format!(
-                    "\"{param}\" in \"{rule}\" is not of the form PARAM=VALUE"
+                    "{} in {} is not of the form PARAM=VALUE",
+                    quoted(param),
+                    quoted(rule)
                 ));
             };
             if pairs.iter().any(|&(other, _)| other == name) {
-                return Err(format!("\"{rule}\" gives `{name}` twice"));
+                return Err(format!("{} gives `{}` twice", quoted(rule), one_line(name)));
             }
             pairs.push((name, value));
         }
@@ -47,7 +54,10 @@ impl<'a> Params<'a> {
     pub(super) fn finish(self, rule: &str) -> Result<(), String> {
         match self.0.first() {
             None => Ok(()),
-            Some((name, _)) => Err(format!("rule `{rule}` has no parameter `{name}`")),
+            Some((name, _)) => Err(format!(
+                "rule `{rule}` has no parameter `{}`",
+                one_line(name)
+            )),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::build_error::BuildError;
+use crate::error::text::quoted;
 
 /// Which part of a key decides its placement, so that an application can force keys together.
 ///
@@ -165,8 +166,8 @@ impl FromStr for HashTags {
         Self::read(text).ok_or_else(|| BuildError::Option {
             name: "hash_tags",
             why: format!(
-                "\"{text}\" is not known: write `redis` or `off`, or the two signs around the tag, as in \
-                 `[]`"
+                "{} is not known: write `redis` or `off`, or the two signs around the tag, as in `[]`",
+                quoted(text)
             ),
         })
     }

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// Longer names only cost memory, once per message.
-const LONGEST: usize = 256;
+use crate::error::text;
+use crate::error::text::quoted;
 
 /// The keys of one queue. The braces keep them together wherever hash tags count.
 #[derive(Clone, Debug)]
@@ -68,16 +68,10 @@ pub(crate) struct GroupKeys {
 
 /// Why a name cannot be that of a queue, a group or a consumer.
 pub(crate) fn refuse_name(what: &str, name: &str) -> Option<String> {
-    let why = match name {
-        "" => "is empty".to_owned(),
-        n if n.len() > LONGEST => format!("has {} bytes, {LONGEST} are allowed", n.len()),
-        n if n.contains(|c: char| "{}".contains(c) || c.is_control() || c.is_whitespace()) => {
-            "has braces, white space or control characters".to_owned()
-        }
-        _ => return None,
-    };
+    let why = text::refuse_name(name)?;
     Some(format!(
-        "the name {name:?} of the {what} {why}: choose another"
+        "the name {} of the {what} {why}: choose another",
+        quoted(name)
     ))
 }
 
@@ -108,7 +102,15 @@ mod tests {
 
     #[test]
     fn names_that_would_break_a_key_are_refused() {
-        for bad in ["", "a{b", "a}b", "a b", "a\n", &"x".repeat(257)] {
+        for bad in [
+            "",
+            "a{b",
+            "a}b",
+            "a b",
+            "a\n",
+            "a\u{202e}",
+            &"x".repeat(257),
+        ] {
             let why = refuse_name("queue", bad).expect(bad);
             assert!(why.contains("queue"), "{why}");
         }

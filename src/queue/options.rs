@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::error::text::quoted;
 use crate::queue::names::refuse_name;
 use crate::queue::spread::Spread;
 
@@ -59,7 +60,7 @@ impl Options {
         } else {
             return refuse_name("queue", name);
         };
-        Some(format!("queue {name:?}: {why}"))
+        Some(format!("queue {}: {why}", quoted(name)))
     }
 
     /// Why a payload, or a key, is not sent: a server ends the connection over one that is too long.

@@ -8,7 +8,7 @@ use redis::aio::ConnectionLike as _;
 use redis::{Pipeline, RedisError, Value};
 
 use crate::client::DedicatedClient;
-use crate::error::{Error, ErrorKind, Outcome};
+use crate::error::{Error, ErrorKind};
 use crate::queue::message::{Place, Which};
 use crate::queue::named;
 use crate::queue::reply::read;
@@ -254,7 +254,5 @@ fn ours(e: RedisError, source: &Source) -> Error {
     if let Some(error) = Error::from_redis(&e) {
         return error.clone();
     }
-    Error::new(ErrorKind::Server, Outcome::Answered, e.to_string())
-        .at(source.node())
-        .because(e)
+    Error::answered(source.node(), e)
 }

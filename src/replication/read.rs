@@ -246,17 +246,11 @@ impl Replicas {
                 let route = classify_code(e.code(), e.details().unwrap_or_default()).route();
                 let node = self.members[index].backend.id();
                 match (route, value.extract_error()) {
-                    (Route::Rejected, Err(e)) => Heard::Failed(
-                        Error::new(ErrorKind::Server, Outcome::Rejected, e.to_string())
-                            .at(node)
-                            .because(e),
-                    ),
+                    (Route::Rejected, Err(e)) => {
+                        Heard::Failed(Error::refused_by(node, Outcome::Rejected, e))
+                    }
                     // WRONGTYPE and the like: the next replica would say the same.
-                    (_, Err(e)) => Heard::Final(
-                        Error::new(ErrorKind::Server, Outcome::Answered, e.to_string())
-                            .at(node)
-                            .because(e),
-                    ),
+                    (_, Err(e)) => Heard::Final(Error::answered(node, e)),
                     (_, Ok(value)) => Heard::Value(value),
                 }
             }

@@ -7,7 +7,7 @@ use futures_util::stream::StreamExt as _;
 use redis::{Cmd, Value};
 
 use crate::connection::request::{Request, refusal_on_lane};
-use crate::error::{Error, ErrorKind, Outcome};
+use crate::error::Error;
 use crate::node::NodeId;
 use crate::replication::background::{Running, leave, send};
 use crate::replication::{Acks, Member, Quorum, QuorumError, Replicas, refused};
@@ -96,9 +96,5 @@ impl Replicas {
 
 /// An error reply says that the write did not happen.
 fn acknowledged(value: Value, node: &NodeId) -> Result<Value, Error> {
-    value.extract_error().map_err(|e| {
-        Error::new(ErrorKind::Server, Outcome::Answered, e.to_string())
-            .at(node)
-            .because(e)
-    })
+    value.extract_error().map_err(|e| Error::answered(node, e))
 }

@@ -16,7 +16,7 @@ use crate::cluster::Core;
 use crate::connection::link::{Fault, Link, LinkError};
 use crate::connection::reply::Reply;
 use crate::connection::request::Request;
-use crate::error::{Error, ErrorKind, Outcome};
+use crate::error::{Error, ErrorKind};
 use crate::node::NodeId;
 
 /// After a failure the next attempt waits this long.
@@ -271,8 +271,7 @@ impl Ear {
         let result = self.link.call(Request::One(cmd), Some(limit)).await;
         match result {
             Ok(Reply::One(redis::Value::ServerError(e))) => {
-                let text = e.to_string();
-                Err(Error::new(ErrorKind::Server, Outcome::Answered, text).at(self.backend.id()))
+                Err(Error::answered(self.backend.id(), e.into()))
             }
             Ok(_) => Ok(()),
             Err(e) => Err(self.failed(e, began, limit)),

@@ -6,7 +6,11 @@ use std::process::ExitCode;
 use fluster::BuildError;
 use fluster::discovery::{DiscoveryError, DiscoveryErrorKind};
 
+use crate::foreign::escaped;
 use crate::text::masked;
+
+/// Longer lines on standard error have something in them that is not ours. In characters.
+const LONGEST: usize = 2000;
 
 /// The two configurations of a comparison place keys differently; as `diff` says it.
 pub const DIFFERENT: u8 = 1;
@@ -67,10 +71,7 @@ impl Fault {
 
 /// One line on standard error, whatever the text holds, and never a password.
 pub fn say(text: &str) {
-    let line: String = masked(text)
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let line = escaped(masked(text), LONGEST);
     // When standard error is closed too, nobody is left to be told.
     let _ = writeln!(io::stderr().lock(), "fluster: {line}");
 }

@@ -13,6 +13,12 @@ mod args;
 mod cluster;
 mod compare;
 mod fault;
+#[allow(
+    dead_code,
+    reason = "the library's own words for what is foreign; not all of them are needed here"
+)]
+#[path = "../../error/text.rs"]
+mod foreign;
 mod grid;
 mod keys;
 mod locate;

@@ -13,6 +13,7 @@ use crate::args::Status;
 use crate::cluster::Cluster;
 use crate::compare;
 use crate::fault::{Fault, UNREACHABLE};
+use crate::foreign::one_line;
 use crate::grid::{Cell, Grid};
 use crate::out::{Ink, Out};
 use crate::text::{masked, shown};
@@ -204,7 +205,7 @@ impl Seen {
         self.memory = number(&info, "used_memory");
         self.max_memory = number(&info, "maxmemory");
         let info: String = ask(&client, &["INFO", "replication"]).await?;
-        self.role = field(&info, "role").map(str::to_owned);
+        self.role = field(&info, "role").map(one_line);
         self.keys = Some(ask(&client, &["DBSIZE"]).await?);
         Ok(())
     }
@@ -219,7 +220,7 @@ async fn ask<T: FromRedisValue>(client: &fluster::Client, words: &[&str]) -> Res
     answer.map_err(|e: RedisError| {
         let text =
             fluster::Error::from_redis(&e).map_or_else(|| e.to_string(), ToString::to_string);
-        masked(&text)
+        one_line(masked(&text))
     })
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::foreign::is_unseen;
+
 /// `bytes` for people: UTF-8 as it is; backslashes, control characters and everything else escaped.
 pub fn escape(bytes: &[u8], into: &mut Vec<u8>) {
     for chunk in bytes.utf8_chunks() {
@@ -11,19 +13,12 @@ pub fn escape(bytes: &[u8], into: &mut Vec<u8>) {
                 '\n' => into.extend(b"\\n"),
                 '\r' => into.extend(b"\\r"),
                 '\\' => into.extend(b"\\\\"),
-                c if hides(c) => escape_bytes(c.encode_utf8(&mut [0; 4]).as_bytes(), into),
+                c if is_unseen(c) => escape_bytes(c.encode_utf8(&mut [0; 4]).as_bytes(), into),
                 c => into.extend(c.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }
         escape_bytes(chunk.invalid(), into);
     }
-}
-
-/// Whether a terminal would not show the character, or let it change how others are shown.
-fn hides(c: char) -> bool {
-    let turns =
-        matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || turns
 }
 
 fn escape_bytes(bytes: &[u8], into: &mut Vec<u8>) {

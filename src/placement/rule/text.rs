@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::build_error::BuildError;
+use crate::error::text::{one_line, quoted};
 
 use super::super::params::{Params, points_from};
 use super::super::ring::DEFAULT_POINTS;
@@ -98,7 +99,8 @@ impl Placement {
             None => placement,
             Some(value) => placement.hash_tags(HashTags::read(value).ok_or_else(|| {
                 format!(
-                    "hash_tags={value} is not known: write `redis` or `off`, or the two signs around the tag"
+                    "hash_tags={} is not known: write `redis` or `off`, or the two signs around the tag",
+                    one_line(value)
                 )
             })?),
         };
@@ -143,8 +145,9 @@ impl Placement {
 
 fn unknown(name: &str) -> String {
     format!(
-        "\"{name}\" is no rule: write `ring`, `rendezvous`, `modulo`, `fluster-py` or `fastring`, or with \
-         feature `compat` also `go-redis`, `proxenos`, `redis-array`, `redis-rb`, `ringpop` or `twemproxy`"
+        "{} is no rule: write `ring`, `rendezvous`, `modulo`, `fluster-py` or `fastring`, or with \
+         feature `compat` also `go-redis`, `proxenos`, `redis-array`, `redis-rb`, `ringpop` or `twemproxy`",
+        quoted(name)
     )
 }
 
