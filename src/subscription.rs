@@ -1,5 +1,6 @@
 //! Published messages, wherever their channel is placed.
 
+mod backlog;
 mod listener;
 mod message;
 
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::Stream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use self::listener::Listener;
@@ -85,7 +86,7 @@ impl FlusterCluster {
             return Err(Error::new(ErrorKind::Refused, Outcome::NotSent, text));
         }
         let core = self.core();
-        let (sender, receiver) = mpsc::channel(BACKLOG);
+        let (sender, receiver) = backlog::new();
         let (report, settled) = oneshot::channel();
         let listener = Listener::new(core, topics, sender);
         // From the first dial on in the cluster's own runtime: its connections outlive the caller's.
@@ -111,9 +112,6 @@ fn no_task(why: SpawnError) -> Error {
     }
 }
 
-/// How many notices wait for a slow reader; beyond that messages are dropped, and a gap announced.
-const BACKLOG: usize = 1_024;
-
 /// A channel or a pattern.
 #[derive(Clone, Debug)]
 pub(crate) struct Topic {
@@ -124,9 +122,9 @@ pub(crate) struct Topic {
 
 /// A running subscription; dropping it closes its connections. It ends with the cluster.
 ///
-/// A reader that falls more than 1024 messages behind loses the newest, and gets a [`Notice::Gap`].
+/// A reader that falls more than 1024 messages or 32 MiB behind loses the newest, and gets a [`Notice::Gap`].
 pub struct Subscription {
-    receiver: mpsc::Receiver<Notice>,
+    receiver: backlog::Receiver,
     task: AbortHandle,
 }
 
@@ -137,7 +135,7 @@ impl Subscription {
     ///
     /// Safe: nothing is lost.
     pub async fn next(&mut self) -> Option<Notice> {
-        self.receiver.recv().await
+        self.receiver.next().await
     }
 }
 
@@ -145,7 +143,7 @@ impl Stream for Subscription {
     type Item = Notice;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Notice>> {
-        self.receiver.poll_recv(cx)
+        self.receiver.poll(cx)
     }
 }
 

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use redis::{PushInfo, PushKind};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::Topic;
+use super::backlog::Sender;
 use super::message::{Message, Notice};
 use crate::backend::Backend;
 use crate::cluster::Core;
@@ -32,7 +33,7 @@ pub(super) struct Listener {
     settled: BTreeSet<usize>,
     /// Nodes to announce a gap for.
     gaps: BTreeSet<NodeId>,
-    out: mpsc::Sender<Notice>,
+    out: Sender,
     published: watch::Receiver<u64>,
     /// A connection ended, or the reader was too slow.
     woken: Arc<Notify>,
@@ -48,7 +49,7 @@ struct Ear {
 }
 
 impl Listener {
-    pub(super) fn new(core: &Core, topics: Vec<Topic>, out: mpsc::Sender<Notice>) -> Self {
+    pub(super) fn new(core: &Core, topics: Vec<Topic>, out: Sender) -> Self {
         Self {
             topics,
             ears: BTreeMap::new(),
@@ -182,11 +183,7 @@ impl Listener {
             }
         }
         while let Some(node) = self.gaps.pop_first() {
-            if self
-                .out
-                .try_send(Notice::Gap { node: node.clone() })
-                .is_err()
-            {
+            if !self.out.send(Notice::Gap { node: node.clone() }) {
                 self.gaps.insert(node);
                 return false;
             }
@@ -208,7 +205,7 @@ impl Listener {
 impl Ear {
     async fn open(
         backend: &Arc<Backend>,
-        out: &mpsc::Sender<Notice>,
+        out: &Sender,
         woken: &Arc<Notify>,
     ) -> Result<Self, Error> {
         let overrun = Arc::new(AtomicBool::new(false));
@@ -219,7 +216,7 @@ impl Ear {
                 if push.kind == PushKind::Disconnection {
                     woken.notify_one();
                 } else if let Some(message) = Message::read(&node, push)
-                    && out.try_send(Notice::Message(message)).is_err()
+                    && !out.send(Notice::Message(message))
                     && !overrun.swap(true, SeqCst)
                 {
                     woken.notify_one();
