@@ -18,6 +18,7 @@ mod housekeeping;
 mod merge;
 mod monitor;
 pub(crate) mod options;
+mod outage;
 mod pipeline;
 mod plan;
 mod publish;

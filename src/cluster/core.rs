@@ -18,6 +18,7 @@ use crate::cluster::events::{self, Event};
 use crate::cluster::evidence::Late;
 use crate::cluster::monitor;
 use crate::cluster::options::Options;
+use crate::cluster::outage::Outage;
 use crate::cluster::scripts::Scripts;
 use crate::error::Reasons;
 use crate::health::slowness::Slowness;
@@ -71,6 +72,7 @@ pub(crate) struct State {
     /// Time-outs whose verdict waits for the watchdog, oldest first.
     pub(super) late: VecDeque<Late>,
     pub(crate) out_since: BTreeMap<u64, Instant>,
+    pub(crate) outage: Outage,
     /// Why each node is out, as of a published snapshot: a caller that asks over and over must not
     /// pay for a list of a thousand nodes each time.
     pub(super) empty: Option<(u64, Reasons)>,
@@ -120,6 +122,7 @@ impl Core {
                 specs: nodes,
                 late: VecDeque::new(),
                 out_since: BTreeMap::new(),
+                outage: Outage::default(),
                 next_key,
             }),
             changing: Mutex::new(()),

@@ -52,6 +52,7 @@ pub(super) async fn run_housekeeping(core: &Arc<Core>) {
             for backend in snapshot.nodes.iter() {
                 set_watch(state, backend, now);
             }
+            core.tell_outage(state, now);
         });
         for backend in snapshot.nodes.iter() {
             if let Some(pool) = backend.pool_if_used() {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::backend::Backend;
 use crate::cluster::core::{Core, Effects, State, set_watch};
 use crate::cluster::events::Event;
+use crate::cluster::outage::Line;
 use crate::connection::vitals::Vitals;
 use crate::health::verdict::Reason;
 use crate::health::{NodeState, Transition};
@@ -40,6 +41,25 @@ impl Core {
         backend.meter().state(t.to);
         self.published.send_modify(|n| *n += 1);
         self.announce(state, effects, &backend, t, now);
+        self.tell_outage(state, now);
+    }
+
+    /// Says what is due of an outage: here for all who need the nodes, and not once by each of them.
+    pub(crate) fn tell_outage(&self, state: &mut State, now: Instant) {
+        let (of, live) = {
+            let snapshot = self.snapshot.load();
+            (snapshot.nodes.len(), snapshot.live.iter().count())
+        };
+        match state.outage.seen(of - live, of, now) {
+            Some(Line::All) => tracing::warn!(nodes = of, "all nodes are out: every call fails"),
+            Some(Line::Lasting { out, lasted }) => {
+                tracing::warn!(out, nodes = of, ?lasted, "nodes are still out")
+            }
+            Some(Line::Over { lasted }) => {
+                tracing::info!(?lasted, "no longer all nodes are out")
+            }
+            None => {}
+        }
     }
 
     fn announce(
