@@ -14,7 +14,7 @@ pub(crate) mod probe;
 pub(crate) mod standin;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -89,6 +89,8 @@ pub(crate) struct Backend {
     meter: Meter,
     inquiry: Inquiry,
     observer: Arc<dyn Observer>,
+    /// Somebody looked at what the server is set to do.
+    looked_at: AtomicBool,
 }
 
 impl fmt::Debug for Backend {
@@ -128,9 +130,16 @@ impl Backend {
             meter: Meter::new(node.id_ref()),
             inquiry: Inquiry::default(),
             observer,
+            looked_at: AtomicBool::new(false),
             dialer,
             node,
         }
+    }
+
+    /// Whether this is the first who looks at what the server is set to do.
+    pub(crate) fn is_first_look(&self) -> bool {
+        // Most calls only read.
+        !self.looked_at.load(Relaxed) && !self.looked_at.swap(true, Relaxed)
     }
 
     pub(crate) fn id(&self) -> &NodeId {

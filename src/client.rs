@@ -113,6 +113,11 @@ impl Client {
         }
     }
 
+    /// Whether nobody looked before at what the node is like; asked by whoever does so now.
+    pub(crate) fn is_first_look(&self) -> bool {
+        self.backend.is_first_look()
+    }
+
     /// The raw reply to a request that may be put on a shared connection, by `deadline`; error replies
     /// are values.
     pub(crate) async fn answer(

@@ -5,8 +5,10 @@ pub(crate) mod dead;
 pub(crate) mod delivery;
 pub(crate) mod depth;
 mod drain;
+mod eviction;
 mod fate;
 mod follower;
+mod held;
 mod keeper;
 pub(crate) mod message;
 mod meter;
@@ -22,6 +24,7 @@ mod scripts;
 mod shared;
 mod shelf;
 pub(crate) mod spread;
+mod trouble;
 pub(crate) mod when;
 
 use std::collections::BTreeSet;
@@ -46,8 +49,8 @@ impl FlusterCluster {
     /// The queue of this name: at-least-once delivery over all nodes, on Redis streams (Redis 6.2 or later).
     ///
     /// No I/O; what is in the queue is on the servers. Keep one and clone it: two calls make two that take their
-    /// turns over the nodes by themselves. How it works, what it promises and what it costs: [the
-    /// guide](crate::guide::queues).
+    /// turns over the nodes by themselves. Its keys begin with `fluster:{name}:` on every node. How it works, what it
+    /// promises and what it costs: [the guide](crate::guide::queues).
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -121,7 +124,10 @@ impl Queue {
         self.with(|o| o.visibility = visibility)
     }
 
-    /// How often a message is delivered before it goes to the dead letters; `u32::MAX` for ever. Default: 16.
+    /// How often a message is started before it goes to the dead letters; `u32::MAX` for ever. Attempts count what was
+    /// [started](crate::guide::queues#attempts): the first lease that expires does not. Default: 16.
+    ///
+    /// With 1 the first delivery counts at once, and [`prefetch`](Self::prefetch) is 1.
     #[must_use]
     pub fn max_attempts(self, attempts: u32) -> Self {
         self.with(|o| o.max_attempts = attempts)
@@ -142,8 +148,9 @@ impl Queue {
         self.with(|o| o.max_payload = bytes)
     }
 
-    /// The number of deliveries per node that a consumer holds ready, 1 to 10 000; up to twice as many while
-    /// messages are delivered again. More is faster, and more is delivered twice after a crash. Default: 32.
+    /// The most deliveries per node that a consumer holds ready, 1 to 10 000; up to twice as many while messages are
+    /// delivered again. It begins with one, and doubles while they are used up at once; they take 8 MiB per node, or
+    /// are one. More is faster, and more is delivered twice after a crash. Default: 32.
     #[must_use]
     pub fn prefetch(self, deliveries: usize) -> Self {
         self.with(|o| o.prefetch = deliveries)

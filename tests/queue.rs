@@ -6,10 +6,15 @@
 )]
 
 mod basics;
+mod bytes;
 mod chaos;
+mod chores;
+mod heard;
 mod leases;
+mod logs;
 mod metrics;
 mod nodes;
+mod poison;
 mod rig;
 mod trouble;
 mod worker;

@@ -14,11 +14,12 @@ use tokio::sync::{Notify, watch};
 
 use crate::error::{Error, ErrorKind};
 use crate::queue::delivery::{Delivery, ack_places};
+use crate::queue::held::Held;
 use crate::queue::message::{MessageId, Place, Which};
 use crate::queue::names::refuse_name;
 use crate::queue::scripts::{LEAVE, raw};
 use crate::queue::shared::{Shared, Source, State};
-use crate::queue::shelf::Shelf;
+use crate::queue::shelf::{Room, Shelf};
 use crate::queue::{Queue, follower, reader, refused};
 use crate::tasks::SpawnError;
 
@@ -59,7 +60,7 @@ impl Queue {
             consumer: format!("{name}:{process:08x}:{visibility}"),
             keys: self.keys().group(group),
             state: Mutex::new(State {
-                shelf: Shelf::new(self.options.prefetch),
+                shelf: Shelf::new(self.options.most_ready()),
                 sources: Default::default(),
                 next: 0,
             }),
@@ -100,21 +101,30 @@ impl Consumer {
     /// # Errors
     ///
     /// What keeps a node from being read and does not pass by itself: a key of another type, credentials, a
-    /// connection pool that is taken. Told again with every try, at most 5 s apart; the other nodes go on. When
-    /// the time is over and no node at all can be read, why. [`ErrorKind::Closed`] after a shutdown.
+    /// connection pool that is taken. Told again with every try, at most 5 s apart; the other nodes go on, and what
+    /// they deliver comes first. So are the [chores](crate::guide::queues#when-the-chores-fail) of a node when they
+    /// have failed for one [`visibility`](Queue::visibility). When the time is over and no node at all can be read,
+    /// why. [`ErrorKind::Closed`] after a shutdown.
     ///
     /// # Cancellation
     ///
-    /// Safe: a delivery is either returned or still there.
+    /// Safe: a delivery is either returned or still there. One that comes back from an expired lease is noted on its
+    /// server first, which may take a round trip more than `wait`.
     pub async fn pop(&self, wait: Duration) -> Result<Option<Delivery>, Error> {
         let until = Instant::now() + wait.min(LONGEST_WAIT);
-        match tokio::time::timeout_at(until.into(), self.next()).await {
-            Ok(result) => result.map(Some),
-            // With no time at all, what is at hand is still handed out.
-            Err(_) => match self.take() {
-                Some(result) => result.map(Some),
-                None => self.shared.all_in_trouble().map_or(Ok(None), Err),
-            },
+        loop {
+            let held = match tokio::time::timeout_at(until.into(), self.held()).await {
+                Ok(held) => held?,
+                // With no time at all, what is at hand is still handed out.
+                Err(_) => match self.take() {
+                    Some(held) => held?,
+                    None => return self.shared.all_in_trouble().map_or(Ok(None), Err),
+                },
+            };
+            // A suspect may take a round trip more.
+            if let Some(delivery) = held.begin().await {
+                return Ok(Some(delivery));
+            }
         }
     }
 
@@ -206,6 +216,15 @@ impl Consumer {
     }
 
     async fn next(&self) -> Result<Delivery, Error> {
+        loop {
+            if let Some(delivery) = self.held().await?.begin().await {
+                return Ok(delivery);
+            }
+        }
+    }
+
+    /// What comes next.
+    async fn held(&self) -> Result<Held, Error> {
         let shared = &self.shared;
         loop {
             let stocked = shared.stocked.notified();
@@ -220,18 +239,19 @@ impl Consumer {
     }
 
     /// What is at hand.
-    fn take(&self) -> Option<Result<Delivery, Error>> {
+    fn take(&self) -> Option<Result<Held, Error>> {
         let shared = &self.shared;
         let taken = {
             let mut state = shared.state.lock();
             if state.shelf.wake() {
                 state.sources.values().for_each(|s| s.room.notify_one());
             }
-            let taken = state.shelf.take(Instant::now());
+            let now = Instant::now();
+            let taken = state.shelf.take(now);
             taken.and_then(|(slot, parcel)| {
                 let source = Arc::clone(state.sources.get(&slot)?);
-                let room = state.shelf.room(slot) > 0;
-                Some((source, parcel, room, !state.shelf.is_empty()))
+                let room = state.shelf.room(slot, now) != Room::None;
+                Some((source, parcel, room, state.shelf.has_next()))
             })
         };
         if let Some((source, parcel, room, more)) = taken {
@@ -242,7 +262,7 @@ impl Consumer {
                 // One notice stands for a whole fetch: the next one who waits is told.
                 shared.stocked.notify_one();
             }
-            return Some(Ok(Delivery::new(Arc::clone(shared), source, parcel)));
+            return Some(Ok(Held::new(Arc::clone(shared), source, parcel)));
         }
         if let Some(error) = shared.raised() {
             return Some(Err(error));

@@ -7,11 +7,11 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::node::NodeId;
 use crate::queue::message::{Message, MessageId, Place, Which};
-use crate::queue::refused;
 use crate::queue::scripts::{ACK, EXTEND, NACK};
 use crate::queue::shared::{Shared, Source};
 use crate::queue::shelf::Parcel;
 use crate::queue::when::millis;
+use crate::queue::{named, refused};
 
 const LONGEST_DELAY: Duration = Duration::from_secs(366 * 86_400);
 const LONGEST_LEASE: Duration = Duration::from_secs(7 * 86_400);
@@ -66,8 +66,9 @@ impl Delivery {
         self.source.node()
     }
 
-    /// Which attempt this is: 1 for the first delivery. A consumer that was killed counts as an attempt for all it
-    /// had fetched.
+    /// Which attempt this is: 1 for the first delivery. Attempts are what was started. A lease that expired does not
+    /// say whether its message was: what comes back from one is not counted the first time, and then handled
+    /// [alone](crate::guide::queues#attempts) and counted.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.message.attempts.saturating_add(1)
@@ -157,7 +158,8 @@ impl Delivery {
                     .arg(self.place.entry.to_string())
                     .arg(lease);
             })
-            .await?;
+            .await
+            .map_err(|e| named(e, &shared.keys.kept))?;
         if held == 0 {
             let mut state = shared.state.lock();
             state.shelf.lost(self.source.slot, [self.place]);

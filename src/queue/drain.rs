@@ -12,6 +12,7 @@ use crate::node::NodeId;
 use crate::queue::Queue;
 use crate::queue::depth::Drained;
 use crate::queue::scripts::raw;
+use crate::queue::shelf::demand::Sizes;
 
 const LONGEST: Duration = Duration::from_secs(7 * 86_400);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -64,12 +65,16 @@ impl Queue {
     async fn move_delayed(&self, from: &Client) -> Result<u64, Error> {
         let key = &*self.keys().delayed;
         let mut moved = 0;
+        // How large they are is seen when they are here: one at first, and more while they are small.
+        let (mut ask, mut sizes) = (1, Sizes::default());
         loop {
             let mut range = redis::cmd("ZRANGE");
-            range.arg(key).arg(0).arg(AT_ONCE - 1).arg("WITHSCORES");
+            range.arg(key).arg(0).arg(ask - 1).arg("WITHSCORES");
             let value = raw(from, &range, self.deadline()).await?;
             let value: Value = parse(value, from.node())?;
             let due = Vec::<(Vec<u8>, f64)>::from_redis_value(value).unwrap_or_default();
+            sizes.note(due.iter().map(|(member, _)| member.len()));
+            ask = (2 * ask).min(AT_ONCE).min(sizes.fitting(0)).max(1);
             let others: Vec<Client> = self
                 .live()?
                 .into_iter()

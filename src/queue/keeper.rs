@@ -5,15 +5,21 @@ use std::time::{Duration, Instant};
 
 use redis::{FromRedisValue, Value};
 
-use crate::error::Error;
+use crate::connection::reply::parse;
+use crate::error::text::one_line;
+use crate::error::{Error, ErrorKind, Outcome};
 use crate::queue::message::{EntryId, Place, Which};
 use crate::queue::scripts::{RELEASE, TICK, raw};
 use crate::queue::shared::{Shared, Source};
+use crate::queue::shelf::Due;
+use crate::queue::trouble::Duty;
 
 /// How often the chores are done.
 const EVERY: Duration = Duration::from_secs(1);
 /// How much they move at once; the rest follows without a pause.
 const AT_MOST: usize = 200;
+/// The same in bytes. A server moves some 450 MiB per second, and answers nobody else meanwhile.
+const BYTES_AT_MOST: usize = 8 << 20;
 /// How many leases one command renews.
 const LEASES: usize = 500;
 
@@ -55,29 +61,54 @@ async fn renew(shared: &Shared, source: &Source, visibility: Duration) {
         .lock()
         .shelf
         .due(source.slot, Instant::now(), visibility);
+    let mut result = Ok(());
     for which in [Which::Stream, Which::Again] {
-        let places: Vec<Place> = due
-            .renew
-            .iter()
-            .copied()
-            .filter(|p| p.which == which)
-            .collect();
-        for places in places.chunks(LEASES) {
-            if let Err(error) = renew_some(shared, source, which, places).await {
-                tracing::debug!(node = %source.node(), %error, "leases could not be renewed");
-            }
+        let of = |places: &[Place]| -> Vec<Place> {
+            let here = places.iter().filter(|p| p.which == which);
+            here.copied().collect()
+        };
+        for places in of(&due.renew).chunks(LEASES) {
+            let renewed = renew_some(shared, source, which, places).await;
+            result = result.and(renewed.map_err(|e| (which, e)));
         }
+        // What cannot be given back is nobody's until its lease ends, which is soon.
+        let released = release(shared, source, which, &of(&due.stale)).await;
+        result = result.and(released.map_err(|e| (which, e)));
     }
-    for which in [Which::Stream, Which::Again] {
-        let places: Vec<Place> = due
-            .stale
-            .iter()
-            .copied()
-            .filter(|p| p.which == which)
-            .collect();
-        if let Err(error) = release(shared, source, which, &places).await {
-            // They are nobody's until their leases end, which is soon.
-            tracing::debug!(node = %source.node(), %error, "deliveries could not be given back");
+    match result {
+        Ok(()) if due == Due::default() => {}
+        Ok(()) => source.succeeded(shared, Duty::Leases),
+        Err((which, error)) => told(shared, source, Duty::Leases, shared.key_of(which), error),
+    }
+}
+
+/// Tells of a failure, unless it is the node's own end: others do that.
+fn told(shared: &Shared, source: &Source, duty: Duty, key: &str, error: Error) {
+    match error.kind() {
+        ErrorKind::NodeOut | ErrorKind::Closed | ErrorKind::Connect | ErrorKind::ConnectionLost => {
+            tracing::debug!(node = %source.node(), %error, "{} have to wait", duty.name())
+        }
+        _ => source.failed(shared, duty, key, error),
+    }
+}
+
+/// Notes on the server that a suspect begins, so that it counts if its worker dies of it; `false` when it is not
+/// this consumer's any more.
+pub(crate) async fn begin(shared: &Shared, source: &Source, place: Place) -> Result<bool, Error> {
+    let mut cmd = redis::cmd("XCLAIM");
+    cmd.arg(shared.key_of(place.which))
+        .arg(&*shared.group)
+        .arg(&shared.consumer);
+    // The server keeps a count per lease, which is 1 for what was read and otherwise not touched.
+    cmd.arg(0).arg(place.entry.to_string());
+    cmd.arg("RETRYCOUNT").arg(2).arg("JUSTID");
+    let value = raw(&source.client, &cmd, shared.deadline()).await;
+    match value.and_then(|value| parse::<Vec<Vec<u8>>>(value, source.node())) {
+        Ok(held) => Ok(!held.is_empty()),
+        Err(error) => {
+            let key = shared.key_of(place.which);
+            told(shared, source, Duty::Leases, key, error.clone());
+            Err(error)
         }
     }
 }
@@ -120,7 +151,7 @@ async fn renew_some(
     }
     cmd.arg("JUSTID");
     let value = raw(&source.client, &cmd, shared.deadline()).await?;
-    let value = crate::connection::reply::parse::<Value>(value, source.node())?;
+    let value = parse::<Value>(value, source.node())?;
     let held = Vec::<Vec<u8>>::from_redis_value(value).unwrap_or_default();
     let held: Vec<_> = held.iter().filter_map(|id| EntryId::parse(id)).collect();
     let lost: Vec<Place> = places
@@ -140,7 +171,7 @@ async fn do_chores(shared: &Shared, source: &Source) -> Duration {
     let options = &shared.queue.options;
     let keys = shared.queue.keys();
     let done = TICK
-        .run::<Vec<i64>>(&source.client, shared.deadline(), |cmd| {
+        .run::<(Vec<i64>, Vec<String>)>(&source.client, shared.deadline(), |cmd| {
             shared.keys_for(cmd, Which::Stream, 7);
             cmd.arg(&*keys.delayed)
                 .arg(&*shared.keys.kept)
@@ -149,36 +180,50 @@ async fn do_chores(shared: &Shared, source: &Source) -> Duration {
             cmd.arg(options.visibility.as_millis() as u64);
             cmd.arg(options.max_attempts);
             // A little less than the pause, so that the turn is over when its holder comes again.
-            cmd.arg(EVERY.as_millis() as u64 - 50).arg(AT_MOST);
+            cmd.arg(EVERY.as_millis() as u64 - 50);
+            cmd.arg(AT_MOST).arg(BYTES_AT_MOST);
         })
         .await;
-    match done.as_deref() {
-        Ok([1, expired, dead, depth, more]) => {
-            source
-                .meter
-                .dead
-                .increment(u64::try_from(*dead).unwrap_or_default());
-            source.meter.depth.set(*depth as f64);
-            if *expired > 0 {
+    let (done, wrong) = match done {
+        Ok(done) => done,
+        Err(error) => {
+            told(shared, source, Duty::Chores, &shared.keys.turn, error);
+            return EVERY + EVERY.mul_f64(fastrand::f64());
+        }
+    };
+    match done[..] {
+        [1, expired, dead, depth, more] => {
+            for wrong in wrong.chunks_exact(2) {
+                let says = one_line(&wrong[1]);
+                let error = Error::new(ErrorKind::Server, Outcome::Answered, says);
+                let error = error.at(source.node());
+                // Only what is ours is repeated.
+                let key = shared.known_key(&wrong[0]);
+                source.failed(shared, Duty::Chores, key, error);
+            }
+            if wrong.is_empty() {
+                source.succeeded(shared, Duty::Chores);
+            }
+            let died = u64::try_from(dead).unwrap_or_default();
+            source.meter.dead.increment(died);
+            source.meter.depth.set(depth as f64);
+            if expired > 0 {
                 tracing::info!(
                     queue = shared.queue.name(), group = &*shared.group, node = %source.node(),
                     expired, dead, "leases have expired"
                 );
             }
-            match *more {
+            match more {
                 0 => EVERY,
                 // Others are served in between.
                 _ => Duration::from_millis(1),
             }
         }
-        Ok([0, wait, ..]) => {
-            let wait = Duration::from_millis(u64::try_from(*wait).unwrap_or_default());
+        // Somebody else has the turn, and tells what is wrong.
+        [0, wait] => {
+            let wait = Duration::from_millis(u64::try_from(wait).unwrap_or_default());
             wait.min(EVERY) + EVERY.mul_f64(fastrand::f64() / 4.0)
         }
-        Ok(_) => EVERY,
-        Err(error) => {
-            tracing::debug!(node = %source.node(), %error, "the chores of the queue have to wait");
-            EVERY + EVERY.mul_f64(fastrand::f64())
-        }
+        _ => EVERY,
     }
 }

@@ -124,8 +124,10 @@ pub(crate) struct Message {
     pub(crate) id: MessageId,
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) payload: Vec<u8>,
-    /// How often it was delivered before.
+    /// How often it was started before, as far as that is known.
     pub(crate) attempts: u32,
+    /// A lease of it expired: whoever had it may have died of it.
+    pub(crate) suspect: bool,
 }
 
 impl Message {
@@ -134,11 +136,13 @@ impl Message {
         fields: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>,
     ) -> Option<Self> {
         let (mut id, mut key, mut payload, mut attempts) = (None, None, None, 0);
+        let mut suspect = false;
         for (name, value) in fields {
             match &*name {
                 b"i" => id = std::str::from_utf8(&value).ok()?.parse().ok(),
                 b"k" => key = Some(value),
                 b"p" => payload = Some(value),
+                b"s" => suspect = true,
                 b"a" => attempts = std::str::from_utf8(&value).ok()?.parse().ok()?,
                 _ => {}
             }
@@ -148,7 +152,13 @@ impl Message {
             key,
             payload: payload?,
             attempts,
+            suspect,
         })
+    }
+
+    /// What it takes to keep it.
+    pub(crate) fn bytes(&self) -> usize {
+        self.payload.len() + self.key.as_ref().map_or(0, Vec::len)
     }
 }
 
@@ -183,7 +193,10 @@ mod tests {
         let id = "000000000000000000000000000000ff";
         let message = Message::from_fields(fields(&[("i", id), ("p", "x")])).unwrap();
         assert_eq!(message.id, MessageId::from(255));
-        assert_eq!((message.attempts, message.key), (0, None));
+        assert_eq!((message.attempts, message.suspect), (0, false));
+        assert_eq!(message.key, None);
+        let suspect = Message::from_fields(fields(&[("i", id), ("s", "1"), ("p", "x")])).unwrap();
+        assert!(suspect.suspect);
         let all = fields(&[("i", id), ("a", "3"), ("k", ""), ("p", ""), ("new", "y")]);
         let message = Message::from_fields(all).unwrap();
         assert_eq!((message.attempts, message.key), (3, Some(Vec::new())));

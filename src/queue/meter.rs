@@ -35,6 +35,7 @@ pub(crate) struct NodeMeter {
     pub(crate) redelivered: Counter,
     pub(crate) acked: Counter,
     pub(crate) dead: Counter,
+    pub(crate) chores_failed: Counter,
     pub(crate) depth: Gauge,
 }
 
@@ -54,6 +55,7 @@ impl NodeMeter {
             redelivered: counter!("fluster_queue_redelivered_total", &labels()),
             acked: counter!("fluster_queue_acked_total", &labels()),
             dead: counter!("fluster_queue_dead_total", &labels()),
+            chores_failed: counter!("fluster_queue_chores_failed_total", &labels()),
             depth: gauge!("fluster_queue_depth", &labels()),
         }
     }

@@ -37,6 +37,15 @@ impl Default for Options {
 }
 
 impl Options {
+    /// The most that a consumer holds ready of a node. When the first attempt is the last one nobody can tell later
+    /// what was started: next to nothing waits beside it.
+    pub(crate) fn most_ready(&self) -> usize {
+        match self.max_attempts {
+            1 => 1,
+            _ => self.prefetch,
+        }
+    }
+
     /// What is wrong with the settings of the queue `name`, and what to do.
     pub(crate) fn refuse(&self, name: &str) -> Option<String> {
         let why = if self.visibility < SHORTEST {

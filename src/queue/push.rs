@@ -18,7 +18,7 @@ use crate::queue::receipt::{PushError, Receipt};
 use crate::queue::scripts::{PUSH, raw};
 use crate::queue::spread::{Spread, least, turn};
 use crate::queue::when::When;
-use crate::queue::{Queue, named, refused};
+use crate::queue::{Queue, eviction, named, refused};
 
 /// How old the depths may be that a push goes by, and how long asking for them may take.
 const DEPTHS_AGE: Duration = Duration::from_secs(1);
@@ -283,6 +283,7 @@ impl Queue {
         match result {
             Ok(()) => {
                 meter.pushed(Pushed::Ok);
+                eviction::look(self, client);
                 Ok(())
             }
             Err(error) => {

@@ -5,18 +5,22 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use redis::aio::ConnectionLike as _;
-use redis::{Pipeline, RedisError, Value};
+use redis::{RedisError, Value};
 
 use crate::client::DedicatedClient;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Outcome};
 use crate::queue::message::{Place, Which};
-use crate::queue::named;
 use crate::queue::reply::read;
-use crate::queue::scripts::{BURY, RECLAIM};
+use crate::queue::scripts::{BURY, JOIN, RECLAIM};
 use crate::queue::shared::{Shared, Source};
+use crate::queue::shelf::Room;
+use crate::queue::trouble::Duty;
+use crate::queue::{eviction, named};
 
 /// How long a read waits at the server for something to come.
 const BLOCK: Duration = Duration::from_secs(2);
+/// The same while suspects wait here and only what is new is read: they may be done at any time.
+const PAST_SUSPECTS: Duration = Duration::from_millis(100);
 /// After a failure the next try waits this long, twice as long each time up to the other, and half of it by
 /// chance: a thousand consumers must not come back at once.
 const RETRY: Duration = Duration::from_millis(100);
@@ -62,7 +66,8 @@ pub(crate) async fn run(shared: Arc<Shared>, source: Arc<Source>) {
         }
         let error = hint(error);
         let queue = shared.queue.name();
-        match source.troubled(error.clone()) {
+        let visibility = shared.queue.options.visibility;
+        match source.troubled(error.clone(), visibility) {
             true => {
                 tracing::warn!(queue, group = &*shared.group, %error, "the queue cannot be read on this node")
             }
@@ -98,69 +103,111 @@ fn hint(error: Error) -> Error {
 /// One connection's life; `Ok` when the consumer is closed.
 async fn session(shared: &Shared, source: &Source, first: bool) -> Result<(), Error> {
     let mut own = source.client.dedicated().await?;
-    let id = set_up(shared, source, &mut own).await?;
+    let id = match own.req_packed_command(redis::cmd("CLIENT").arg("ID")).await {
+        Ok(Value::Int(id)) => id,
+        // Without the right to ask, the last read of a closed consumer takes its time.
+        Ok(_) => 0,
+        Err(e) => match ours(e, source) {
+            error if error.outcome() == Outcome::Answered => 0,
+            error => return Err(error),
+        },
+    };
     if !first {
         // What the last connection was given and did not bring is still ours, and nobody else's for as
-        // long as its lease: it goes back now.
-        reclaim(shared, source).await?;
+        // long as its lease: it goes back now, or then, if the server would not have it.
+        match reclaim(shared, source).await {
+            Err(error) if error.outcome() != Outcome::Answered => return Err(error),
+            Err(error) => {
+                tracing::debug!(node = %source.node(), %error, "what was left waits for the end of its lease")
+            }
+            Ok(()) => {}
+        }
     }
     source.connection.store(id, SeqCst);
-    source.is_fine();
+    // The first read does not wait: it tells whether the node can be read.
+    let mut block = Duration::ZERO;
     loop {
-        let count = tokio::select! {
+        let (count, again) = tokio::select! {
             biased;
             () = shared.closed() => return Ok(()),
-            count = room(shared, source) => count,
+            room = room(shared, source) => room,
         };
-        let mut cmd = redis::cmd("XREADGROUP");
-        cmd.arg("GROUP").arg(&*shared.group).arg(&shared.consumer);
-        cmd.arg("COUNT").arg(count);
-        cmd.arg("BLOCK").arg(BLOCK.as_millis() as u64);
-        cmd.arg("STREAMS")
-            .arg(&*shared.keys.again)
-            .arg(&*shared.queue.keys().stream);
-        cmd.arg(">").arg(">");
-        let value = match own.req_packed_command(&cmd).await {
-            Ok(value) => value.extract_error(),
-            Err(e) => Err(e),
-        };
-        match value {
-            Ok(value) => stock(shared, source, value).await,
-            Err(e) if is_gone(&e) => {
-                tracing::warn!(
-                    queue = shared.queue.name(),
-                    group = &*shared.group,
-                    node = %source.node(),
-                    "the group was deleted; it is made anew, and everything unacknowledged is delivered again"
-                );
-                set_up(shared, source, &mut own).await?;
+        if !again {
+            block = block.min(PAST_SUSPECTS);
+        }
+        match fetch(shared, &mut own, count, again, block).await {
+            Ok(value) => {
+                source.is_fine();
+                eviction::look(&shared.queue, &source.client);
+                source.joined.store(true, SeqCst);
+                stock(shared, source, count, value).await;
             }
+            // Not there yet, or not any more. It is made only now: a server without memory may have it.
+            Err(e) if is_gone(&e) => join(shared, source).await?,
             // Woken up, because the consumer is being closed.
             Err(e) if e.code() == Some("UNBLOCKED") => {}
-            Err(e) => return Err(ours(e, source)),
+            Err(e) => {
+                if e.code() == Some("WRONGTYPE") {
+                    // It does not say which of the keys it is.
+                    join(shared, source).await?;
+                }
+                return Err(ours(e, source));
+            }
         }
+        block = BLOCK;
     }
 }
 
-/// Waits until there is room, and says how much.
-async fn room(shared: &Shared, source: &Source) -> usize {
+/// Reads both streams of the group, or only the one of what is new.
+async fn fetch(
+    shared: &Shared,
+    own: &mut DedicatedClient,
+    count: usize,
+    again: bool,
+    block: Duration,
+) -> Result<Value, RedisError> {
+    let mut cmd = redis::cmd("XREADGROUP");
+    cmd.arg("GROUP").arg(&*shared.group).arg(&shared.consumer);
+    cmd.arg("COUNT").arg(count);
+    if !block.is_zero() {
+        cmd.arg("BLOCK").arg(block.as_millis() as u64);
+    }
+    cmd.arg("STREAMS");
+    if again {
+        cmd.arg(&*shared.keys.again);
+    }
+    cmd.arg(&*shared.queue.keys().stream);
+    if again {
+        cmd.arg(">");
+    }
+    cmd.arg(">");
+    own.req_packed_command(&cmd).await?.extract_error()
+}
+
+/// Waits until there is room, and says how much, and whether also for what is delivered again.
+async fn room(shared: &Shared, source: &Source) -> (usize, bool) {
     loop {
-        let room = shared.state.lock().shelf.room(source.slot);
-        if room > 0 {
-            return room;
-        }
+        let room = shared.state.lock().shelf.room(source.slot, Instant::now());
         // A permit is kept when it comes before the wait.
-        source.room.notified().await;
+        let changed = source.room.notified();
+        match room {
+            Room::Some { count, again } => return (count, again),
+            Room::None => changed.await,
+            Room::Soon(wait) => {
+                // Either way it is looked at again.
+                let _ = tokio::time::timeout(wait, changed).await;
+            }
+        }
     }
 }
 
-async fn stock(shared: &Shared, source: &Source, value: Value) {
+async fn stock(shared: &Shared, source: &Source, asked: usize, value: Value) {
     let read = read(value, &shared.keys.again);
     if !read.parcels.is_empty() {
         let again = read
             .parcels
             .iter()
-            .filter(|p| p.message.attempts > 0)
+            .filter(|p| p.message.attempts > 0 || p.message.suspect)
             .count();
         source.meter.delivered.increment(read.parcels.len() as u64);
         source.meter.redelivered.increment(again as u64);
@@ -168,7 +215,7 @@ async fn stock(shared: &Shared, source: &Source, value: Value) {
             .state
             .lock()
             .shelf
-            .stock(source.slot, read.parcels, Instant::now());
+            .stock(source.slot, asked, read.parcels, Instant::now());
         shared.stocked.notify_one();
     }
     for place in read.strange {
@@ -192,37 +239,31 @@ async fn bury(shared: &Shared, source: &Source, place: Place) {
     match buried {
         Ok(_) => source.meter.dead.increment(1),
         // Its lease ends, and it is met again.
-        Err(error) => tracing::debug!(%error, "a strange entry stays where it is"),
+        Err(error) => {
+            let dead = &shared.queue.keys().dead;
+            source.failed(shared, Duty::Leases, dead, error);
+        }
     }
 }
 
-/// Makes the groups if they are not there, from the beginning of their streams; the id of the connection.
-async fn set_up(shared: &Shared, source: &Source, own: &mut DedicatedClient) -> Result<i64, Error> {
-    let mut pipe = Pipeline::new();
-    pipe.cmd("CLIENT").arg("ID");
-    let keys = [&shared.queue.keys().stream, &shared.keys.again];
-    for key in keys {
-        pipe.cmd("XGROUP")
-            .arg("CREATE")
-            .arg(&**key)
-            .arg(&*shared.group);
-        pipe.arg("0").arg("MKSTREAM");
+/// Makes the group where it is not there, from the beginning of its streams.
+async fn join(shared: &Shared, source: &Source) -> Result<(), Error> {
+    if source.joined.swap(true, SeqCst) {
+        tracing::warn!(
+            queue = shared.queue.name(),
+            group = &*shared.group,
+            node = %source.node(),
+            "the group was deleted; it is made anew, and everything unacknowledged is delivered again"
+        );
     }
-    let answers = own.req_packed_commands(&pipe, 0, pipe.len()).await;
-    let mut answers = answers.map_err(|e| ours(e, source))?.into_iter();
-    let id = match answers.next() {
-        Some(Value::Int(id)) => id,
-        // Without the right to ask, the last read of a closed consumer takes its time.
-        _ => 0,
-    };
-    for (key, answer) in keys.into_iter().zip(answers) {
-        match answer.extract_error() {
-            Ok(_) => {}
-            Err(e) if e.code() == Some("BUSYGROUP") => {}
-            Err(e) => return Err(named(ours(e, source), key)),
-        }
+    for key in [&shared.queue.keys().stream, &shared.keys.again] {
+        JOIN.run::<i64>(&source.client, shared.deadline(), |cmd| {
+            cmd.arg(1).arg(&**key).arg(&*shared.group);
+        })
+        .await
+        .map_err(|e| named(e, key))?;
     }
-    Ok(id)
+    Ok(())
 }
 
 /// Gives back what is pending for this consumer on the node without being here.

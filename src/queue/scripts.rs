@@ -37,6 +37,8 @@ scripts! {
     RECLAIM = "reclaim";
     /// Gives back what nobody popped.
     RELEASE = "release";
+    /// Makes a group on a node.
+    JOIN = "join";
     LEAVE = "leave";
     EXTEND = "extend";
     /// The chores of a group on a node.

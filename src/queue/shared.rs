@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use redis::Cmd;
@@ -11,13 +11,14 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use crate::client::Client;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::node::NodeId;
 use crate::queue::Queue;
 use crate::queue::message::{Place, Which};
 use crate::queue::meter::NodeMeter;
 use crate::queue::names::GroupKeys;
 use crate::queue::shelf::{Shelf, SlotId};
+use crate::queue::trouble::{Duty, Trouble};
 
 /// Shared by one consumer and all that it started or handed out.
 pub(crate) struct Shared {
@@ -60,6 +61,8 @@ pub(crate) struct Source {
     pub(crate) leases: Notify,
     /// The id of the connection that reads, for waking it; 0 for none.
     pub(crate) connection: AtomicI64,
+    /// The group was there once: if it is not, it was deleted.
+    pub(crate) joined: AtomicBool,
     /// Guards what is wrong with the node; held for a look.
     trouble: Mutex<Trouble>,
     /// Guards the tasks of this node; held for a look.
@@ -73,13 +76,6 @@ pub(crate) struct Tasks {
     pub(crate) keeper: Option<AbortHandle>,
 }
 
-#[derive(Default)]
-struct Trouble {
-    error: Option<Error>,
-    /// It was not told yet, and will not pass by itself.
-    raised: bool,
-}
-
 impl Source {
     pub(crate) fn new(slot: SlotId, client: Client, meter: Arc<NodeMeter>) -> Self {
         Self {
@@ -90,6 +86,7 @@ impl Source {
             back: Notify::new(),
             leases: Notify::new(),
             connection: AtomicI64::new(0),
+            joined: AtomicBool::new(false),
             trouble: Mutex::default(),
             tasks: Mutex::default(),
         }
@@ -99,33 +96,57 @@ impl Source {
         self.client.node()
     }
 
-    /// Notes what keeps the node from being read; says whether it is news.
-    pub(crate) fn troubled(&self, error: Error) -> bool {
+    /// Notes what keeps the node from being read; says whether an operator has to know, and did not.
+    pub(crate) fn troubled(&self, error: Error, visibility: Duration) -> bool {
         let mut trouble = self.trouble.lock();
-        let is_news = trouble
-            .error
-            .as_ref()
-            .is_none_or(|known| known.kind() != error.kind());
-        trouble.raised = needs_telling(&error);
-        trouble.error = Some(error);
-        is_news
+        trouble.unreadable(error, Instant::now(), visibility)
     }
 
     pub(crate) fn is_fine(&self) {
-        *self.trouble.lock() = Trouble::default();
+        self.trouble.lock().readable();
+    }
+
+    /// Notes that something that has to be done on the node every now and then failed, at `key`.
+    pub(crate) fn failed(&self, shared: &Shared, duty: Duty, key: &str, error: Error) {
+        let queue = shared.queue.name();
+        let error = error.wrap(&format!(
+            "{} of the queue fail at the key `{key}`",
+            duty.name()
+        ));
+        let visibility = shared.queue.options.visibility;
+        let (is_news, is_raised) = {
+            let mut trouble = self.trouble.lock();
+            let ailment = trouble.duty(duty);
+            let is_news = ailment.failed(key, error.clone(), Instant::now(), visibility);
+            (is_news, ailment.is_raised())
+        };
+        self.meter.chores_failed.increment(1);
+        match is_news {
+            true => {
+                tracing::warn!(queue, group = &*shared.group, node = %self.node(), %error, "{} wait", duty.stakes())
+            }
+            false => tracing::debug!(queue, node = %self.node(), %error, "they wait"),
+        }
+        if is_raised {
+            shared.stocked.notify_waiters();
+        }
+    }
+
+    /// Notes that it was done.
+    pub(crate) fn succeeded(&self, shared: &Shared, duty: Duty) {
+        if let Some(after) = self.trouble.lock().duty(duty).healed(Instant::now()) {
+            let (queue, what) = (shared.queue.name(), duty.name());
+            tracing::info!(queue, node = %self.node(), ?after, "{what} are done again");
+        }
     }
 
     /// What the application has to know; once per try.
     fn raised(&self) -> Option<Error> {
-        let mut trouble = self.trouble.lock();
-        match std::mem::take(&mut trouble.raised) {
-            true => trouble.error.clone(),
-            false => None,
-        }
+        self.trouble.lock().raised()
     }
 
     fn error(&self) -> Option<Error> {
-        self.trouble.lock().error.clone()
+        self.trouble.lock().error()
     }
 
     /// Ends the reader at its next await.
@@ -140,20 +161,6 @@ impl Source {
             keeper.abort();
         }
     }
-}
-
-/// A node that is out comes back; what the server answers, and a pool that others hold, stay as they are.
-fn needs_telling(error: &Error) -> bool {
-    let passes = matches!(
-        error.kind(),
-        ErrorKind::NodeOut | ErrorKind::Connect | ErrorKind::ConnectionLost | ErrorKind::Timeout
-    );
-    // LOADING, READONLY and the like: another role or moment.
-    let soon = matches!(
-        error.server_code(),
-        Some("LOADING" | "MASTERDOWN" | "READONLY" | "BUSY" | "CLUSTERDOWN" | "OOM" | "MISCONF")
-    );
-    !passes && !soon
 }
 
 impl Shared {
@@ -183,6 +190,18 @@ impl Shared {
         }
     }
 
+    /// The key of this name, as a server says it.
+    pub(crate) fn known_key(&self, name: &str) -> &str {
+        let (keys, group) = (self.queue.keys(), &self.keys);
+        let own = [&keys.stream, &keys.delayed, &keys.dead];
+        let own = own
+            .into_iter()
+            .chain([&group.again, &group.later, &group.kept, &group.turn]);
+        own.into_iter()
+            .find(|key| ***key == *name)
+            .unwrap_or(&group.turn)
+    }
+
     /// The keys that most scripts begin with: stream, again, later, dead.
     pub(crate) fn keys_for(&self, cmd: &mut Cmd, first: Which, count: usize) {
         cmd.arg(count).arg(self.key_of(first));
@@ -194,7 +213,9 @@ impl Shared {
     pub(crate) fn forget(&self, slot: SlotId, place: Place) {
         let source = {
             let mut state = self.state.lock();
-            state.shelf.forget(slot, place);
+            if state.shelf.forget(slot, place) {
+                self.next_suspect(&state);
+            }
             match self.is_closing() && !state.shelf.has_leases(slot) {
                 true => state.sources.get(&slot).cloned(),
                 false => None,
@@ -203,6 +224,14 @@ impl Shared {
         if let Some(source) = source {
             source.leases.notify_one();
         }
+    }
+
+    /// None is at work any more: the next one may be, and what was fetched past them is fetched in turn again.
+    fn next_suspect(&self, state: &State) {
+        if state.shelf.has_next() {
+            self.stocked.notify_one();
+        }
+        state.sources.values().for_each(|s| s.room.notify_one());
     }
 
     /// An error to tell: the first that will not pass by itself.
@@ -225,7 +254,9 @@ impl Shared {
         let source = {
             let mut state = self.state.lock();
             state.shelf.leave(slot);
-            state.sources.remove(&slot)
+            let source = state.sources.remove(&slot);
+            self.next_suspect(&state);
+            source
         };
         if let Some(source) = source {
             source.stop_reading();

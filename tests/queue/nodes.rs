@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fluster::Node;
 
-use super::rig::{SOON, cluster_of, drain, ms, next, stream_of, text, xlen};
+use super::rig::{SOON, calls, cluster_of, drain, ms, next, stream_of, text, xlen};
 use crate::support::{Server, eventually, fleet};
 
 /// Between two turns of a node that has something no other node has two.
@@ -148,21 +148,7 @@ async fn an_idle_consumer_costs_little() {
     let queue = cluster_of(&servers).queue("quiet");
     let consumers: Vec<_> = (0..4).map(|_| queue.consumer("g", "w").unwrap()).collect();
     assert!(consumers[0].pop(ms(2_500)).await.unwrap().is_none());
-    let calls = |command: &str| {
-        let stats = servers[0].raw(["INFO", "commandstats"]);
-        let line = stats
-            .lines()
-            .find(|l| l.starts_with(&format!("cmdstat_{command}:")));
-        line.and_then(|l| {
-            l.split("calls=")
-                .nth(1)?
-                .split(',')
-                .next()?
-                .parse::<u64>()
-                .ok()
-        })
-        .unwrap_or_default()
-    };
+    let calls = |command: &str| calls(&servers[0], command);
     let before = (calls("xreadgroup"), calls("evalsha"), calls("xtrim"));
     tokio::time::sleep(ms(4_000)).await;
     let reads = calls("xreadgroup") - before.0;

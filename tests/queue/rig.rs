@@ -52,3 +52,21 @@ pub fn stream_of(queue: &Queue) -> String {
 pub fn xlen(server: &Server, key: &str) -> u64 {
     server.raw(["XLEN", key]).parse().expect("a number")
 }
+
+/// A consumer whose process is gone: its tasks end without a word to the servers.
+pub fn die(cluster: FlusterCluster, consumer: Consumer) {
+    // A shutdown ends the tasks, and what the drop would do meets a closed cluster.
+    futures_util::future::FutureExt::now_or_never(cluster.shutdown(Duration::ZERO));
+    drop(consumer);
+}
+
+/// How often a server was given a command.
+pub fn calls(server: &Server, command: &str) -> u64 {
+    let stats = server.raw(["INFO", "commandstats"]);
+    let start = format!("cmdstat_{command}:calls=");
+    let count = stats.lines().find_map(|line| {
+        let (count, _) = line.strip_prefix(&start)?.split_once(',')?;
+        count.parse().ok()
+    });
+    count.unwrap_or_default()
+}

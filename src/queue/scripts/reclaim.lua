@@ -10,7 +10,7 @@ for letter, stream in pairs({ s = KEYS[1], a = KEYS[2] }) do
         local list = redis.call('XPENDING', stream, group, from, '+', 200, me)
         for _, p in ipairs(list) do
             if not keep[letter .. p[1]] then
-                give_back(k, group, stream, alone, p[1], false, 0, 0, '')
+                give_back(k, group, stream, alone, p[1], 'waiting', 0, 0, '')
                 count = count + 1
             end
             from = '(' .. p[1]

@@ -17,11 +17,23 @@ fn parcel(n: u64) -> Parcel {
         key: None,
         payload: Vec::new(),
         attempts: 0,
+        suspect: false,
     };
     Parcel {
         place: place(n),
         message,
     }
+}
+
+fn suspect(n: u64) -> Parcel {
+    let mut parcel = parcel(n);
+    parcel.message.suspect = true;
+    parcel
+}
+
+/// As many as may be fetched, of both streams.
+fn some(count: usize) -> Room {
+    Room::Some { count, again: true }
 }
 
 fn shelf(slots: u64, prefetch: usize) -> Shelf {
@@ -31,27 +43,83 @@ fn shelf(slots: u64, prefetch: usize) -> Shelf {
 }
 
 #[test]
-fn fetches_are_large_and_bounded() {
+fn fetches_begin_with_one_and_become_large_and_bounded() {
+    let mut now = Instant::now();
+    let mut shelf = shelf(1, 8);
+    let (mut n, mut asked) = (0, Vec::new());
+    for _ in 0..8 {
+        let Room::Some { count, again: true } = shelf.room(1, now) else {
+            panic!("no room with {n} fetched");
+        };
+        asked.push(count);
+        shelf.stock(1, count, (n..n + count as u64).map(parcel), now);
+        n += count as u64;
+        while shelf.room(1, now) == Room::None {
+            assert!(shelf.take(now).is_some());
+        }
+        now += S / 100;
+    }
+    assert_eq!(
+        asked,
+        [1, 1, 2, 3, 6, 4, 4, 4],
+        "beside the half that is left"
+    );
+    assert_eq!(shelf.room(2, now), Room::None, "a node that is not here");
+    assert_eq!(Shelf::new(0).prefetch, 1);
+}
+
+#[test]
+fn suspects_are_handed_out_one_at_a_time_and_others_beside_them() {
+    let now = Instant::now();
+    let mut shelf = shelf(2, 8);
+    shelf.stock(1, 9, [suspect(1), suspect(2), parcel(3)], now);
+    shelf.stock(2, 9, [suspect(4)], now);
+    let (slot, first) = shelf.take(now).unwrap();
+    assert_eq!((slot, &first), (1, &suspect(1)));
+    // One of another node is a suspect too.
+    assert_eq!(shelf.take(now).unwrap().1, parcel(3));
+    assert!(!shelf.has_next() && shelf.take(now).is_none());
+    assert!(!shelf.forget(1, place(3)), "nobody waited for that");
+    assert!(shelf.forget(1, first.place) && shelf.has_next());
+    let (slot, second) = shelf.take(now).unwrap();
+    assert_eq!((slot, &second), (2, &suspect(4)));
+    // It does not begin after all: it is the first of its node again, and others may be first.
+    shelf.put_back(slot, second, now);
+    assert_eq!(shelf.take(now).unwrap().1, suspect(2));
+    assert!(shelf.take(now).is_none());
+    shelf.leave(1);
+    assert_eq!(shelf.take(now).unwrap().1, suspect(4));
+    // One that was lost meanwhile is not put back.
+    shelf.lost(2, [place(4)]);
+    shelf.put_back(2, suspect(4), now);
+    assert!(!shelf.has_next());
+}
+
+#[test]
+fn what_is_new_is_fetched_past_suspects_that_wait() {
     let now = Instant::now();
     let mut shelf = shelf(1, 8);
-    assert_eq!(shelf.room(1), 8);
-    shelf.stock(1, (0..8).map(parcel), now);
-    assert_eq!(shelf.room(1), 0);
-    for taken in 1..=8 {
-        assert!(shelf.take(now).is_some());
-        let expected = if taken < 4 { 0 } else { taken };
-        assert_eq!(shelf.room(1), expected, "after {taken}");
-    }
-    assert_eq!(shelf.room(2), 0, "a node that is not here");
-    let one = Shelf::new(0);
-    assert_eq!(one.prefetch, 1);
+    shelf.stock(1, 9, [suspect(1), suspect(2), suspect(3)], now);
+    assert_eq!(shelf.room(1, now), Room::None);
+    let (_, first) = shelf.take(now).unwrap();
+    assert_eq!(shelf.room(1, now), Room::Soon(PATIENCE));
+    let later = now + S;
+    let past = Room::Some {
+        count: 1,
+        again: false,
+    };
+    assert_eq!(shelf.room(1, later), past);
+    // Suspects that wait their turn too long go to other workers; that is no reason to rest.
+    let due = shelf.due(1, later, S);
+    assert_eq!((due.stale.len(), due.renew), (2, vec![first.place]));
+    assert_eq!(shelf.room(1, later), some(1));
 }
 
 #[test]
 fn what_nobody_pops_goes_back_and_nothing_more_is_fetched() {
     let now = Instant::now();
     let mut shelf = shelf(1, 8);
-    shelf.stock(1, (0..2).map(parcel), now);
+    shelf.stock(1, 1_000, (0..2).map(parcel), now);
     let (_, taken) = shelf.take(now).unwrap();
     let due = shelf.due(1, now + S, 10 * S);
     assert_eq!(due.renew.len(), 2);
@@ -59,16 +127,16 @@ fn what_nobody_pops_goes_back_and_nothing_more_is_fetched() {
     let due = shelf.due(1, now + 5 * S, 10 * S);
     assert_eq!(due.renew, [taken.place], "what the application has stays");
     assert_eq!(due.stale, [place(1)]);
-    assert!(shelf.take(now).is_none() && shelf.room(1) == 0);
+    assert!(shelf.take(now).is_none() && shelf.room(1, now) == Room::None);
     assert!(shelf.wake() && !shelf.wake());
-    assert_eq!(shelf.room(1), 8);
+    assert_eq!(shelf.room(1, now), some(1));
 }
 
 #[test]
 fn a_lost_lease_is_known_to_its_delivery_and_never_handed_out() {
     let now = Instant::now();
     let mut shelf = shelf(1, 8);
-    shelf.stock(1, (0..3).map(parcel), now);
+    shelf.stock(1, 1_000, (0..3).map(parcel), now);
     shelf.take(now).unwrap();
     shelf.lost(1, [place(0), place(1), place(9)]);
     assert!(shelf.is_lost(1, place(0)));
@@ -87,8 +155,8 @@ fn a_lost_lease_is_known_to_its_delivery_and_never_handed_out() {
 fn what_is_delivered_twice_waits_once() {
     let now = Instant::now();
     let mut shelf = shelf(1, 8);
-    shelf.stock(1, [parcel(1), parcel(1)], now);
-    shelf.stock(1, [parcel(1)], now);
+    shelf.stock(1, 1_000, [parcel(1), parcel(1)], now);
+    shelf.stock(1, 1_000, [parcel(1)], now);
     assert!(shelf.take(now).is_some() && shelf.take(now).is_none());
 }
 
@@ -96,13 +164,13 @@ fn what_is_delivered_twice_waits_once() {
 fn a_node_that_left_has_nothing_here() {
     let now = Instant::now();
     let mut shelf = shelf(2, 8);
-    shelf.stock(1, [parcel(1)], now);
-    shelf.stock(2, [parcel(2)], now);
+    shelf.stock(1, 1_000, [parcel(1)], now);
+    shelf.stock(2, 1_000, [parcel(2)], now);
     shelf.leave(1);
-    shelf.stock(1, [parcel(3)], now);
+    shelf.stock(1, 1_000, [parcel(3)], now);
     assert_eq!(shelf.take(now).unwrap().0, 2);
     assert!(shelf.take(now).is_none() && shelf.is_lost(1, place(1)));
-    shelf.stock(2, [parcel(4)], now);
+    shelf.stock(2, 1_000, [parcel(4)], now);
     shelf.clear(2);
     assert_eq!(shelf.held(2), [place(2)], "only what was started");
 }
@@ -117,7 +185,7 @@ proptest! {
         let mut shelf = shelf(5, 1_000);
         let (mut n, mut waited) = (0, [0u32; 6]);
         for (slot, some) in steps {
-            shelf.stock(slot, (0..some).map(|_| { n += 1; parcel(n) }), now);
+            shelf.stock(slot, 1_000, (0..some).map(|_| { n += 1; parcel(n) }), now);
             let has = |shelf: &Shelf, slot| shelf.slots.get(&slot).is_some_and(|s| !s.waiting.is_empty());
             let ready: Vec<u64> = (1..=5).filter(|s| has(&shelf, *s)).collect();
             let Some((turn, _)) = shelf.take(now) else { continue };
