@@ -12,6 +12,7 @@ mod observe;
 pub(crate) mod pool;
 pub(crate) mod probe;
 pub(crate) mod standin;
+mod unheard;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
@@ -23,6 +24,8 @@ use tokio::time::timeout;
 
 use self::identity::{Identity, Inquiry};
 pub(crate) use self::observe::error_class;
+use self::unheard::Troubles;
+pub(crate) use self::unheard::Unheard;
 use crate::backend::gate::Gate;
 use crate::backend::lane::{Lane, outcome};
 use crate::backend::pool::Pool;
@@ -88,6 +91,7 @@ pub(crate) struct Backend {
     vitals: Arc<Vitals>,
     meter: Meter,
     inquiry: Inquiry,
+    troubles: Troubles,
     observer: Arc<dyn Observer>,
     /// Somebody looked at what the server is set to do.
     looked_at: AtomicBool,
@@ -129,6 +133,7 @@ impl Backend {
             vitals: Arc::clone(&dialer.vitals),
             meter: Meter::new(node.id_ref()),
             inquiry: Inquiry::default(),
+            troubles: Troubles::default(),
             observer,
             looked_at: AtomicBool::new(false),
             dialer,
@@ -177,6 +182,10 @@ impl Backend {
 
     pub(crate) fn inquiry(&self) -> &Inquiry {
         &self.inquiry
+    }
+
+    fn troubles(&self) -> &Troubles {
+        &self.troubles
     }
 
     pub(crate) fn dialer(&self) -> &Dialer {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join;
-use redis::{Cmd, Pipeline};
+use redis::{Cmd, Pipeline, Value};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Unheard};
 use crate::command::{Spec, is_read_only};
 use crate::connection::args::args;
 use crate::connection::reply::Reply;
@@ -69,7 +69,8 @@ impl Backend {
         self.call_with(began, request, deadline, caps).await
     }
 
-    /// [`call_from`](Self::call_from), with `caps` right behind it on the same connection.
+    /// [`call_from`](Self::call_from), with `caps` right behind it on the same connection. What was written is
+    /// written: a cap that fails is counted and said, and is no error of the caller's.
     pub(crate) async fn call_with(
         self: &Arc<Self>,
         began: Instant,
@@ -91,8 +92,12 @@ impl Backend {
             self.call_from(began, follow, deadline),
         ))
         .await;
-        if let (Ok(_), Err(error)) = (&reply, capped) {
-            tracing::warn!(node = %self.id(), %error, "a write on a stand-in keeps its full time to live");
+        // A write that was not executed needs no cap.
+        if !matches!(
+            &reply,
+            Err(_) | Ok(Reply::Aborted(_) | Reply::One(Value::ServerError(_)))
+        ) {
+            self.hear(Unheard::Cap, caps.len(), &capped);
         }
         reply
     }

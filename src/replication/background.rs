@@ -7,8 +7,9 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use redis::{Cmd, Value};
 
+use crate::backend::Unheard;
 use crate::cluster::Core;
-use crate::connection::reply::one;
+use crate::connection::reply::{Reply, one};
 use crate::connection::request::Request;
 use crate::error::Error;
 use crate::replication::Member;
@@ -34,13 +35,29 @@ pub(super) fn send(
     })
 }
 
-/// Lets requests run to their own deadlines. A write that met its quorum still reaches the others; a
-/// read that lost a race still tells its node's health whether the node answers.
+/// Lets reads run to their own deadlines: one that lost a race still tells its node's health whether the
+/// node answers.
 pub(super) fn leave(core: &Core, mut running: Running) {
     if running.is_empty() {
         return;
     }
     let rest = async move { while running.next().await.is_some() {} };
+    // A closed cluster ends them here: its connections are gone as well.
+    let _ = core.tasks.spawn(rest);
+}
+
+/// Lets the writes of a quorum that was met run to their own deadlines on the other replicas. What becomes of
+/// them there is counted: a replica that refuses them all has copies that differ.
+pub(super) fn leave_writes(core: &Core, members: &[Member], mut running: Running) {
+    if running.is_empty() {
+        return;
+    }
+    let backends: Vec<_> = members.iter().map(|m| Arc::clone(&m.backend)).collect();
+    let rest = async move {
+        while let Some((index, result)) = running.next().await {
+            backends[index].hear(Unheard::Write, 1, &result.map(Reply::One));
+        }
+    };
     // A closed cluster ends them here: its connections are gone as well.
     let _ = core.tasks.spawn(rest);
 }

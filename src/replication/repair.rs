@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use redis::{Cmd, Pipeline, Value};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Unheard};
 use crate::connection::args::args;
 use crate::connection::reply::{many, one};
 use crate::connection::request::Request;
@@ -91,10 +91,11 @@ async fn copy(from: &Arc<Backend>, to: &Arc<Backend>, key: &[u8], limit: Duratio
         offset: both.len() + 1,
         count: 1,
     };
-    let Ok(reply) = from.call(request, deadline).await else {
+    let reply = from.call(request, deadline).await;
+    if !from.hear(Unheard::Repair, 1, &reply) {
         return false;
-    };
-    let Some(Value::Array(pair)) = many(reply).pop() else {
+    }
+    let Some(Value::Array(pair)) = reply.map(many).unwrap_or_default().pop() else {
         return false;
     };
     let [Value::BulkString(value), Value::Int(ttl)] = pair.as_slice() else {
@@ -111,5 +112,5 @@ async fn copy(from: &Arc<Backend>, to: &Arc<Backend>, key: &[u8], limit: Duratio
         _ => return false,
     }
     let done = to.call(Request::One(&set), deadline).await;
-    done.is_ok_and(|reply| one(reply) == Value::Okay)
+    to.hear(Unheard::Repair, 1, &done) && done.is_ok_and(|reply| one(reply) == Value::Okay)
 }

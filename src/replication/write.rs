@@ -9,7 +9,7 @@ use redis::{Cmd, Value};
 use crate::connection::request::{Request, refusal_on_lane};
 use crate::error::Error;
 use crate::node::NodeId;
-use crate::replication::background::{Running, leave, send};
+use crate::replication::background::{Running, leave_writes, send};
 use crate::replication::{Acks, Member, Quorum, QuorumError, Replicas, refused};
 
 impl Replicas {
@@ -81,7 +81,7 @@ impl Replicas {
                 let rest = self.nodes().zip(&open).filter(|(_, open)| **open);
                 acks.pending = rest.map(|(node, _)| node.clone()).collect();
                 metrics::counter!("fluster_replicated_writes_total", "result" => "ok").increment(1);
-                leave(self.cluster.core(), running);
+                leave_writes(self.cluster.core(), &self.members, running);
                 return Ok(acks);
             }
         }

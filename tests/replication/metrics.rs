@@ -13,7 +13,7 @@ use crate::workload::SOON;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// One thread, so that the cluster's tasks meet the same recorder.
-fn recorded<F: Future<Output = ()>>(work: impl FnOnce(Recorded) -> F) -> Recorded {
+pub(super) fn recorded<F: Future<Output = ()>>(work: impl FnOnce(Recorded) -> F) -> Recorded {
     let seen = Recorded::default();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use redis::AsyncCommands;
 
-use super::{key_on, lose, patient};
-use crate::support::{Server, fleet};
+use super::metrics::recorded;
+use super::{bring_back, key_on, lose, patient};
+use crate::support::{Server, Warnings, eventually, fleet};
+use crate::workload::SOON;
 
 /// The time to live in seconds, rounded up; -1: for ever.
 fn ttl(server: &Server, key: &str) -> i64 {
@@ -77,4 +79,130 @@ async fn without_the_option_nothing_is_capped() {
     lose(&cluster, &servers[0]).await;
     let _: () = cluster.clone().set(&key, 1).await.unwrap();
     assert_eq!(ttl(&servers[1], &key), -1);
+}
+
+/// An ACL that forbids the command, or a server that does not know `LT`: the reply says so, and nothing else.
+#[test]
+fn a_cap_that_the_server_refuses_is_counted_and_said_once() {
+    let servers: [Server; 2] = fleet();
+    let warnings = Warnings::default();
+    let (node, key) = (servers[1].name(), "fluster_standin_caps_failed_total");
+    let seen = warnings.during(|| {
+        recorded(async |_| {
+            let cluster = patient(&servers)
+                .standin_ttl(Duration::from_secs(30))
+                .build()
+                .unwrap();
+            let keys: Vec<_> = (0..300)
+                .map(|i| format!("k{i}"))
+                .filter(|k| cluster.get_node(k).unwrap() == *servers[0].name())
+                .take(20)
+                .collect();
+            servers[1].raw(["ACL", "SETUSER", "default", "-pexpire"]);
+            lose(&cluster, &servers[0]).await;
+            let mut one = cluster.clone();
+            for key in &keys[..10] {
+                let _: () = one.set(key, 1).await.unwrap();
+            }
+            let _: () = one
+                .mset(&keys[10..].iter().map(|k| (k, 1)).collect::<Vec<_>>())
+                .await
+                .unwrap();
+            assert_eq!(ttl(&servers[1], &keys[0]), -1, "the server refused the cap");
+        })
+    });
+    assert_eq!(
+        seen.get(&format!("{key}{{node={node}}}")),
+        20.0,
+        "each key that keeps its full time to live is counted"
+    );
+    let said = warnings.with(&[&node, "stand-in", "pexpire"]);
+    assert_eq!(
+        said.len(),
+        1,
+        "one warning, with the server's words: {said:?}"
+    );
+    assert!(
+        said[0].lines().count() == 1 && said[0].contains("NOPERM"),
+        "{said:?}"
+    );
+}
+
+/// `SET .. NX` of a repair, and the `MULTI` that reads what to copy: nobody waits for them.
+#[test]
+fn a_repair_that_a_server_refuses_is_counted_and_said_once() {
+    let servers: [Server; 3] = fleet();
+    let warnings = Warnings::default();
+    let seen = warnings.during(|| {
+        recorded(async |seen| {
+            let cluster = patient(&servers).build().unwrap();
+            let key = key_on(&cluster, [&servers[0], &servers[1]]);
+            servers[1].raw(["SET", &key, "v"]);
+            lose(&cluster, &servers[0]).await;
+            bring_back(&cluster, &servers[0]).await;
+            let repairs = cluster
+                .replicas(&key, 2)
+                .unwrap()
+                .read_repair(fluster::ReadRepair::default());
+            let get = redis::cmd("GET").arg(&key).to_owned();
+            let mut refused = 0.0;
+            for (server, command) in [(&servers[0], "-set"), (&servers[1], "-pttl")] {
+                server.raw(["ACL", "SETUSER", "default", command]);
+                for _ in 0..3 {
+                    let from = fluster::ReadFrom::FirstAvailable;
+                    let value: String = repairs.read(&get, from).await.unwrap();
+                    assert_eq!(value, "v");
+                    refused += 1.0;
+                    let count = || {
+                        let of = |s: &Server| {
+                            let node = s.name();
+                            seen.get(&format!("fluster_read_repairs_failed_total{{node={node}}}"))
+                        };
+                        of(&servers[0]) + of(&servers[1])
+                    };
+                    eventually(SOON, || count() == refused).await;
+                }
+                server.raw(["ACL", "SETUSER", "default", "+@all"]);
+            }
+        })
+    });
+    for (server, word) in [(&servers[0], "set"), (&servers[1], "pttl")] {
+        let node = server.name();
+        let name = format!("fluster_read_repairs_failed_total{{node={node}}}");
+        assert_eq!(seen.get(&name), 3.0);
+        let said = warnings.with(&[&node, "read repair", "NOPERM", word]);
+        assert_eq!(said.len(), 1, "{:?}", warnings.with(&[]));
+    }
+}
+
+/// A write that met its quorum goes on in the background; what comes of it there is nobody's error.
+#[test]
+fn a_replica_that_refuses_a_write_after_its_quorum_is_counted_and_said_once() {
+    let servers: [Server; 2] = fleet();
+    let slow = crate::faults::proxy::Proxy::start(&servers[1]);
+    let warnings = Warnings::default();
+    let node = slow.name().to_owned();
+    let name = format!("fluster_replica_writes_failed_total{{node={node}}}");
+    warnings.during(|| {
+        recorded(async |seen| {
+            let cluster = fluster::FlusterCluster::builder()
+                .nodes([servers[0].url(), slow.url()])
+                .response_timeout(Duration::from_secs(5))
+                .build()
+                .unwrap();
+            let set = redis::cmd("SET").arg("k").arg("v").to_owned();
+            let replicas = cluster.replicas("k", 2).unwrap();
+            let all = replicas.write(&set, fluster::Quorum::All).await.unwrap();
+            assert!(all.is_complete(), "both have their connection");
+            servers[1].raw(["CONFIG", "SET", "min-replicas-to-write", "1"]);
+            slow.set(crate::faults::proxy::Fault::Delay(super::ms(50)));
+            for n in 1..=3 {
+                let acks = replicas.write(&set, fluster::Quorum::One).await.unwrap();
+                assert_eq!(acks.pending().len(), 1);
+                eventually(SOON, || seen.get(&name) == f64::from(n)).await;
+            }
+        })
+    });
+    let said = warnings.with(&[&node, "replica", "NOREPLICAS"]);
+    assert_eq!(said.len(), 1, "{said:?}");
 }

@@ -37,6 +37,7 @@ mod builder;
 mod daemon;
 #[cfg(target_os = "linux")]
 mod dns;
+mod fake;
 mod guard;
 #[cfg(target_os = "linux")]
 mod netns;
@@ -45,6 +46,7 @@ mod resp;
 mod server;
 mod tls;
 mod wait;
+mod warnings;
 
 pub use alone::alone;
 pub(crate) use alone::test_name;
@@ -52,6 +54,7 @@ pub use builder::Builder;
 pub use daemon::{Daemon, http, need};
 #[cfg(target_os = "linux")]
 pub use dns::Dns;
+pub use fake::{Fake, bulk};
 pub use guard::new_dir;
 #[cfg(target_os = "linux")]
 pub use netns::{Island, Net, in_a_network};
@@ -60,3 +63,4 @@ pub use resp::{Raw, Reply};
 pub use server::{Server, fleet, urls};
 pub use tls::TlsPki;
 pub use wait::{eventually, eventually_some, wait_until};
+pub use warnings::Warnings;
