@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use self::identity::{Identity, Inquiry};
 pub(crate) use self::observe::error_class;
 use self::unheard::Troubles;
-pub(crate) use self::unheard::Unheard;
+pub(crate) use self::unheard::{Trouble, Unheard};
 use crate::backend::gate::Gate;
 use crate::backend::lane::{Lane, outcome};
 use crate::backend::pool::Pool;

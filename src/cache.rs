@@ -17,18 +17,22 @@ pub use self::delete::Deletion;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use metrics::Counter;
 use redis::{Cmd, Value};
 
+use crate::backend::Trouble;
 use crate::cache::flight::Flights;
 use crate::cluster::FlusterCluster;
+use crate::cluster::invalidation::UnderWay;
 use crate::error::text::{one_line, quoted};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
-use crate::replication::Quorum;
-use crate::replication::{Acks, QuorumError, ReadFrom, ReadRepair, Replicas};
+use crate::replication::{
+    Acks, LONGEST_TTL, Quorum, QuorumError, ReadFrom, ReadRepair, Replicas, TakeBack,
+};
 
 /// Typed values with a time to live, each on one node or on several.
 ///
@@ -62,6 +66,10 @@ struct Inner<C> {
     codec: C,
     flights: Flights,
     meter: Meter,
+    /// Computed values that could not be kept.
+    unkept: Trouble,
+    /// Whether a time to live that cannot be was spoken of.
+    odd_ttl: AtomicBool,
 }
 
 /// Handles into the metrics recorder that was installed when the cache was built.
@@ -69,6 +77,7 @@ struct Meter {
     hits: Counter,
     misses: Counter,
     errors: Counter,
+    unkept: Counter,
 }
 
 impl Meter {
@@ -78,6 +87,7 @@ impl Meter {
             hits: reads("hit"),
             misses: reads("miss"),
             errors: reads("error"),
+            unkept: metrics::counter!("fluster_cache_unkept_total", "cache" => cache.to_owned()),
         }
     }
 
@@ -119,6 +129,9 @@ impl<V, C: Codec<V>> Cache<V, C> {
     /// Keeps `value` under `key` for `ttl`, 1 ms to 100 years, on as many replicas as the quorum says;
     /// the others follow in the background.
     ///
+    /// It ends what this process has under way for the key, as [`delete`](Self::delete) does: a computation, a read
+    /// repair, a write that has not reached all replicas. Of two writes of one key that overlap, either may stay.
+    ///
     /// # Errors
     ///
     /// When fewer replicas took it than the quorum says: [`QuorumError`] names them.
@@ -137,6 +150,20 @@ impl<V, C: Codec<V>> Cache<V, C> {
     }
 
     async fn write(&self, full: &[u8], value: &V, ttl: Duration) -> Result<Acks, QuorumError> {
+        let core = self.inner.cluster.core();
+        let mut invalidating = core.invalidations.write(full);
+        let work = Arc::new(invalidating.begin());
+        self.put(full, value, ttl, work).await
+    }
+
+    /// Writes a value, and takes it back where `work` was overtaken meanwhile.
+    async fn put(
+        &self,
+        full: &[u8],
+        value: &V,
+        ttl: Duration,
+        work: Arc<UnderWay>,
+    ) -> Result<Acks, QuorumError> {
         let (replicas, regular, short) = self
             .prepare(full, value, ttl)
             .map_err(QuorumError::refused)?;
@@ -144,7 +171,11 @@ impl<V, C: Codec<V>> Cache<V, C> {
             Some(short) if member.stand_in => Arc::clone(short),
             _ => Arc::clone(&regular),
         };
-        replicas.write_each(self.inner.quorum, command).await
+        let core = self.inner.cluster.core();
+        // One looks when the quorum is met or the call dropped, the other behind the last replica.
+        let look = TakeBack::new(core, work, &regular, replicas.backends());
+        let quorum = self.inner.quorum;
+        replicas.write_each(quorum, command, look.clone()).await
     }
 
     /// Where a value goes, and the commands for regular replicas and for stand-ins.
@@ -186,6 +217,7 @@ impl<V, C> Cache<V, C> {
         // A cluster that was made smaller than the number of copies has fewer of them.
         let nodes = cluster.core().snapshot.load().nodes.len();
         let replicas = cluster.replicas(full, self.inner.replicas.min(nodes))?;
+        let replicas = replicas.standin_ttl(self.inner.standin_ttl);
         Ok(match self.inner.read_repair {
             Some(repair) => replicas.read_repair(repair),
             None => replicas,
@@ -232,10 +264,9 @@ impl<V, C> fmt::Debug for Cache<V, C> {
 
 /// A time to live that Redis can keep.
 fn check_ttl(ttl: Duration) -> Result<(), String> {
-    const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
     if ttl < Duration::from_millis(1) {
         Err(format!("{ttl:?} is too short: use at least 1 ms"))
-    } else if ttl > LONGEST {
+    } else if ttl > LONGEST_TTL {
         Err(format!("{ttl:?} is too long: use at most 100 years"))
     } else {
         Ok(())

@@ -15,6 +15,7 @@ mod evidence;
 mod factory;
 mod failover;
 mod housekeeping;
+pub(crate) mod invalidation;
 mod merge;
 mod monitor;
 pub(crate) mod options;

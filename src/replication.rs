@@ -6,15 +6,18 @@ mod quorum;
 mod read;
 mod repair;
 mod source;
+mod take_back;
 mod write;
 
 pub use self::acks::{Acks, QuorumError};
 pub use self::quorum::Quorum;
 pub use self::repair::ReadRepair;
 pub use self::source::{HedgeAfter, ReadFrom};
+pub(crate) use self::take_back::TakeBack;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::backend::Backend;
 use crate::cluster::FlusterCluster;
@@ -44,7 +47,12 @@ pub struct Replicas {
     requested: usize,
     members: Vec<Member>,
     repair: Option<ReadRepair>,
+    /// The longest life of what a repair puts on a stand-in, beside the cluster's own limit.
+    standin_ttl: Option<Duration>,
 }
+
+/// The longest time to live that is given to a server; more overflows the clocks of some.
+pub(crate) const LONGEST_TTL: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// One of the nodes.
 #[derive(Clone)]
@@ -107,6 +115,7 @@ impl FlusterCluster {
             requested: n,
             members,
             repair: None,
+            standin_ttl: None,
         })
     }
 }
@@ -134,6 +143,15 @@ impl Replicas {
     pub fn read_repair(mut self, repair: ReadRepair) -> Self {
         self.repair = Some(repair);
         self
+    }
+
+    pub(crate) fn standin_ttl(mut self, ttl: Option<Duration>) -> Self {
+        self.standin_ttl = ttl;
+        self
+    }
+
+    pub(crate) fn backends(&self) -> impl Iterator<Item = Arc<Backend>> {
+        self.members.iter().map(|m| Arc::clone(&m.backend))
     }
 
     pub(crate) fn key(&self) -> &[u8] {

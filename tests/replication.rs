@@ -1,6 +1,7 @@
 //! A key on several nodes, and the cache on top of that.
 
 mod cache;
+mod invalidation;
 mod metrics;
 mod quorum;
 mod reads;

@@ -11,7 +11,8 @@ use redis::{RedisError, ServerError, Value};
 use super::Backend;
 use crate::clock::now_micros;
 use crate::connection::reply::Reply;
-use crate::error::{Error, one_line};
+use crate::error::Error;
+use crate::error::text::one_line;
 
 /// What comes and goes is said at most once a minute.
 const SAID_EVERY: u64 = 60_000_000;
@@ -55,9 +56,9 @@ impl Unheard {
     }
 }
 
-/// One kind of trouble of one node.
+/// One kind of trouble of one thing, and when it was last spoken of.
 #[derive(Debug, Default)]
-struct Trouble {
+pub(crate) struct Trouble {
     lasts: AtomicBool,
     /// Microseconds, see [`now_micros`]; 0 for never.
     said_at: AtomicU64,
@@ -65,7 +66,7 @@ struct Trouble {
 
 impl Trouble {
     /// It failed; `true` when that has to be said.
-    fn failed(&self, now: u64) -> bool {
+    pub(crate) fn failed(&self, now: u64) -> bool {
         if self.lasts.swap(true, Relaxed) {
             return false;
         }
@@ -77,7 +78,7 @@ impl Trouble {
         is_news
     }
 
-    fn worked(&self) {
+    pub(crate) fn worked(&self) {
         if self.lasts.load(Relaxed) {
             self.lasts.store(false, Relaxed);
         }

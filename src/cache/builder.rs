@@ -2,8 +2,10 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use crate::backend::Trouble;
 use crate::build_error::BuildError;
 use crate::cache::codec::{Codec, CodecError, Raw};
 use crate::cache::flight::Flights;
@@ -139,6 +141,7 @@ impl CacheBuilder {
                 why,
             })?;
         }
+        let flights = Flights::new(&self.cluster.core().invalidations);
         let name = self.prefix.escape_ascii().to_string();
         Ok(Cache {
             inner: Arc::new(Inner {
@@ -151,7 +154,9 @@ impl CacheBuilder {
                 read_repair: self.read_repair,
                 standin_ttl: self.standin_ttl,
                 codec,
-                flights: Flights::default(),
+                flights,
+                unkept: Trouble::default(),
+                odd_ttl: AtomicBool::new(false),
             }),
             value: PhantomData,
         })

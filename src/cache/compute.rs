@@ -1,21 +1,31 @@
 //! A value from the cache, or made once and kept.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::cache::flight::Role;
-use crate::cache::{Cache, Codec};
+use crate::cache::flight::Turn;
+use crate::cache::{Cache, Codec, check_ttl};
+use crate::clock::now_micros;
+use crate::cluster::invalidation::UnderWay;
+use crate::error::text::one_line;
+use crate::replication::LONGEST_TTL;
 
 impl<V, C> Cache<V, C>
 where
     V: Clone + Send + Sync + 'static,
     C: Codec<V>,
 {
-    /// The value of `key`; when there is none, `compute` makes it and it is kept for `ttl`.
+    /// The value of `key`; when there is none, `compute` makes it and it is kept for `ttl`, 1 ms to 100 years; a
+    /// shorter or longer one is cut to that, with a warning.
     ///
     /// In one process only one caller at a time computes the value of a key; the others wait and get a
     /// clone of its result, the error too. The cache is a help, not a condition: when it cannot be read,
-    /// what is there is no `V`, or the value cannot be kept, the computed value is returned all the same.
+    /// what is there is no `V`, or the value cannot be kept, the computed value is returned all the same; how often
+    /// it could not be kept is counted, and warned of while it lasts.
+    ///
+    /// A [`delete`](Self::delete) or [`set`](Self::set) of the key by this process ends a computation: its value goes
+    /// to those who waited for it, and is not kept; who comes later begins anew.
     ///
     /// # Errors
     ///
@@ -23,8 +33,8 @@ where
     ///
     /// # Cancellation
     ///
-    /// Safe; when the caller that computes is dropped, one of those who wait computes in its place. They
-    /// wait as long as `compute` takes: give it a time-out of its own.
+    /// Safe; when the caller that computes is dropped, one of those who wait computes in its place, who has waited
+    /// longest. They wait as long as `compute` takes: give it a time-out of its own.
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -46,15 +56,20 @@ where
     {
         let key = key.as_ref();
         let flights = &self.inner.flights;
-        let mut landed = flights.landed();
+        let landed = flights.landed();
         if let Ok(Some(value)) = self.get(key).await {
             return Ok(value);
         }
         let full = self.full(key);
         let leader = loop {
-            match flights.join(&full) {
-                Role::Lead(leader) if flights.landed() == landed => break leader,
-                Role::Lead(leader) => {
+            match flights.join(&full).turn::<Result<V, Arc<E>>>().await {
+                Turn::Landed(Some(result)) => return (*result).clone(),
+                // Of another type; the value, if there is one, is in the cache.
+                Turn::Landed(None) => {}
+                Turn::Lead(leader) if !leader.is_heir() && flights.landed() == landed => {
+                    break leader;
+                }
+                Turn::Lead(leader) => {
                     // Somebody finished between our miss and our turn, perhaps with this very key.
                     if let Ok(Some(value)) = self.read(&full).await {
                         leader.land(Arc::new(Ok::<V, Arc<E>>(value.clone())));
@@ -62,21 +77,44 @@ where
                     }
                     break leader;
                 }
-                Role::Follow(follower) => {
-                    if let Some(result) = follower.wait::<Result<V, Arc<E>>>().await {
-                        return (*result).clone();
-                    }
-                    landed = flights.landed();
-                }
             }
         };
         let result = compute().await.map_err(Arc::new);
-        if let Ok(value) = &result
-            && let Err(error) = self.write(&full, value, ttl).await
-        {
-            tracing::debug!(%error, "a computed value could not be kept");
+        if let Ok(value) = &result {
+            self.keep(&full, value, ttl, leader.work()).await;
         }
         leader.land(Arc::new(result.clone()));
         result
+    }
+
+    /// Writes a computed value, unless the key was invalidated since the computation began.
+    async fn keep(&self, full: &[u8], value: &V, ttl: Duration, work: Arc<UnderWay>) {
+        if work.is_overtaken() {
+            return;
+        }
+        let inner = &self.inner;
+        match self.put(full, value, self.bounded(ttl), work).await {
+            Ok(_) => inner.unkept.worked(),
+            Err(error) => {
+                inner.meter.unkept.increment(1);
+                if inner.unkept.failed(now_micros()) {
+                    let (cache, why) = (one_line(&inner.prefix), one_line(error.to_string()));
+                    tracing::warn!(%cache, %why, "computed values cannot be kept, and are computed each time");
+                }
+            }
+        }
+    }
+
+    /// A time to live that a server takes: who only wants the value must not lose it, and the cache with it,
+    /// over one that it does not.
+    fn bounded(&self, ttl: Duration) -> Duration {
+        let Err(why) = check_ttl(ttl) else {
+            return ttl;
+        };
+        if !self.inner.odd_ttl.swap(true, Relaxed) {
+            let cache = one_line(&self.inner.prefix);
+            tracing::warn!(%cache, %why, "a time to live is cut to what can be, 1 ms to 100 years");
+        }
+        ttl.clamp(Duration::from_millis(1), LONGEST_TTL)
     }
 }

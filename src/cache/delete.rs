@@ -55,6 +55,11 @@ impl<V, C> Cache<V, C> {
     /// on stand-ins live ([`standin_ttl`](crate::CacheBuilder::standin_ttl)) and as far as this process
     /// has seen. What could not be reached is in the result, not an error: ask it.
     ///
+    /// It ends what this process has under way for the key: whoever computes it now, repairs it, or still writes a
+    /// copy of it, writes nothing after this, or takes it back; callers of
+    /// [`get_or_compute`](Self::get_or_compute) who come later begin anew. What other processes have under way it
+    /// cannot end: [the guide](crate::guide::replication#what-an-invalidation-ends).
+    ///
     /// # Cancellation
     ///
     /// Safe; the value may be deleted on any of the nodes.
@@ -63,6 +68,7 @@ impl<V, C> Cache<V, C> {
         let mut cmd = redis::cmd("DEL");
         cmd.arg(&full);
         let cluster = &self.inner.cluster;
+        let _invalidating = cluster.core().invalidations.delete(&full);
         let deadline = Instant::now() + cluster.deadline();
         let cmd = &cmd;
         let calls = self.holders(&full).into_iter().map(|backend| async move {

@@ -16,6 +16,7 @@ use crate::budget::repair::RepairBudget;
 use crate::budget::retry::RetryBudget;
 use crate::cluster::events::{self, Event};
 use crate::cluster::evidence::Late;
+use crate::cluster::invalidation::Invalidations;
 use crate::cluster::monitor;
 use crate::cluster::options::Options;
 use crate::cluster::outage::Outage;
@@ -54,6 +55,8 @@ pub(crate) struct Core {
     pub(crate) hedges: Mutex<HedgeBudget>,
     /// Guards the budget for values that are copied to a node that lacks them.
     pub(crate) repairs: Mutex<RepairBudget>,
+    /// What this process is doing for which key, for those who invalidate it.
+    pub(crate) invalidations: Arc<Invalidations>,
     /// Scripts for nodes that do not know them.
     pub(crate) scripts: Scripts,
     /// Where `clients()` stands.
@@ -137,6 +140,7 @@ impl Core {
             lookups,
             probe,
             budget: Mutex::new(RetryBudget::new(now)),
+            invalidations: Arc::default(),
             scripts: Scripts::default(),
             cursor: AtomicUsize::new(0),
             monitored: AtomicBool::new(false),

@@ -47,8 +47,14 @@ pub(super) fn leave(core: &Core, mut running: Running) {
 }
 
 /// Lets the writes of a quorum that was met run to their own deadlines on the other replicas. What becomes of
-/// them there is counted: a replica that refuses them all has copies that differ.
-pub(super) fn leave_writes(core: &Core, members: &[Member], mut running: Running) {
+/// them there is counted: a replica that refuses them all has copies that differ. `held` is dropped behind the
+/// last of them.
+pub(super) fn leave_writes(
+    core: &Core,
+    members: &[Member],
+    mut running: Running,
+    held: impl Send + 'static,
+) {
     if running.is_empty() {
         return;
     }
@@ -57,6 +63,7 @@ pub(super) fn leave_writes(core: &Core, members: &[Member], mut running: Running
         while let Some((index, result)) = running.next().await {
             backends[index].hear(Unheard::Write, 1, &result.map(Reply::One));
         }
+        drop(held);
     };
     // A closed cluster ends them here: its connections are gone as well.
     let _ = core.tasks.spawn(rest);

@@ -1,15 +1,17 @@
 //! Filling what is missing on a node that came back without its data.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use redis::{Cmd, Pipeline, Value};
 
 use crate::backend::{Backend, Unheard};
+use crate::cluster::Core;
+use crate::cluster::invalidation::UnderWay;
 use crate::connection::args::args;
 use crate::connection::reply::{many, one};
 use crate::connection::request::Request;
-use crate::replication::Replicas;
+use crate::replication::{LONGEST_TTL, Replicas, TakeBack};
 
 /// When a missing value is filled from another replica.
 ///
@@ -18,7 +20,9 @@ use crate::replication::Replicas;
 /// has is put on the first with `SET .. NX` and the same remaining time to live; the read does not wait for
 /// it. Only plain `GET`s of the replicas' own key are repaired, a thousand a second at most.
 ///
-/// A delete that runs at the same moment can be undone by a repair until the copy's time to live ends.
+/// A repair that began before this process wrote or deleted the key, by a [`Cache`](crate::Cache) or by
+/// [`Replicas::write`], writes nothing after it, or takes back what it wrote. A delete by another process at the same
+/// moment can be undone by a repair until the copy's time to live ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReadRepair {
@@ -65,14 +69,20 @@ impl Replicas {
             if !core.repairs.lock().take(Instant::now()) {
                 return;
             }
-            let from = Arc::clone(&self.members[has].backend);
-            let to = Arc::clone(&self.members[index].backend);
-            let key = Arc::clone(&self.key);
-            let limit = core.limits.deadline;
+            let limits = [core.limits.standin_ttl, self.standin_ttl];
+            let cap = limits.into_iter().flatten().min();
+            let copy = Copy {
+                from: Arc::clone(&self.members[has].backend),
+                to: Arc::clone(&self.members[index].backend),
+                cap: cap.filter(|_| self.members[index].stand_in),
+                work: Arc::new(core.invalidations.begin(key)),
+                core: Arc::downgrade(core),
+                deadline: Instant::now() + core.limits.deadline,
+            };
             // A closed cluster has nothing to repair.
             let _ = core.tasks.spawn(async move {
-                if copy(&from, &to, &key, limit).await {
-                    metrics::counter!("fluster_read_repairs_total", "node" => to.id().to_string())
+                if copy.run().await {
+                    metrics::counter!("fluster_read_repairs_total", "node" => copy.to.id().to_string())
                         .increment(1);
                 }
             });
@@ -80,37 +90,101 @@ impl Replicas {
     }
 }
 
-/// Puts the value where there is none, with the time it has left; whether it was put there.
-async fn copy(from: &Arc<Backend>, to: &Arc<Backend>, key: &[u8], limit: Duration) -> bool {
-    let deadline = Instant::now() + limit;
-    // Both at one moment: a value must not get the time of its successor.
-    let mut both = Pipeline::new();
-    both.atomic().cmd("GET").arg(key).cmd("PTTL").arg(key);
-    let request = Request::Many {
-        pipeline: &both,
-        offset: both.len() + 1,
-        count: 1,
-    };
-    let reply = from.call(request, deadline).await;
-    if !from.hear(Unheard::Repair, 1, &reply) {
-        return false;
-    }
-    let Some(Value::Array(pair)) = reply.map(many).unwrap_or_default().pop() else {
-        return false;
-    };
-    let [Value::BulkString(value), Value::Int(ttl)] = pair.as_slice() else {
-        return false;
-    };
-    let mut set = redis::cmd("SET");
-    set.arg(key).arg(value).arg("NX");
-    match *ttl {
-        -1 => {}
-        ttl @ 1.. => {
-            set.arg("PX").arg(ttl);
+/// One value on its way from one replica to another.
+struct Copy {
+    from: Arc<Backend>,
+    to: Arc<Backend>,
+    /// The longest life of the copy.
+    cap: Option<Duration>,
+    /// Began before the value was read.
+    work: Arc<UnderWay>,
+    core: Weak<Core>,
+    deadline: Instant,
+}
+
+impl Copy {
+    /// Puts the value where there is none, with the time it has left; whether it was put there.
+    async fn run(&self) -> bool {
+        let key = self.work.key();
+        // Both at one moment: a value must not get the time of its successor.
+        let mut both = Pipeline::new();
+        both.atomic().cmd("GET").arg(&**key).cmd("PTTL").arg(&**key);
+        let request = Request::Many {
+            pipeline: &both,
+            offset: both.len() + 1,
+            count: 1,
+        };
+        let reply = self.from.call(request, self.deadline).await;
+        if !self.from.hear(Unheard::Repair, 1, &reply) {
+            return false;
         }
-        // It is about to end.
-        _ => return false,
+        let Some(Value::Array(pair)) = reply.map(many).unwrap_or_default().pop() else {
+            return false;
+        };
+        let [Value::BulkString(value), Value::Int(left)] = pair.as_slice() else {
+            return false;
+        };
+        let Some(ttl) = life(*left, self.cap) else {
+            return false;
+        };
+        let mut set = redis::cmd("SET");
+        set.arg(&**key).arg(value).arg("NX");
+        if let Some(ms) = ttl {
+            set.arg("PX").arg(ms);
+        }
+        self.put(&Arc::new(set)).await
     }
-    let done = to.call(Request::One(&set), deadline).await;
-    to.hear(Unheard::Repair, 1, &done) && done.is_ok_and(|reply| one(reply) == Value::Okay)
+
+    async fn put(&self, set: &Arc<Cmd>) -> bool {
+        let guard = match self.core.upgrade() {
+            // What it read is old by now.
+            _ if self.work.is_overtaken() => return false,
+            None => return false,
+            Some(core) => {
+                let to = Arc::clone(&self.to);
+                TakeBack::new(&core, Arc::clone(&self.work), set, [to])
+            }
+        };
+        let done = self.to.call(Request::One(set), self.deadline).await;
+        let worked = self.to.hear(Unheard::Repair, 1, &done);
+        let wrote = done.is_ok_and(|reply| one(reply) == Value::Okay);
+        if worked && !wrote {
+            // There was a value, and it stays.
+            guard.disarm();
+        }
+        wrote
+    }
+}
+
+/// The life of a copy in milliseconds, for a value with so much left (-1: for ever; then so is the copy, `None`)
+/// and a cap; nothing for a value that is about to end.
+fn life(left: i64, cap: Option<Duration>) -> Option<Option<u64>> {
+    let cap = cap.map(|cap| u64::try_from(cap.as_millis()).unwrap_or(u64::MAX).max(1));
+    let left = match left {
+        -1 => return Some(cap),
+        left => u64::try_from(left).ok().filter(|left| *left > 0)?,
+    };
+    // A server refuses what overflows its clock, and then nothing would be repaired.
+    let longest = LONGEST_TTL.as_millis() as u64;
+    Some(Some(left.min(cap.unwrap_or(u64::MAX)).min(longest)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_lives_as_long_as_its_value_and_a_stand_ins_no_longer_than_its_cap() {
+        let cap = Some(Duration::from_secs(60));
+        assert_eq!(life(-1, None), Some(None));
+        assert_eq!(life(-1, cap), Some(Some(60_000)));
+        assert_eq!(life(5, None), Some(Some(5)));
+        assert_eq!(life(5, cap), Some(Some(5)));
+        assert_eq!(life(100_000, cap), Some(Some(60_000)));
+        assert_eq!(life(0, None), None, "about to end");
+        assert_eq!(life(-2, cap), None, "it is gone");
+        assert_eq!(life(i64::MIN, cap), None);
+        let longest = LONGEST_TTL.as_millis() as u64;
+        assert_eq!(life(i64::MAX, None), Some(Some(longest)));
+    }
 }

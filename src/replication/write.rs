@@ -29,14 +29,18 @@ impl Replicas {
     /// Safe; the write may be executed on any of the replicas.
     pub async fn write(&self, cmd: &Cmd, quorum: Quorum) -> Result<Acks, QuorumError> {
         let cmd = Arc::new(cmd.clone());
-        self.write_each(quorum, |_| Arc::clone(&cmd)).await
+        let core = self.cluster.core();
+        let _invalidating = core.invalidations.delete(self.key());
+        self.write_each(quorum, |_| Arc::clone(&cmd), ()).await
     }
 
-    /// [`write`](Self::write) with a command of its own for each replica.
+    /// [`write`](Self::write) with a command of its own for each replica; `held` is dropped when the last of
+    /// them has ended.
     pub(crate) async fn write_each(
         &self,
         quorum: Quorum,
         command: impl Fn(&Member) -> Arc<Cmd>,
+        held: impl Send + 'static,
     ) -> Result<Acks, QuorumError> {
         let requested = self.requested;
         let mut acks = Acks {
@@ -81,7 +85,7 @@ impl Replicas {
                 let rest = self.nodes().zip(&open).filter(|(_, open)| **open);
                 acks.pending = rest.map(|(node, _)| node.clone()).collect();
                 metrics::counter!("fluster_replicated_writes_total", "result" => "ok").increment(1);
-                leave_writes(self.cluster.core(), &self.members, running);
+                leave_writes(self.cluster.core(), &self.members, running, held);
                 return Ok(acks);
             }
         }
