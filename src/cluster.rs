@@ -14,6 +14,7 @@ mod everywhere;
 mod evidence;
 mod factory;
 mod failover;
+pub(crate) mod features;
 mod housekeeping;
 pub(crate) mod invalidation;
 mod merge;

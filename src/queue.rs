@@ -37,6 +37,7 @@ use parking_lot::Mutex;
 
 use crate::client::Client;
 use crate::cluster::FlusterCluster;
+use crate::cluster::features::Feature;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 use crate::queue::meter::Meter;
@@ -68,6 +69,7 @@ impl FlusterCluster {
     /// ```
     #[must_use]
     pub fn queue(&self, name: impl AsRef<str>) -> Queue {
+        self.core().uses(Feature::Queue);
         let keys = Keys::new(name.as_ref());
         Queue {
             cluster: self.clone(),

@@ -34,4 +34,5 @@ mod secrets;
 mod support;
 mod topology;
 mod transport;
+mod versions;
 mod workload;

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -111,6 +112,8 @@ fn told(reply: &Reply) -> Told {
 pub(crate) struct Inquiry {
     /// Guards the last answer and who asks; held for a look.
     state: Mutex<State>,
+    /// What its version lacks and was spoken of, a bit each.
+    said: AtomicU8,
 }
 
 #[derive(Debug, Default)]
@@ -125,6 +128,11 @@ impl Inquiry {
     /// What the server said last.
     pub(crate) fn last(&self) -> Option<Identity> {
         self.state.lock().last.clone()
+    }
+
+    /// Those of these bits that nobody spoke of yet.
+    pub(crate) fn news(&self, missing: u8) -> u8 {
+        missing & !self.said.fetch_or(missing, SeqCst)
     }
 
     /// The right to ask; `None` while somebody asks, and once it was refused.

@@ -16,6 +16,7 @@ use crate::budget::repair::RepairBudget;
 use crate::budget::retry::RetryBudget;
 use crate::cluster::events::{self, Event};
 use crate::cluster::evidence::Late;
+use crate::cluster::features::InUse;
 use crate::cluster::invalidation::Invalidations;
 use crate::cluster::monitor;
 use crate::cluster::options::Options;
@@ -57,6 +58,8 @@ pub(crate) struct Core {
     pub(crate) repairs: Mutex<RepairBudget>,
     /// What this process is doing for which key, for those who invalidate it.
     pub(crate) invalidations: Arc<Invalidations>,
+    /// What this cluster needs its servers to be new enough for.
+    pub(crate) in_use: InUse,
     /// Scripts for nodes that do not know them.
     pub(crate) scripts: Scripts,
     /// Where `clients()` stands.
@@ -101,6 +104,7 @@ impl Core {
     ) -> Self {
         let now = Instant::now();
         let limits = Arc::new(options.limits.clone());
+        let in_use = InUse::new(limits.standin_ttl.is_some());
         let lookups = Arc::new(Semaphore::new(crate::connection::resolve::LOOKUPS));
         let mut health = Health::new(options.penalty.clone(), limits.response_timeout);
         let backends: Arc<[_]> = nodes
@@ -141,6 +145,7 @@ impl Core {
             probe,
             budget: Mutex::new(RetryBudget::new(now)),
             invalidations: Arc::default(),
+            in_use,
             scripts: Scripts::default(),
             cursor: AtomicUsize::new(0),
             monitored: AtomicBool::new(false),

@@ -47,6 +47,9 @@ impl Observer for Reporter {
 
     fn identified(&self, backend: &Arc<Backend>, identity: &Identity) {
         tracing::debug!(node = %backend.id(), version = ?identity.version, "a server said who it is");
+        if let (Some(core), Some(version)) = (self.0.upgrade(), identity.version) {
+            core.check_version(backend, version);
+        }
     }
 
     fn retry_after(&self, backend: &Backend) -> Option<Duration> {
