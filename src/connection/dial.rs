@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 use crate::connection::credentials::CredentialsProvider;
 use crate::connection::link::Link;
 use crate::connection::meter::OpenConnection;
-use crate::connection::resolve::Resolver;
+use crate::connection::resolve::{self, Resolver};
 use crate::connection::vitals::Vitals;
 use crate::connection::wire::{Pushes, Socket, Tap, Wire};
 use crate::error::text::one_line;
@@ -239,10 +239,13 @@ impl Dialer {
         let Some(resolver) = &self.resolver else {
             return Err(DialError::io(io::ErrorKind::Unsupported.into()));
         };
-        let addrs = resolver
-            .addresses(self.timeout)
-            .await
-            .map_err(|e| DialError::new(Seen::Dns, e))?;
+        let addrs = resolver.addresses(self.timeout).await.map_err(|e| {
+            match resolve::is_own_limit(&e) {
+                // It says nothing about the name, nor about the server.
+                true => DialError::io(e),
+                false => DialError::new(Seen::Dns, e),
+            }
+        })?;
         // At most two: the two families of one host. The first to accept is tried first next time.
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for addr in addrs {

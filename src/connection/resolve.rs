@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use socket2::{Domain, Socket, Type};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -122,8 +123,9 @@ impl Resolver {
             Handle::current()
                 .spawn(async move {
                     let found = tokio::net::lookup_host((host.as_str(), port)).await;
+                    let found = found.map(Iterator::collect::<Vec<_>>).map_err(cause_of);
                     drop(permit);
-                    found.map(Iterator::collect::<Vec<_>>)
+                    found
                 })
                 .await
                 .map_err(io::Error::other)?
@@ -145,6 +147,23 @@ impl Resolver {
             resolved: Some(Instant::now()),
         };
         Ok(changed)
+    }
+}
+
+/// ENFILE and EMFILE, the same numbers on every Unix: no file descriptor is left, which is our own limit.
+pub(crate) fn is_own_limit(e: &io::Error) -> bool {
+    cfg!(unix) && matches!(e.raw_os_error(), Some(23 | 24))
+}
+
+/// Why a look-up failed. The C library has no word for "no file descriptor is left", and says that there is
+/// no such name, or that it should be asked again: so whether there are any is tried out.
+pub(crate) fn cause_of(e: io::Error) -> io::Error {
+    // A look-up needs more than one at a time: a file, a socket.
+    let socket = || Socket::new(Domain::IPV4, Type::DGRAM, None);
+    let spare: io::Result<Vec<_>> = (0..3).map(|_| socket()).collect();
+    match spare {
+        Err(limit) if is_own_limit(&limit) => limit,
+        _ => e,
     }
 }
 
