@@ -32,7 +32,7 @@ use futures_util::Stream;
 
 #[cfg(feature = "discovery-consul")]
 pub use self::consul::Consul;
-pub use self::dns::Dns;
+pub use self::dns::{Dns, Family};
 pub use self::endpoint::{Endpoint, Snapshot};
 pub use self::error::{DiscoveryError, DiscoveryErrorKind};
 #[cfg(feature = "discovery-etcd")]

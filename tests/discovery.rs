@@ -5,11 +5,14 @@ mod consul;
 #[cfg(feature = "discovery-consul")]
 mod consul_ill;
 #[cfg(target_os = "linux")]
+mod descriptors;
+#[cfg(target_os = "linux")]
 mod dns;
 #[cfg(feature = "discovery-etcd")]
 mod etcd;
 mod file;
 mod follow;
+mod logs;
 mod registry;
 #[cfg(any(feature = "discovery-consul", feature = "discovery-etcd"))]
 mod scripted;

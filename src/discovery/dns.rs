@@ -1,25 +1,68 @@
 //! The addresses of one name.
 
+mod rotation;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use super::{Discovery, DiscoveryError, DiscoveryErrorKind, Endpoint, NextSnapshot};
+use self::rotation::{Rotation, Worth};
+
+use super::{Discovery, DiscoveryError, DiscoveryErrorKind, Endpoint, NextSnapshot, Snapshot};
 use crate::build_error::BuildError;
 use crate::node::{Address, Node};
+use crate::connection::resolve;
 
 /// Between two look-ups, ± 20 %: the processes of a fleet do not ask at the same moment.
 const EVERY: Duration = Duration::from_secs(5);
 /// A look-up that takes longer is an error.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Shorter and longer intervals are these.
+const OFTENEST: Duration = Duration::from_millis(50);
+const RAREST: Duration = Duration::from_secs(24 * 3_600);
+/// For a server that is not listed any more to accept a connection.
+const ANSWER: Duration = Duration::from_millis(500);
+/// Of many that are not listed any more, so many are asked.
+const ASKED: usize = 16;
 
-/// The A and AAAA records of one name: each address is an endpoint, `address:port`.
+/// Which addresses of a name are servers.
+///
+/// A server mostly has an address of each family, and would be two nodes with both: a key's copies could
+/// be on one machine. All processes of a fleet must use the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Family {
+    /// IPv4 where the name has such addresses, IPv6 where it has none.
+    #[default]
+    Ipv4First,
+    /// IPv4 alone.
+    Ipv4,
+    /// IPv6 alone.
+    Ipv6,
+    /// All, where each server has one address.
+    Both,
+}
+
+/// The addresses of one name: each is an endpoint, `address:port`.
 ///
 /// It asks the machine's resolver (`/etc/hosts` included) every 5 s ± 20 %, as that does not tell how
-/// long an answer holds. It is for names that list servers, such as a headless service of Kubernetes;
-/// for one server with a name, a node's own URL will do.
+/// long an answer holds. It is for names that list all servers, such as a headless service of Kubernetes;
+/// for one server with a name, a node's own URL will do. Of the two families of addresses one is used:
+/// [`Family`].
+///
+/// An answer that takes away servers which still accept connections is believed when three readings in
+/// a row agree; 60 (5 min) where answers go round, as those of Consul, which lists three servers of many
+/// at random, and where nothing is left of the servers that were known. Until then the last list stays,
+/// with a warning. Names that are not the whole list are for `Srv` or `Consul`: each
+/// process would use other servers.
+///
+/// A name is also looked for below the domains of the machine's search list, where a wildcard may answer
+/// when the name itself is gone. With a final dot, `cache.internal.:6379`, it is not.
 ///
 /// ```
 /// use fluster::discovery::Dns;
@@ -32,7 +75,9 @@ pub struct Dns {
     host: String,
     port: u16,
     every: Duration,
+    family: Family,
     asked: bool,
+    rotation: Rotation,
     /// The resolver's call cannot be ended: one that hangs is waited for, not repeated.
     looking: Option<JoinHandle<io::Result<Vec<SocketAddr>>>>,
 }
@@ -53,7 +98,9 @@ impl Dns {
                     host: host.clone(),
                     port: *port,
                     every: EVERY,
+                    family: Family::default(),
                     asked: false,
+                    rotation: Rotation::default(),
                     looking: None,
                 })
             }
@@ -64,10 +111,17 @@ impl Dns {
         }
     }
 
-    /// The time between two look-ups; each waits up to 20 % less or more. Default: 5 s.
+    /// The time between two look-ups, 50 ms to a day; each waits up to 20 % less or more. Default: 5 s.
     #[must_use]
     pub fn every(mut self, interval: Duration) -> Self {
-        self.every = interval;
+        self.every = interval.clamp(OFTENEST, RAREST);
+        self
+    }
+
+    /// Which addresses are servers. Default: [`Family::Ipv4First`].
+    #[must_use]
+    pub fn family(mut self, family: Family) -> Self {
+        self.family = family;
         self
     }
 
@@ -85,12 +139,83 @@ impl Dns {
         };
         self.looking = None;
         match done {
-            Ok(Ok(addresses)) => Ok(addresses),
-            Ok(Err(e)) => error(kind(&e), e.to_string()),
+            Ok(Ok(addresses)) => match of_family(addresses, self.family) {
+                none if none.is_empty() => {
+                    let what = match self.family {
+                        Family::Ipv4 => "an IPv4 address",
+                        Family::Ipv6 => "an IPv6 address",
+                        Family::Ipv4First | Family::Both => "an address",
+                    };
+                    error(
+                        DiscoveryErrorKind::NotFound,
+                        format!("the name has not {what}"),
+                    )
+                }
+                some => Ok(some),
+            },
+            Ok(Err(e)) => {
+                let e = resolve::cause_of(e);
+                error(kind(&e), e.to_string())
+            }
             // The runtime is shutting down.
             Err(e) => error(DiscoveryErrorKind::Unavailable, e.to_string()),
         }
     }
+
+    /// What is believed after this answer.
+    async fn judge(&mut self, answer: Vec<SocketAddr>) -> &[SocketAddr] {
+        let gone: Vec<_> = self.rotation.gone(&answer).take(ASKED).collect();
+        let still_answers = any_answers(&gone).await;
+        let worth = self.rotation.read(answer, still_answers);
+        let source = self.source();
+        if worth == Worth::News {
+            tracing::warn!(
+                %source,
+                "the name is not the whole list: it leaves out servers that still answer, and lists others; the nodes stay as \
+                 they are. Where its answers go round (Consul), use the sources `Srv` or `Consul`; where a search list may \
+                 answer in its place, write it with a final dot"
+            );
+        }
+        if worth != Worth::Believed {
+            metrics::counter!("fluster_discovery_snapshots_total", "source" => source, "result" => "partial")
+                .increment(1);
+        }
+        self.rotation.believed()
+    }
+}
+
+/// Whether one of these servers accepts a connection, or nobody can tell.
+async fn any_answers(servers: &[SocketAddr]) -> bool {
+    let dials = servers.iter().map(async |server| {
+        match tokio::time::timeout(ANSWER, TcpStream::connect(server)).await {
+            Ok(Ok(_)) => true,
+            Ok(Err(e)) => resolve::is_own_limit(&e),
+            Err(_) => false,
+        }
+    });
+    let mut dials: FuturesUnordered<_> = dials.collect();
+    while let Some(answers) = dials.next().await {
+        if answers {
+            return true;
+        }
+    }
+    false
+}
+
+/// The addresses that are servers, an IPv4 address within IPv6 as itself.
+fn of_family(addresses: Vec<SocketAddr>, family: Family) -> Vec<SocketAddr> {
+    let mut all = addresses;
+    for address in &mut all {
+        address.set_ip(address.ip().to_canonical());
+    }
+    let has_v4 = all.iter().any(SocketAddr::is_ipv4);
+    all.retain(|address| match family {
+        Family::Ipv4First => address.is_ipv4() == has_v4,
+        Family::Ipv4 => address.is_ipv4(),
+        Family::Ipv6 => address.is_ipv6(),
+        Family::Both => true,
+    });
+    all
 }
 
 /// Whether the resolver answered that there is no such name, or could not say.
@@ -98,6 +223,9 @@ impl Dns {
 /// `getaddrinfo` tells them apart, but the standard library only in words, those of the C library.
 fn kind(e: &io::Error) -> DiscoveryErrorKind {
     let text = e.to_string().to_lowercase();
+    if resolve::is_own_limit(e) {
+        return DiscoveryErrorKind::Unreachable;
+    }
     // glibc's and macOS', musl's.
     match text.contains("temporary failure") || text.contains("try again") {
         true => DiscoveryErrorKind::Unreachable,
@@ -117,12 +245,15 @@ impl Discovery for Dns {
             }
             // Also after an error: the wait between attempts is the caller's.
             self.asked = false;
-            let addresses = self.look_up().await?;
+            let answer = self.look_up().await?;
+            let believed: Snapshot = self
+                .judge(answer)
+                .await
+                .iter()
+                .map(|a| Endpoint::new(a.ip().to_string(), a.port()))
+                .collect();
             self.asked = true;
-            let endpoints = addresses
-                .into_iter()
-                .map(|a| Endpoint::new(a.ip().to_string(), a.port()));
-            Ok(endpoints.collect())
+            Ok(believed)
         })
     }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -13,11 +14,14 @@ use super::netns::Net;
 /// Answers whatever the machine's resolver asks, from a thread of its own.
 pub struct Dns {
     zone: Arc<Mutex<Zone>>,
+    dir: PathBuf,
 }
 
 #[derive(Default)]
 struct Zone {
-    names: BTreeMap<String, Vec<Ipv4Addr>>,
+    names: BTreeMap<String, Vec<IpAddr>>,
+    /// No answer lists more addresses than this.
+    most: Option<usize>,
     silent: bool,
     asked: u64,
 }
@@ -52,13 +56,30 @@ impl Dns {
                 }
             }
         });
-        Self { zone }
+        Self { zone, dir }
     }
 
     /// `name` leads to these addresses, listed in another order each time.
     pub fn set(&self, name: &str, addresses: &[Ipv4Addr]) {
+        let all: Vec<_> = addresses.iter().copied().map(IpAddr::V4).collect();
+        self.set_all(name, &all);
+    }
+
+    /// The same, of both families.
+    pub fn set_all(&self, name: &str, addresses: &[IpAddr]) {
         let mut zone = lock(&self.zone);
         zone.names.insert(name.to_owned(), addresses.to_vec());
+    }
+
+    /// From now on an answer lists this many addresses at most, other ones each time, as Consul's does.
+    pub fn at_most(&self, most: usize) {
+        lock(&self.zone).most = Some(most);
+    }
+
+    /// What this process' `/etc/resolv.conf` says from now on.
+    pub fn resolv_conf(&self, text: &str) {
+        // In place: the file is mounted. The C library reads it again when its time has changed.
+        fs::write(self.dir.join("resolv.conf"), text).expect("write the resolver's configuration");
     }
 
     /// No name exists any more.
@@ -84,19 +105,30 @@ fn lock(zone: &Mutex<Zone>) -> MutexGuard<'_, Zone> {
 impl Zone {
     fn answer(&mut self, question: &[u8]) -> Option<Vec<u8>> {
         const A: [u8; 4] = [0, 1, 0, 1];
+        const AAAA: [u8; 4] = [0, 28, 0, 1];
         self.asked += 1;
         if self.silent {
             return None;
         }
         let (name, end) = name_in(question)?;
-        let kind = question.get(end..end + 4)?;
-        let known = self.names.get_mut(&name);
+        let kind: [u8; 4] = question.get(end..end + 4)?.try_into().ok()?;
+        // The entry for all names that have none of their own, as in a zone: `*.name`.
+        let wild = name.split_once('.').map(|(_, rest)| format!("*.{rest}"));
+        let entry = match self.names.contains_key(&name) {
+            true => Some(name),
+            false => wild,
+        };
+        let known = entry.and_then(|entry| self.names.get_mut(&entry));
         let code = if known.is_some() { 0 } else { 3 };
-        let addresses = match known {
-            Some(addresses) if kind == A => {
-                let next = 1.min(addresses.len());
-                addresses.rotate_left(next);
-                addresses.clone()
+        let most = self.most.unwrap_or(usize::MAX);
+        let addresses: Vec<IpAddr> = match known {
+            Some(addresses) if kind == A || kind == AAAA => {
+                if kind == A {
+                    let next = 1.min(addresses.len());
+                    addresses.rotate_left(next);
+                }
+                let of_kind = addresses.iter().filter(|a| a.is_ipv4() == (kind == A));
+                of_kind.take(most).copied().collect()
             }
             _ => Vec::new(),
         };
@@ -116,9 +148,26 @@ impl Zone {
         ]);
         reply.extend(&question[12..end + 4]);
         for address in addresses {
+            let octets = match address {
+                IpAddr::V4(ip) => ip.octets().to_vec(),
+                IpAddr::V6(ip) => ip.octets().to_vec(),
+            };
             // The name of the question, an address, good for 0 s.
-            reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
-            reply.extend(address.octets());
+            reply.extend([
+                0xc0,
+                12,
+                0,
+                kind[1],
+                0,
+                1,
+                0,
+                0,
+                0,
+                0,
+                0,
+                octets.len() as u8,
+            ]);
+            reply.extend(octets);
         }
         Some(reply)
     }
