@@ -4,11 +4,15 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{
+    ConnectionConfig, NameServerConfig, ProtocolConfig, ResolverConfig, ResolverOpts,
+};
+use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData};
+use hickory_resolver::system_conf::read_system_conf;
 use hickory_resolver::{Resolver, TokioResolver};
 use tokio::time::Instant;
 
@@ -32,6 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// name without records, or with the target `.` ("there is no such service"), is an error, and the last
 /// list stays.
 ///
+/// Name servers are asked over TCP, and over UDP where they do not answer to that: what does not fit into
+/// an answer over UDP is left out, and Consul, for one, does not say so.
+///
 /// ```
 /// use fluster::discovery::Srv;
 ///
@@ -42,9 +49,54 @@ pub struct Srv {
     name: Name,
     /// The name servers to ask; the machine's own when there is none.
     servers: Vec<SocketAddr>,
-    resolver: Option<TokioResolver>,
+    resolvers: Option<Resolvers>,
     /// When the last answer may not be used any more.
     until: Option<Instant>,
+}
+
+/// The same name servers, by either protocol.
+struct Resolvers {
+    config: ResolverConfig,
+    options: ResolverOpts,
+    udp: TokioResolver,
+}
+
+impl Resolvers {
+    /// Asks over TCP, and over UDP where no name server answers to that.
+    async fn ask(&self, name: Name) -> Result<Lookup, NetError> {
+        // A connection of its own each time: one that is kept may outlive the name server, as with dnsmasq,
+        // of which a child goes on answering from what it knew.
+        let tcp = over(true, &self.config, self.options.clone(), 1)?;
+        match tcp.srv_lookup(name.clone()).await {
+            Err(NetError::Dns(said)) => Err(NetError::Dns(said)),
+            Err(_) => self.udp.srv_lookup(name).await,
+            found => found,
+        }
+    }
+}
+
+/// A resolver that asks by one protocol.
+fn over(
+    tcp: bool,
+    config: &ResolverConfig,
+    mut options: ResolverOpts,
+    attempts: usize,
+) -> Result<TokioResolver, NetError> {
+    options.timeout = PATIENCE;
+    options.attempts = attempts;
+    // How long an answer is kept is decided here.
+    options.cache_size = 0;
+    // Answers over UDP have 512 bytes without it.
+    options.edns0 = true;
+    let (domain, search, mut servers) = config.clone().into_parts();
+    for server in &mut servers {
+        let is_wanted = |c: &ConnectionConfig| !tcp || c.protocol == ProtocolConfig::Tcp;
+        server.connections.retain(is_wanted);
+    }
+    let config = ResolverConfig::from_parts(domain, search, servers);
+    let mut builder = Resolver::builder_with_config(config, TokioRuntimeProvider::default());
+    *builder.options_mut() = options;
+    builder.build()
 }
 
 impl Srv {
@@ -69,52 +121,50 @@ impl Srv {
         Ok(Self {
             name,
             servers: Vec::new(),
-            resolver: None,
+            resolvers: None,
             until: None,
         })
     }
 
-    /// Asks this name server, over UDP, and over TCP what does not fit. Default: those of the machine
-    /// (`/etc/resolv.conf`).
+    /// Asks this name server. Default: those of the machine (`/etc/resolv.conf`).
     #[must_use]
     pub fn name_server(mut self, address: SocketAddr) -> Self {
         self.servers.push(address);
         self
     }
 
-    fn resolver(&mut self) -> Result<&TokioResolver, DiscoveryError> {
-        if self.resolver.is_none() {
+    fn resolvers(&mut self) -> Result<&Resolvers, DiscoveryError> {
+        if self.resolvers.is_none() {
             let built = self.build();
             let why = |e| self.error(DiscoveryErrorKind::Config, format!("no resolver: {e}"));
-            self.resolver = Some(built.map_err(why)?);
+            self.resolvers = Some(built.map_err(why)?);
         }
-        match &self.resolver {
-            Some(resolver) => Ok(resolver),
+        match &self.resolvers {
+            Some(resolvers) => Ok(resolvers),
             None => Err(self.error(DiscoveryErrorKind::Config, "no resolver")),
         }
     }
 
-    fn build(&self) -> Result<TokioResolver, NetError> {
-        let mut builder = if self.servers.is_empty() {
-            TokioResolver::builder_tokio()?
+    fn build(&self) -> Result<Resolvers, NetError> {
+        let (config, options) = if self.servers.is_empty() {
+            read_system_conf()?
         } else {
             let servers = self.servers.iter().map(|address| {
                 let at = |mut c: ConnectionConfig| {
                     c.port = address.port();
                     c
                 };
-                let ways = vec![at(ConnectionConfig::udp()), at(ConnectionConfig::tcp())];
+                let ways = vec![at(ConnectionConfig::tcp()), at(ConnectionConfig::udp())];
                 NameServerConfig::new(address.ip(), true, ways)
             });
             let config = ResolverConfig::from_parts(None, Vec::new(), servers.collect());
-            Resolver::builder_with_config(config, TokioRuntimeProvider::default())
+            (config, ResolverOpts::default())
         };
-        let options: &mut ResolverOpts = builder.options_mut();
-        options.timeout = PATIENCE;
-        options.attempts = 2;
-        // How long an answer is kept is decided here.
-        options.cache_size = 0;
-        builder.build()
+        Ok(Resolvers {
+            udp: over(false, &config, options.clone(), 2)?,
+            config,
+            options,
+        })
     }
 
     async fn read(&mut self) -> Result<Snapshot, DiscoveryError> {
@@ -123,7 +173,7 @@ impl Srv {
         }
         self.until = None;
         let name = self.name.clone();
-        let found = self.resolver()?.srv_lookup(name).await;
+        let found = self.resolvers()?.ask(name).await;
         let found = found.map_err(|e| self.failed(&e))?;
         let records = found.answers().iter();
         let (mut targets, mut life) = (Vec::new(), LONGEST);
@@ -143,7 +193,8 @@ impl Srv {
             .into_iter()
             .filter(|(priority, ..)| *priority == best);
         let endpoints = of_best.map(|(priority, weight, port, target)| {
-            let host = target.to_utf8();
+            // As it is on the wire: a name in another script is written `xn--..` there.
+            let host = target.to_ascii();
             let mut endpoint = Endpoint::new(host.trim_end_matches('.').to_lowercase(), port);
             endpoint.weight = u32::from(weight.max(1));
             endpoint

@@ -36,9 +36,13 @@ impl Agent {
                 } else {
                     api.to_string()
                 };
+                let dns_flag = match config.contains("dns") {
+                    true => "",
+                    false => "-dns-port -1 ",
+                };
                 let text = format!(
                     "agent -dev -node vm -bind 127.0.0.1 -client 127.0.0.1 -log-level err -http-port {api_flag} \
-                     -dns-port -1 -grpc-port -1 -server-port {server} -serf-lan-port {serf} -serf-wan-port -1"
+                     {dns_flag}-grpc-port -1 -server-port {server} -serf-lan-port {serf} -serf-wan-port -1"
                 );
                 let mut args: Vec<OsString> = text.split(' ').map(Into::into).collect();
                 if !config.is_empty() {
@@ -255,4 +259,38 @@ async fn an_agent_with_tls_only_says_so_and_is_read_over_tls() {
     let error = discovery::once(&mut source, SOON).await.unwrap_err();
     assert!(error.to_string().contains("no TLS: "), "{error}");
     assert_eq!(error.kind(), DiscoveryErrorKind::Unreachable);
+}
+
+/// Consul lists three servers at random where an answer has the size of old DNS, and says nothing of the
+/// others.
+#[cfg(all(feature = "discovery-srv", target_os = "linux"))]
+#[test]
+fn its_srv_records_are_the_whole_list() {
+    use crate::support::{Dns, in_a_network, test_name};
+    use fluster::discovery::Srv;
+
+    let name = test_name!("its_srv_records_are_the_whole_list");
+    in_a_network(name, async |net| {
+        let machine = Dns::start(&net);
+        let config = r#"ports { dns = 53 } addresses { dns = "127.0.0.2" }"#;
+        let Some(agent) = Agent::start_with(config) else {
+            return;
+        };
+        for n in 0..120 {
+            agent.register_service(&format!(
+                r#"{{"ID": "cache-{n}", "Name": "cache", "Address": "10.0.0.{n}", "Port": {}}}"#,
+                7000 + n
+            ));
+        }
+        machine.resolv_conf("nameserver 127.0.0.2\n");
+        let named = Srv::new("cache.service.consul.").unwrap();
+        let named = named.name_server(([127, 0, 0, 2], 53).into());
+        // The machine's own way has other settings.
+        for mut source in [named, Srv::new("cache.service.consul.").unwrap()] {
+            for _ in 0..3 {
+                let found = discovery::once(&mut source, SOON).await.unwrap();
+                assert_eq!(found.len(), 120, "{found:?}");
+            }
+        }
+    });
 }
