@@ -4,6 +4,7 @@
 //! [`FlusterCluster::follow`](crate::FlusterCluster::follow) makes nodes of them and keeps the cluster
 //! up to date. The [guide](crate::guide::discovery) has an example per source.
 
+mod caught;
 #[cfg(feature = "discovery-consul")]
 mod consul;
 mod dns;
@@ -53,8 +54,8 @@ pub type NextSnapshot<'a> =
 
 /// A source of endpoints: an endless row of whole snapshots.
 ///
-/// Whoever asks it waits between attempts that fail; a source only has to say what is there. An own
-/// source is a few lines:
+/// Whoever asks it waits between attempts that fail; a source only has to say what is there. One that
+/// panics is asked again like one that fails. An own source is a few lines:
 ///
 /// ```
 /// use fluster::discovery::{Discovery, DiscoveryError, Endpoint, NextSnapshot, Snapshot};
@@ -143,8 +144,8 @@ pub async fn once<D: Discovery + ?Sized>(
     source: &mut D,
     deadline: Duration,
 ) -> Result<Snapshot, DiscoveryError> {
-    source.refresh();
-    let answer = tokio::time::timeout(deadline, source.next()).await;
+    caught::refresh(source)?;
+    let answer = tokio::time::timeout(deadline, caught::next(source)).await;
     let error = |kind, why: String| DiscoveryError::new(kind, source.source(), why);
     match answer {
         Err(_) => Err(error(
@@ -169,7 +170,7 @@ pub fn snapshots<D: Discovery>(source: D) -> impl Stream<Item = Result<Snapshot,
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
-        let result = source.next().await;
+        let result = caught::next(&mut source).await;
         let wait = retry.after(result.is_ok(), fastrand::f64());
         Some((result, (source, retry, wait)))
     })

@@ -12,6 +12,7 @@ mod dns;
 mod etcd;
 mod file;
 mod follow;
+mod hostile;
 mod logs;
 mod registry;
 #[cfg(any(feature = "discovery-consul", feature = "discovery-etcd"))]

@@ -2,10 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::build_error::BuildError;
+use crate::error::text::{escaped, one_line, refuse_name};
 use crate::node::{Address, Node};
+
+/// So many endpoints are read of one answer, whatever a cluster would apply: 8 MiB hold a hundred
+/// thousand, and each costs some hundred bytes.
+pub(super) const MOST: usize = 65_536;
+/// DNS knows no longer names.
+const LONGEST_HOST: usize = 255;
+/// Consul's own limit is 512.
+const LONGEST_LABEL: usize = 1_024;
 
 /// One server, as a source of endpoints describes it.
 ///
@@ -25,7 +35,8 @@ pub struct Endpoint {
     pub weight: u32,
     /// In the source's order.
     pub tags: Vec<String>,
-    /// Whatever else the source says of it; the labels of its node.
+    /// Whatever else the source says of it; the labels of its node, but for those that are none: a key
+    /// that could not be a name, a value of more than 1024 characters or with such that cannot be seen.
     pub meta: BTreeMap<String, String>,
     /// For sources that list whole nodes, with their URLs.
     node: Option<Node>,
@@ -70,18 +81,26 @@ impl Endpoint {
             return Ok(node.clone());
         }
         let refuse = |why: &str| BuildError::Url {
-            url: format!("redis://{}", self.address().escape_default()),
+            url: one_line(format!("redis://{}", self.address())),
             why: why.into(),
         };
         // What a source says must not become another part of the URL than the host.
         let is_odd = |c: char| !(c.is_alphanumeric() || "-_.:%".contains(c));
-        if self.host.is_empty() || self.host.contains(is_odd) {
+        let is_long = self.host.len() > LONGEST_HOST;
+        if self.host.is_empty() || is_long || self.host.contains(is_odd) {
             return Err(refuse("its host is no name and no address of a host"));
         }
-        let node = Node::new(format!("redis://{}", self.address()))?
-            .name(&self.id)
-            .weight(self.weight);
-        let labels = self.meta.iter();
+        let node = Node::new(format!("redis://{}", self.address()))?;
+        // A URL is read with escapes, a source's word is not: what is not taken as it is, is refused.
+        let is_literal = match &node.endpoint().address {
+            Address::Tcp { host, .. } => *host == self.host || is_same_ip(host, &self.host),
+            Address::Unix(_) => false,
+        };
+        if !is_literal {
+            return Err(refuse("its host is no name and no address of a host"));
+        }
+        let node = node.name(&self.id).weight(self.weight);
+        let labels = self.meta.iter().filter(|(key, value)| is_label(key, value));
         Ok(labels.fold(node, |node, (key, value)| node.label(key, value)))
     }
 }
@@ -100,6 +119,17 @@ impl From<Node> for Endpoint {
             ..Self::new(host, port)
         }
     }
+}
+
+/// Two spellings of one address, such as `::1` and `0:0:0:0:0:0:0:1`.
+fn is_same_ip(a: &str, b: &str) -> bool {
+    let ip = |text: &str| text.parse::<IpAddr>().ok();
+    ip(a).is_some() && ip(a) == ip(b)
+}
+
+/// Labels are shown by `status` and in logs: one line each.
+fn is_label(key: &str, value: &str) -> bool {
+    refuse_name(key).is_none() && escaped(value, LONGEST_LABEL) == value
 }
 
 fn address(host: &str, port: u16) -> String {
@@ -204,11 +234,26 @@ mod tests {
             ("h#x", 1),
             ("a b", 1),
             ("a\nb", 1),
+            ("h%41", 1),
+            ("h%2e", 1),
+            ("%31", 1),
+            ("fe80::1%31", 1),
+            ("[::1]", 1),
+            ("::1]", 1),
             ("0.0.0.0", 1),
             ("h", 0),
         ] {
             let error = Endpoint::new(host, port).to_node().unwrap_err();
             assert!(!error.to_string().contains('\n'), "{error}");
+        }
+        for host in [
+            "0:0:0:0:0:0:0:1",
+            "H.Example",
+            "a_b",
+            "10.0.0.1",
+            "cache.internal.",
+        ] {
+            assert!(Endpoint::new(host, 1).to_node().is_ok(), "{host}");
         }
     }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::error::text::one_line;
+
 /// What kind of thing went wrong with a source of endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -21,11 +23,13 @@ pub enum DiscoveryErrorKind {
     Invalid,
     /// The source answered that there is nothing of this name.
     NotFound,
+    /// The source panicked, or a function of yours that it or [`Follow`](super::Follow) calls.
+    Panicked,
 }
 
 impl DiscoveryErrorKind {
     /// The kind as it appears in metrics: `config`, `unreachable`, `timed_out`, `denied`,
-    /// `unavailable`, `invalid`, `not_found`.
+    /// `unavailable`, `invalid`, `not_found`, `panicked`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -36,11 +40,13 @@ impl DiscoveryErrorKind {
             Self::Unavailable => "unavailable",
             Self::Invalid => "invalid",
             Self::NotFound => "not_found",
+            Self::Panicked => "panicked",
         }
     }
 }
 
-/// Why a source of endpoints gave none: one line that names the source, and holds no secret.
+/// Why a source of endpoints gave none: one line of at most 300 characters that names the
+/// source, and holds no secret.
 #[derive(Clone)]
 pub struct DiscoveryError {
     kind: DiscoveryErrorKind,
@@ -56,7 +62,7 @@ impl DiscoveryError {
     ) -> Self {
         Self {
             kind,
-            text: one_line(&format!("{source}: {why}")).into(),
+            text: one_line(format!("{source}: {why}")).into(),
         }
     }
 
@@ -72,13 +78,6 @@ impl DiscoveryError {
         use DiscoveryErrorKind::{TimedOut, Unreachable};
         matches!(self.kind, Unreachable | TimedOut)
     }
-}
-
-/// What a server sent may hold anything.
-fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
 }
 
 impl fmt::Display for DiscoveryError {

@@ -7,10 +7,16 @@ use std::time::Duration;
 use super::endpoint::{Endpoint, Snapshot};
 use super::guards::Waits;
 use crate::build_error::BuildError;
+use crate::error::text::{one_line, quoted};
 use crate::node::Node;
+use crate::placement::Placement;
 
 /// Sources have weights of up to 65535; a ring has some hundred points for each unit.
 const HEAVIEST: u32 = 256;
+/// A table of so many nodes is built in milliseconds.
+const MOST_NODES: usize = 4_096;
+/// Of 24 to 32 bytes each.
+const MOST_POINTS: u64 = 4_000_000;
 
 /// What to make of a source that answers with nothing.
 ///
@@ -46,6 +52,30 @@ pub struct Follow {
     pub(super) empty: EmptyPolicy,
     pub(super) waits: Waits,
     equal_weights: bool,
+    max_nodes: usize,
+    max_points: u64,
+}
+
+/// The nodes that a snapshot becomes, and what it lists beside them.
+pub(super) struct Made {
+    pub(super) nodes: Vec<Node>,
+    pub(super) left_out: Option<LeftOut>,
+}
+
+/// Endpoints that become no node.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct LeftOut {
+    pub(super) count: usize,
+    /// One of them, and what is wrong with it.
+    pub(super) first: String,
+}
+
+impl LeftOut {
+    /// One line for all: a registry may list a thousand such.
+    pub(super) fn warn(&self, source: &str) {
+        let (endpoints, first) = (self.count, &self.first);
+        tracing::warn!(%source, endpoints, "endpoints are left out, as they cannot be nodes; the first: {first}");
+    }
 }
 
 type Map = dyn Fn(&Endpoint) -> Result<Node, BuildError> + Send + Sync;
@@ -71,6 +101,8 @@ impl Follow {
             empty: EmptyPolicy::KeepLast,
             waits: Waits::default(),
             equal_weights: false,
+            max_nodes: MOST_NODES,
+            max_points: MOST_POINTS,
         }
     }
 
@@ -121,24 +153,96 @@ impl Follow {
         self
     }
 
-    /// The nodes that these endpoints become. One that becomes none is left out, with a warning in the
-    /// log.
+    /// The most endpoints that a list may have. A longer one is refused as a whole and the nodes stay: a
+    /// source decides how much memory each process that follows it spends. The sources of this crate
+    /// read 65 536 endpoints at most. Default: 4096.
+    pub fn max_nodes(mut self, most: usize) -> Self {
+        self.max_nodes = most;
+        self
+    }
+
+    /// The most points that all nodes of a list together may ask for, on a placement that has points: by
+    /// default 128 per unit of weight, of 24 to 32 bytes each. A list that asks for more is refused as a
+    /// whole, and the nodes stay. Default: 4 000 000, such as 1000 nodes of weight 31.
+    pub fn max_points(mut self, most: u64) -> Self {
+        self.max_points = most;
+        self
+    }
+
+    /// The nodes that these endpoints become. Those that become none are left out, with one warning in
+    /// the log. None at all, with an error in the log, when the list is longer than
+    /// [`max_nodes`](Self::max_nodes), or asks for more than [`max_points`](Self::max_points) on the
+    /// default placement.
     ///
     /// When a weight is above 256, all are divided by the smallest whole number that brings them to 256 at
     /// most, and are at least 1. What [`map`](Self::map) returns is left as it is.
     #[must_use]
     pub fn nodes(&self, snapshot: &Snapshot) -> Vec<Node> {
+        let made = self.made(snapshot).and_then(|made| {
+            self.check_points(&made.nodes, &Placement::default())?;
+            Ok(made)
+        });
+        match made {
+            Ok(made) => {
+                if let Some(left_out) = made.left_out {
+                    left_out.warn("a list");
+                }
+                made.nodes
+            }
+            Err(why) => {
+                tracing::error!("no node is made of a list: {why}");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Refuses a list that is too long, before anything is made of it.
+    pub(super) fn check_length(&self, snapshot: &Snapshot) -> Result<(), String> {
+        match snapshot.len() > self.max_nodes {
+            true => Err(format!(
+                "it lists {} endpoints, and at most {} are applied: raise `Follow::max_nodes`, or filter them",
+                snapshot.len(),
+                self.max_nodes
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses nodes whose points would take too much memory, before there is a table of them.
+    pub(super) fn check_points(&self, nodes: &[Node], placement: &Placement) -> Result<(), String> {
+        let points = placement.points(nodes.iter().map(Node::weight_value));
+        match points > self.max_points {
+            true => Err(format!(
+                "its {} nodes ask for {points} points by their weights, and at most {} are applied: \
+                 raise `Follow::max_points`, or use `Follow::equal_weights`",
+                nodes.len(),
+                self.max_points
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// What the endpoints become, unless they are too many.
+    pub(super) fn made(&self, snapshot: &Snapshot) -> Result<Made, String> {
+        self.check_length(snapshot)?;
         let each = snapshot.endpoints().iter();
         let heaviest = each.clone().map(|e| e.weight).max().unwrap_or(1);
         let divisor = heaviest.div_ceil(HEAVIEST).max(1);
-        each.filter_map(|endpoint| match self.node(endpoint, divisor) {
-            Ok(node) => Some(node),
-            Err(e) => {
-                tracing::warn!(endpoint = %endpoint.id.escape_debug(), "an endpoint is left out: {e}");
-                None
+        let (mut nodes, mut left_out) = (Vec::new(), None::<LeftOut>);
+        for endpoint in each {
+            match self.node(endpoint, divisor) {
+                Ok(node) => nodes.push(node),
+                Err(e) => match &mut left_out {
+                    Some(left_out) => left_out.count += 1,
+                    None => {
+                        let first =
+                            format!("{}: {}", quoted(&endpoint.id), one_line(e.to_string()));
+                        left_out = Some(LeftOut { count: 1, first });
+                    }
+                },
             }
-        })
-        .collect()
+        }
+        Ok(Made { nodes, left_out })
     }
 
     fn node(&self, endpoint: &Endpoint, divisor: u32) -> Result<Node, BuildError> {
@@ -165,6 +269,8 @@ impl fmt::Debug for Follow {
         f.debug_struct("Follow")
             .field("empty", &self.empty)
             .field("waits", &self.waits)
+            .field("max_nodes", &self.max_nodes)
+            .field("max_points", &self.max_points)
             .finish_non_exhaustive()
     }
 }

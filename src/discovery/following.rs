@@ -11,10 +11,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use super::endpoint::Snapshot;
 use super::error::{DiscoveryError, DiscoveryErrorKind};
-use super::follow::{EmptyPolicy, Follow};
+use super::follow::{EmptyPolicy, Follow, LeftOut};
 use super::guards::{Act, Guards, Verdict};
 use super::retry::Retry;
-use super::{Discovery, NextSnapshot};
+use super::{Discovery, NextSnapshot, caught};
 use crate::build_error::BuildError;
 use crate::cluster::{Core, FlusterCluster};
 use crate::node::Node;
@@ -71,6 +71,7 @@ impl FlusterCluster {
                 snapshot: Snapshot::default(),
                 confirmed: Instant::now(),
                 error: None,
+                refused: None,
             }),
             ready,
         });
@@ -80,6 +81,8 @@ impl FlusterCluster {
             follow,
             retry: Retry::default(),
             nodes: Vec::new(),
+            warned: None,
+            left_out: None,
             shared: Arc::clone(&shared),
         };
         let task = core.tasks.spawn(driver.run(Box::new(source)));
@@ -114,6 +117,8 @@ struct State {
     snapshot: Snapshot,
     confirmed: Instant,
     error: Option<DiscoveryError>,
+    /// Why the latest list is not in force.
+    refused: Option<DiscoveryError>,
 }
 
 impl Following {
@@ -147,13 +152,15 @@ impl Following {
         self.shared.state.lock().confirmed.elapsed()
     }
 
-    /// What the last attempt failed with; `None` while the source answers.
+    /// What the last attempt failed with, or why the last list was refused; `None` while the source
+    /// answers and nothing is wrong with its lists.
     #[must_use]
     pub fn last_error(&self) -> Option<DiscoveryError> {
-        self.shared.state.lock().error.clone()
+        let state = self.shared.state.lock();
+        state.error.as_ref().or(state.refused.as_ref()).cloned()
     }
 
-    /// Whether the source is still followed: the cluster is not shut down, and the source did not panic.
+    /// Whether the source is still followed: the cluster is not shut down.
     #[must_use]
     pub fn is_running(&self) -> bool {
         !self.task.is_finished()
@@ -184,6 +191,10 @@ struct Driver {
     retry: Retry,
     /// The nodes as they were last applied.
     nodes: Vec<Node>,
+    /// What the log says of the source's lists already: once per episode, not per list.
+    warned: Option<Verdict>,
+    /// The same, of what cannot be a node.
+    left_out: Option<LeftOut>,
     shared: Arc<Shared>,
 }
 
@@ -193,7 +204,9 @@ impl Driver {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut pause = Duration::ZERO;
         // It may have been asked before, and would wait for a change.
-        source.refresh();
+        if let Err(error) = caught::refresh(&mut *source) {
+            pause = self.failed(error);
+        }
         loop {
             let mut next = after(pause, &mut source);
             let result = loop {
@@ -217,10 +230,10 @@ impl Driver {
             };
             drop(next);
             pause = match result {
-                None => {
-                    source.refresh();
-                    Duration::ZERO
-                }
+                None => match caught::refresh(&mut *source) {
+                    Ok(()) => Duration::ZERO,
+                    Err(error) => self.failed(error),
+                },
                 Some(Ok(snapshot)) => self.seen(&snapshot),
                 Some(Err(error)) => self.failed(error),
             };
@@ -237,6 +250,10 @@ impl Driver {
                 "it has no endpoint for us",
             ));
         }
+        if let Err(why) = self.follow.check_length(snapshot) {
+            let (kind, source) = (DiscoveryErrorKind::Invalid, &self.shared.source);
+            return self.failed(DiscoveryError::new(kind, source, why));
+        }
         let verdict = self.guards.seen(snapshot, Instant::now().into_std());
         let source = &self.shared.source;
         {
@@ -249,6 +266,7 @@ impl Driver {
             }
         }
         match verdict {
+            _ if self.warned == Some(verdict) => {}
             Verdict::Held => tracing::warn!(
                 %source, endpoints = snapshot.len(),
                 "the source dropped more than half of the nodes: asking again before believing it"
@@ -258,6 +276,7 @@ impl Driver {
             }
             Verdict::Unchanged | Verdict::Soon => {}
         }
+        self.warned = Some(verdict);
         metrics::gauge!("fluster_discovery_endpoints", "source" => source.clone())
             .set(snapshot.len() as f64);
         self.count(verdict.as_str());
@@ -282,33 +301,72 @@ impl Driver {
 
     /// Makes the snapshot the set of nodes; `false` when there is no cluster any more.
     fn apply(&mut self, snapshot: Snapshot) -> bool {
-        let nodes = self.follow.nodes(&snapshot);
-        let source = &self.shared.source;
-        if nodes.is_empty() {
-            tracing::warn!(%source, "no endpoint becomes a node: the nodes stay as they are");
-            self.count("refused");
-            return true;
-        }
+        let Some(core) = self.core.upgrade() else {
+            return false;
+        };
+        let nodes = match self.made(&snapshot, &core) {
+            Ok(nodes) => nodes,
+            Err(error) => {
+                self.refused(error);
+                return true;
+            }
+        };
         if nodes != self.nodes {
-            let Some(core) = self.core.upgrade() else {
-                return false;
-            };
             match core.change(|_| Ok(nodes.clone())) {
                 Ok(_) => self.nodes = nodes,
                 Err(BuildError::Closed) => return false,
                 Err(e) => {
-                    tracing::error!(%source, "the nodes stay as they are: {e}");
-                    self.count("refused");
-                    let kind = DiscoveryErrorKind::Invalid;
-                    self.shared.state.lock().error = Some(DiscoveryError::new(kind, source, e));
+                    let (kind, source) = (DiscoveryErrorKind::Invalid, &self.shared.source);
+                    self.refused(DiscoveryError::new(kind, source, e));
                     return true;
                 }
             }
         }
         self.count("applied");
-        self.shared.state.lock().snapshot = snapshot;
+        {
+            let mut state = self.shared.state.lock();
+            state.snapshot = snapshot;
+            state.refused = None;
+        }
         self.shared.ready.send_replace(true);
         true
+    }
+
+    /// The nodes of a snapshot, if they can be those of this cluster.
+    fn made(&mut self, snapshot: &Snapshot, core: &Core) -> Result<Vec<Node>, DiscoveryError> {
+        let source = &self.shared.source;
+        let invalid = |why: String| DiscoveryError::new(DiscoveryErrorKind::Invalid, source, why);
+        let made = caught::call(source, || self.follow.made(snapshot))?.map_err(invalid)?;
+        if made.left_out != self.left_out {
+            if let Some(left_out) = &made.left_out {
+                left_out.warn(source);
+            }
+            self.left_out = made.left_out;
+        }
+        if made.nodes.is_empty() {
+            return Err(invalid("no endpoint of it becomes a node".into()));
+        }
+        let placement = &core.options.placement;
+        self.follow
+            .check_points(&made.nodes, placement)
+            .map_err(invalid)?;
+        Ok(made.nodes)
+    }
+
+    /// A list was looked at and is not applied.
+    fn refused(&mut self, error: DiscoveryError) {
+        self.count("refused");
+        let mut state = self.shared.state.lock();
+        // Once for one reason, however often the list changes beside it.
+        let is_known = state
+            .refused
+            .as_ref()
+            .is_some_and(|known| known.to_string() == error.to_string());
+        match is_known {
+            true => tracing::debug!("the nodes stay as they are: {error}"),
+            false => tracing::error!("the nodes stay as they are: {error}"),
+        }
+        state.refused = Some(error);
     }
 
     fn count(&self, result: &'static str) {
@@ -330,6 +388,6 @@ fn after(pause: Duration, source: &mut dyn Discovery) -> NextSnapshot<'_> {
         if !pause.is_zero() {
             sleep(pause).await;
         }
-        source.next().await
+        caught::next(source).await
     })
 }

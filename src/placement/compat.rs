@@ -44,6 +44,11 @@ pub(super) trait Recipe: Sized {
     /// Whether it has weights; if not, nodes of another weight than 1 are refused.
     const WEIGHTED: bool = false;
 
+    /// The most points that one node has, whatever its weight.
+    fn points_per_node(&self) -> u64 {
+        160
+    }
+
     /// Takes what it knows from a RULE's parameters.
     fn read(params: &mut Params<'_>) -> Result<Self, String>;
 
@@ -82,6 +87,10 @@ macro_rules! presets {
 
             pub(super) fn weighted(&self) -> bool {
                 match self { $(Self::$kind(_) => $kind::WEIGHTED,)+ }
+            }
+
+            pub(super) fn points_per_node(&self) -> u64 {
+                match self { $(Self::$kind(recipe) => recipe.points_per_node(),)+ }
             }
 
             pub(super) fn params(&self) -> Vec<(&'static str, String)> {

@@ -219,6 +219,26 @@ impl Placement {
         Ok(self.table(members)?.fingerprint())
     }
 
+    /// The most points that nodes of these weights have on a table of this rule; 0 where it has none.
+    #[cfg_attr(
+        not(feature = "discovery"),
+        allow(dead_code, reason = "asked before a list is applied")
+    )]
+    pub(crate) fn points(&self, weights: impl Iterator<Item = u32>) -> u64 {
+        match &self.rule {
+            Rule::Ring { points } => {
+                let all = weights.fold(0_u64, |sum, weight| sum.saturating_add(weight.into()));
+                all.saturating_mul(points.get().into())
+            }
+            Rule::Rendezvous | Rule::Modulo => 0,
+            #[cfg(feature = "compat")]
+            Rule::Preset(preset) => {
+                let nodes = u64::try_from(weights.count()).unwrap_or(u64::MAX);
+                nodes.saturating_mul(preset.points_per_node())
+            }
+        }
+    }
+
     fn is_weighted(&self) -> bool {
         match &self.rule {
             Rule::Ring { .. } | Rule::Rendezvous => true,
@@ -319,6 +339,23 @@ fn ring_of(members: &[Member<'_>], points: NonZeroU32) -> Result<Points, BuildEr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn points_are_counted_without_a_table() {
+        assert_eq!(Placement::ring().points([1, 2, 3].into_iter()), 6 * 128);
+        assert_eq!(Placement::rendezvous().points([u32::MAX; 9].into_iter()), 0);
+        let all = Placement::ring_with_points(NonZeroU32::MAX).points([u32::MAX; 9].into_iter());
+        assert_eq!(all, u64::MAX, "it saturates");
+        #[cfg(feature = "compat")]
+        for (rule, per_node) in [
+            ("redis-rb", 160),
+            ("ringpop:replica_points=7", 7),
+            ("twemproxy", 160),
+        ] {
+            let rule: Placement = rule.parse().unwrap();
+            assert_eq!(rule.points([1; 3].into_iter()), 3 * per_node, "{rule}");
+        }
+    }
 
     #[test]
     fn nodes_that_no_rule_can_place_are_refused() {

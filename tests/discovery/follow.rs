@@ -13,24 +13,24 @@ use tokio::time::{Instant, sleep};
 
 use crate::observability::Recorded;
 
-fn ms(n: u64) -> Duration {
+pub(super) fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
 /// A source that says what it is told to, and notes when it is asked.
-struct Told {
+pub(super) struct Told {
     says: mpsc::UnboundedReceiver<Result<Snapshot, DiscoveryError>>,
     last: Option<Snapshot>,
     refreshed: mpsc::UnboundedSender<Instant>,
     again: bool,
 }
 
-struct Teller {
-    says: mpsc::UnboundedSender<Result<Snapshot, DiscoveryError>>,
+pub(super) struct Teller {
+    pub(super) says: mpsc::UnboundedSender<Result<Snapshot, DiscoveryError>>,
     refreshed: mpsc::UnboundedReceiver<Instant>,
 }
 
-fn told() -> (Teller, Told) {
+pub(super) fn told() -> (Teller, Told) {
     let (says, says_rx) = mpsc::unbounded_channel();
     let (refreshed, refreshed_rx) = mpsc::unbounded_channel();
     let teller = Teller {
@@ -47,11 +47,11 @@ fn told() -> (Teller, Told) {
 }
 
 impl Teller {
-    fn say(&self, ports: &[u16]) {
+    pub(super) fn say(&self, ports: &[u16]) {
         self.says.send(Ok(of(ports))).unwrap();
     }
 
-    fn fail(&self) {
+    pub(super) fn fail(&self) {
         let kind = DiscoveryErrorKind::Unreachable;
         self.says
             .send(Err(DiscoveryError::new(kind, "told", "gone")))
@@ -91,11 +91,11 @@ impl Discovery for Told {
     }
 }
 
-fn cluster() -> FlusterCluster {
+pub(super) fn cluster() -> FlusterCluster {
     FlusterCluster::from_urls(["redis://127.0.0.1:1"]).unwrap()
 }
 
-fn ports(cluster: &FlusterCluster) -> Vec<u16> {
+pub(super) fn ports(cluster: &FlusterCluster) -> Vec<u16> {
     let status = cluster.status();
     let nodes = status.nodes.iter();
     nodes

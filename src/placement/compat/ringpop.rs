@@ -124,6 +124,10 @@ impl Recipe for Ringpop {
             .collect()
     }
 
+    fn points_per_node(&self) -> u64 {
+        self.replica_points.get().into()
+    }
+
     fn build(&self, members: &[Member<'_>]) -> Result<Foreign, BuildError> {
         let points = self.points(members).into_iter();
         let points = points.map(|(hash, node)| Point::new(on_circle(hash), node));
