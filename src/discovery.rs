@@ -21,6 +21,8 @@ mod following;
 mod guards;
 #[cfg(any(feature = "discovery-consul", feature = "discovery-etcd"))]
 mod http;
+#[cfg(any(feature = "discovery-consul", feature = "discovery-etcd"))]
+mod json;
 mod retry;
 #[cfg(feature = "discovery-srv")]
 mod srv;

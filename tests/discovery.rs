@@ -10,6 +10,8 @@ mod descriptors;
 mod dns;
 #[cfg(feature = "discovery-etcd")]
 mod etcd;
+#[cfg(feature = "discovery-etcd")]
+mod etcd_ill;
 mod file;
 mod follow;
 mod hostile;

@@ -11,7 +11,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::Instant;
 
 use self::answer::{index_of, next_index};
-use super::http::{Answer, Ask, Http};
+use super::endpoint::MOST;
+use super::http::{Answer, Ask, Http, LARGEST};
 use super::{Discovery, DiscoveryError, DiscoveryErrorKind, Endpoint, NextSnapshot, Snapshot};
 
 /// How long an agent may keep a question when nothing changes. Consul adds up to a sixteenth.
@@ -22,6 +23,10 @@ const MARGIN: Duration = Duration::from_secs(5);
 const PACE: Duration = Duration::from_millis(200);
 /// Between two questions that the agent cannot hold.
 const POLL: Duration = Duration::from_secs(5);
+/// So many services are read one by one, each with a question of its own.
+const MOST_SERVICES: usize = 4_096;
+/// All answers of one look at all services.
+const LARGEST_SUM: usize = 8 * LARGEST;
 /// What a part of a path may hold unescaped.
 const PART: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -95,7 +100,7 @@ impl Consul {
     }
 
     /// The instances of all services, read anew every 5 s; one question per service. For a look around,
-    /// and with a filter.
+    /// and with a filter. More than 4096 services, 65 536 instances or 64 MiB are an error.
     ///
     /// # Errors
     ///
@@ -138,7 +143,7 @@ impl Consul {
             value.set_sensitive(true);
             self.headers
                 .push((HeaderName::from_static("x-consul-token"), value));
-            self.http.add_secret(token);
+            self.http.add_secret(&token);
         }
         Ok(self)
     }
@@ -228,9 +233,24 @@ impl Consul {
             )
             .await?;
         let services = answer::services(&answer.body).map_err(|e| self.http.garbage(&e))?;
-        let mut all = Vec::new();
+        if services.len() > MOST_SERVICES {
+            let why = format!(
+                "it has {} services, and at most {MOST_SERVICES} are read: name one",
+                services.len()
+            );
+            return Err(self.http.error(DiscoveryErrorKind::Invalid, why));
+        }
+        let (mut all, mut bytes) = (Vec::new(), 0);
         for service in services {
             let answer = self.ask(&self.path(&service, 0), 0).await?;
+            // Each answer has its limit; so has the sum.
+            bytes += answer.body.len();
+            if bytes > LARGEST_SUM || all.len() > MOST {
+                let why = format!(
+                    "its services have more than {MOST} instances or {LARGEST_SUM} bytes together: name one"
+                );
+                return Err(self.http.error(DiscoveryErrorKind::Invalid, why));
+            }
             all.extend(self.endpoints(&answer)?.into_iter().map(|mut endpoint| {
                 // The same id may belong to another service of another node.
                 endpoint.id = format!("{service}/{}", endpoint.id);

@@ -15,8 +15,8 @@ use self::rotation::{Rotation, Worth};
 
 use super::{Discovery, DiscoveryError, DiscoveryErrorKind, Endpoint, NextSnapshot, Snapshot};
 use crate::build_error::BuildError;
-use crate::node::{Address, Node};
 use crate::connection::resolve;
+use crate::node::{Address, Node};
 
 /// Between two look-ups, ± 20 %: the processes of a fleet do not ask at the same moment.
 const EVERY: Duration = Duration::from_secs(5);

@@ -1,6 +1,7 @@
 //! The keys below a prefix of etcd.
 
 mod answer;
+mod lines;
 
 use std::fmt;
 use std::time::Duration;
@@ -10,8 +11,9 @@ use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use tokio::time::{Instant, timeout};
 
-use self::answer::Heard;
-use super::http::{Answer, Ask, Http, LARGEST};
+use self::answer::{Heard, Listed};
+use self::lines::Lines;
+use super::http::{Answer, Ask, Http};
 use super::{Discovery, DiscoveryError, DiscoveryErrorKind, NextSnapshot, Snapshot};
 
 /// What an answer may take.
@@ -58,12 +60,14 @@ pub struct Etcd {
     pace: Duration,
     /// Something has changed that was not read yet, or nobody can tell.
     stale: bool,
+    /// What was said of keys that are no endpoints: once, not per reading.
+    left_out: Option<(usize, String)>,
 }
 
-/// A running watch: the body of its answer, and the beginning of a line.
+/// A running watch: the body of its answer, and what it said up to now.
 struct Watch {
     body: Incoming,
-    line: Vec<u8>,
+    lines: Lines,
 }
 
 impl Etcd {
@@ -91,6 +95,7 @@ impl Etcd {
             read_at: None,
             pace: PACE,
             stale: true,
+            left_out: None,
         })
     }
 
@@ -98,7 +103,7 @@ impl Etcd {
     #[must_use]
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         let password = password.into();
-        self.http.add_secret(password.clone());
+        self.http.add_secret(&password);
         self.credentials = Some((user.into(), password));
         self
     }
@@ -125,13 +130,20 @@ impl Etcd {
             tokio::time::sleep_until(at + self.pace).await;
         }
         self.read_at = Some(Instant::now());
-        let (snapshot, revision) = self.read_all().await?;
+        let listed = self.read_all().await?;
         if self.watch.is_none() {
             // From the revision that was read on, so that nothing falls between the two.
-            self.watch = Some(self.open_watch(revision + 1).await?);
+            self.watch = Some(self.open_watch(listed.next).await?);
         }
         self.stale = false;
-        Ok(snapshot)
+        if listed.left_out != self.left_out {
+            if let Some((keys, first)) = &listed.left_out {
+                let source = self.source();
+                tracing::warn!(%source, keys, "keys are left out, as they are no endpoints; the first: {first}");
+            }
+            self.left_out = listed.left_out;
+        }
+        Ok(listed.snapshot)
     }
 
     /// Returns when something has changed, or nobody can tell.
@@ -153,7 +165,7 @@ impl Etcd {
         self.end_watch();
     }
 
-    async fn read_all(&mut self) -> Result<(Snapshot, u64), DiscoveryError> {
+    async fn read_all(&mut self) -> Result<Listed, DiscoveryError> {
         if self.credentials.is_some() && self.token.is_empty() {
             self.log_in().await?;
         }
@@ -187,6 +199,7 @@ impl Etcd {
             self.http.error(DiscoveryErrorKind::Invalid, why)
         })?;
         value.set_sensitive(true);
+        self.http.set_session(&token);
         self.token.push((AUTHORIZATION, value));
         Ok(())
     }
@@ -219,7 +232,7 @@ impl Etcd {
         }
         Ok(Watch {
             body: response.into_body(),
-            line: Vec::new(),
+            lines: Lines::default(),
         })
     }
 
@@ -247,19 +260,14 @@ impl Watch {
     ///
     /// Dropping it loses nothing: what was read is kept here.
     async fn next_change(&mut self, http: &Http) -> Result<Heard, DiscoveryError> {
+        self.lines.begin();
         loop {
-            while let Some(end) = self.line.iter().position(|b| *b == b'\n') {
-                let line: Vec<u8> = self.line.drain(..=end).collect();
-                match answer::heard(&line) {
-                    Heard::Nothing => {}
-                    heard => return Ok(heard),
-                }
-            }
-            if self.line.len() > LARGEST {
-                return Ok(Heard::Over(format!("a line of more than {LARGEST} bytes")));
+            match self.lines.heard() {
+                Heard::Nothing => {}
+                heard => return Ok(heard),
             }
             match http.piece(&mut self.body).await? {
-                Some(piece) => self.line.extend_from_slice(&piece),
+                Some(piece) => self.lines.add(&piece),
                 None => return Ok(Heard::Over("the server has ended it".into())),
             }
         }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::endpoint::MOST;
 use super::{Discovery, DiscoveryError, DiscoveryErrorKind, Endpoint, NextSnapshot, Snapshot};
 use crate::node::Node;
 
@@ -178,12 +179,19 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
 fn lines(text: &str) -> Result<Vec<Endpoint>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let numbered = text.lines().zip(1..);
+    let mut left = MOST;
     numbered
         .filter_map(|(line, n)| {
             let words = line.split_whitespace().take_while(|w| !w.starts_with('#'));
-            endpoint(words)
-                .map_err(|why| format!("line {n}: {why}"))
-                .transpose()
+            let found =
+                endpoint(words).and_then(|found| match left.checked_sub(found.is_some().into()) {
+                    Some(rest) => {
+                        left = rest;
+                        Ok(found)
+                    }
+                    None => Err(format!("there are more than {MOST} nodes")),
+                });
+            found.map_err(|why| format!("line {n}: {why}")).transpose()
         })
         .collect()
 }
@@ -251,6 +259,9 @@ mod tests {
         assert_eq!(found[0].meta["zone"], "west");
         assert_eq!((&*found[1].id, &*found[2].id), ("[::1]:1", "h2:6379"));
         assert_eq!(lines("").unwrap(), []);
+        assert_eq!(lines(&"a\n#\n".repeat(65_536)).unwrap().len(), 65_536);
+        let why = lines(&"a\n".repeat(65_537)).unwrap_err();
+        assert_eq!(why, "line 65537: there are more than 65536 nodes");
     }
 
     proptest::proptest! {

@@ -3,9 +3,9 @@
 //! Everything has an end: a request has a deadline, an answer a largest size, and what is dropped closes
 //! its connection.
 
+mod budget;
 mod errors;
 
-use std::fmt;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use url::Url;
 
+use self::budget::{Bounded, Budget};
 use super::error::{DiscoveryError, DiscoveryErrorKind};
 
 /// To connect, TLS included.
@@ -42,6 +43,8 @@ pub(super) struct Http {
     base: String,
     /// Replaced by a mark wherever an answer repeats one.
     secrets: Vec<String>,
+    /// The same, while a login lasts.
+    session: Vec<String>,
     /// With `https://`.
     #[cfg(feature = "tls")]
     tls: Option<Trust>,
@@ -55,8 +58,19 @@ type Trust = Option<TlsConnector>;
 
 struct Link {
     sender: SendRequest<Full<Bytes>>,
+    budget: Budget,
     /// The task that reads and writes; it ends with us.
     task: AbortHandle,
+}
+
+impl Link {
+    /// The beginning of the answer.
+    async fn ask(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
+        self.budget.asked();
+        let response = self.sender.send_request(request).await?;
+        self.budget.answered();
+        Ok(response)
+    }
 }
 
 impl Drop for Link {
@@ -144,6 +158,7 @@ impl Http {
             port,
             base: parsed.path().trim_end_matches('/').to_owned(),
             secrets: Vec::new(),
+            session: Vec::new(),
             #[cfg(feature = "tls")]
             tls: is_tls.then(Trust::default),
             link: None,
@@ -166,20 +181,6 @@ impl Http {
     fn connector(&self, tls: &crate::connection::tls::Tls) -> Result<TlsConnector, DiscoveryError> {
         let made = tls.connector(false);
         made.map_err(|e| self.error(DiscoveryErrorKind::Config, e))
-    }
-
-    /// What no error may show.
-    pub(super) fn add_secret(&mut self, secret: String) {
-        if !secret.is_empty() {
-            self.secrets.push(secret);
-        }
-    }
-
-    pub(super) fn error(&self, kind: DiscoveryErrorKind, why: impl fmt::Display) -> DiscoveryError {
-        let why = self.secrets.iter().fold(why.to_string(), |text, secret| {
-            text.replace(secret, "<redacted>")
-        });
-        DiscoveryError::new(kind, &self.name, why)
     }
 
     /// Asks, and reads the whole answer; all of it within `limit`.
@@ -252,11 +253,12 @@ impl Http {
         if let Some(mut link) = self.link.take()
             && matches!(timeout(READY, link.sender.ready()).await, Ok(Ok(())))
         {
-            match link.sender.send_request(self.request(ask)?).await {
+            match link.ask(self.request(ask)?).await {
                 Ok(response) => {
                     self.link = Some(link);
                     return Ok(response);
                 }
+                Err(e) if link.budget.is_spent() => return Err(self.broken(&e)),
                 Err(e) => tracing::debug!("{}: asking over a new connection: {e}", self.name),
             }
         }
@@ -267,7 +269,7 @@ impl Http {
                 return Err(self.error(DiscoveryErrorKind::Unreachable, why));
             }
         };
-        let sent = link.sender.send_request(self.request(ask)?).await;
+        let sent = link.ask(self.request(ask)?).await;
         let response = sent.map_err(|e| self.broken(&e))?;
         self.link = Some(link);
         Ok(response)
@@ -341,7 +343,12 @@ impl Http {
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
     {
-        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+        let budget = Budget::default();
+        let bounded = Bounded {
+            stream,
+            budget: budget.clone(),
+        };
+        let (sender, connection) = http1::handshake(TokioIo::new(bounded))
             .await
             .map_err(|e| self.broken(&e))?;
         let task = tokio::spawn(async move {
@@ -352,6 +359,7 @@ impl Http {
         });
         Ok(Link {
             sender,
+            budget,
             task: task.abort_handle(),
         })
     }
@@ -400,7 +408,7 @@ mod tests {
     #[test]
     fn what_a_server_says_is_shown_in_one_short_line_without_the_token() {
         let mut http = Http::new("consul", "http://h", 1).ok().unwrap();
-        http.add_secret("hunter2".into());
+        http.add_secret("hunter2");
         let mut answer = Answer {
             status: StatusCode::FORBIDDEN,
             #[cfg(feature = "discovery-consul")]

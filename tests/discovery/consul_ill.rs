@@ -259,3 +259,87 @@ async fn a_question_that_is_dropped_loses_nothing() {
         "what has happened meanwhile is read at once"
     );
 }
+
+#[tokio::test]
+async fn heads_without_end_are_an_error_long_before_the_deadline() {
+    for flood in [
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n",
+    ] {
+        let flood = flood.repeat(1_000);
+        let server = Scripted::start(move |_, _| Reply::Flood(flood.clone().into_bytes()));
+        let mut source = source(&server);
+        let error = discovery::once(&mut source, Duration::from_secs(4)).await;
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), DiscoveryErrorKind::Invalid, "{error}");
+        assert!(
+            server.flooded() < 16 << 20,
+            "{} bytes were read",
+            server.flooded()
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_index_at_the_end_of_numbers_is_one_like_any_other() {
+    let server = Scripted::start(|n, _| match n {
+        0 => ok("18446744073709551615", TWO),
+        1 => ok("18446744073709551616", ONE),
+        _ => ok("7", TWO),
+    });
+    let mut source = source(&server);
+    for wanted in [2, 1, 2] {
+        assert_eq!(source.next().await.unwrap().len(), wanted);
+    }
+}
+
+#[tokio::test]
+async fn a_huge_value_where_none_belongs_is_one_short_line() {
+    let body = format!(
+        "[{{\"Node\": {{\"Node\": \"n\"}}, \"Service\": {{\"Service\": \"s\", \"Port\": \"{}\"}}}}]",
+        "a\u{202e}".repeat(1 << 20)
+    );
+    let server = Scripted::start(move |_, _| ok("7", &body));
+    let error = discovery::once(&mut source(&server), SOON)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), DiscoveryErrorKind::Invalid);
+    let text = error.to_string();
+    assert!(
+        text.chars().count() <= 400 && !text.contains('\u{202e}'),
+        "{text:.500}"
+    );
+}
+
+#[tokio::test]
+async fn the_token_is_not_shown_where_the_answer_is_cut() {
+    const SECRET: &str = "hunter2\"hunter2";
+    for before in 90..130 {
+        let said = format!("{} {SECRET:?} and more", "x".repeat(before));
+        let server = Scripted::start(move |_, _| answer("403 Forbidden", "", &said));
+        let mut source = source(&server).token(SECRET).unwrap();
+        let text = discovery::once(&mut source, SOON)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(!text.contains("hunt"), "{before}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn many_services_are_bounded_together() {
+    let server = Scripted::start(|_, asked| match asked.head.contains("/catalog/services") {
+        true => {
+            let names: Vec<_> = (0..9_000).map(|n| format!("\"s{n}\": []")).collect();
+            ok("7", &format!("{{{}}}", names.join(",")))
+        }
+        false => ok("7", TWO),
+    });
+    let mut source = Consul::all_services(server.url()).unwrap();
+    let error = discovery::once(&mut source, SOON).await.unwrap_err();
+    assert_eq!(error.kind(), DiscoveryErrorKind::Invalid, "{error}");
+    assert!(
+        server.asked().len() < 10,
+        "before the first of them is asked"
+    );
+}

@@ -16,7 +16,7 @@ use super::scripted::{Reply, Scripted, answer};
 use crate::support::{Daemon, PortClaim, Server, eventually, http, need};
 use crate::workload::SOON;
 
-const PREFIX: &str = "/services/cache/";
+pub(super) const PREFIX: &str = "/services/cache/";
 
 /// One etcd, which keeps its data over a restart.
 struct Store {
@@ -184,7 +184,7 @@ async fn a_login_is_asked_for_and_given() {
     assert_eq!(discovery::once(&mut source, SOON).await.unwrap().len(), 1);
 }
 
-fn range(revision: u64, ids: &[&str]) -> Reply {
+pub(super) fn range(revision: u64, ids: &[&str]) -> Reply {
     let kvs: Vec<_> = ids
         .iter()
         .map(|id| json!({ "key": STANDARD.encode(format!("{PREFIX}{id}")), "value": STANDARD.encode("10.0.0.1:1") }))
@@ -194,7 +194,7 @@ fn range(revision: u64, ids: &[&str]) -> Reply {
 }
 
 /// The beginning of a watch's answer, and some lines.
-fn watch(lines: &str) -> Vec<u8> {
+pub(super) fn watch(lines: &str) -> Vec<u8> {
     let created = r#"{"result":{"header":{},"created":true}}"#;
     let text = format!("{created}\n{lines}");
     format!(

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -14,6 +15,10 @@ pub enum Reply {
     SendAndClose(Vec<u8>),
     /// Sends these bytes, and then more and more, until the client hangs up.
     SendForEver(Vec<u8>),
+    /// Sends these bytes again and again, until the client hangs up.
+    Flood(Vec<u8>),
+    /// Sends the first bytes, then the second ones again and again.
+    SendThenFlood(Vec<u8>, Vec<u8>),
     /// Says nothing until the client hangs up.
     Hang,
 }
@@ -29,6 +34,7 @@ pub struct Asked {
 pub struct Scripted {
     port: u16,
     asked: Arc<Mutex<Vec<Asked>>>,
+    flooded: Arc<AtomicUsize>,
 }
 
 impl Scripted {
@@ -38,18 +44,30 @@ impl Scripted {
         let port = listener.local_addr().unwrap().port();
         let asked = Arc::<Mutex<Vec<Asked>>>::default();
         let (notes, script) = (Arc::clone(&asked), Arc::new(script));
+        let flooded = Arc::<AtomicUsize>::default();
+        let sent = Arc::clone(&flooded);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (notes, script) = (Arc::clone(&notes), Arc::clone(&script));
+                let sent = Arc::clone(&sent);
                 // A client that hangs up is none of the server's business.
-                thread::spawn(move || drop(serve(stream, &notes, &*script)));
+                thread::spawn(move || drop(serve(stream, &notes, &*script, &sent)));
             }
         });
-        Self { port, asked }
+        Self {
+            port,
+            asked,
+            flooded,
+        }
     }
 
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// How many bytes went out by [`Reply::Flood`].
+    pub fn flooded(&self) -> usize {
+        self.flooded.load(Relaxed)
     }
 
     pub fn asked(&self) -> Vec<Asked> {
@@ -61,6 +79,7 @@ fn serve(
     mut stream: TcpStream,
     notes: &Mutex<Vec<Asked>>,
     script: &dyn Fn(usize, &Asked) -> Reply,
+    flooded: &AtomicUsize,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     loop {
@@ -97,6 +116,11 @@ fn serve(
                     stream.write_all(&[b'x'; 1 << 16])?;
                 }
             }
+            Reply::Flood(bytes) => flood(&mut stream, &bytes, flooded)?,
+            Reply::SendThenFlood(first, bytes) => {
+                stream.write_all(&first)?;
+                flood(&mut stream, &bytes, flooded)?;
+            }
             Reply::Hang => {
                 // Until there is nobody to answer.
                 stream.set_read_timeout(Some(Duration::from_secs(60)))?;
@@ -105,6 +129,13 @@ fn serve(
                 return Ok(());
             }
         }
+    }
+}
+
+fn flood(stream: &mut TcpStream, bytes: &[u8], flooded: &AtomicUsize) -> std::io::Result<()> {
+    loop {
+        stream.write_all(bytes)?;
+        flooded.fetch_add(bytes.len(), Relaxed);
     }
 }
 

@@ -6,6 +6,7 @@ use hyper::HeaderMap;
 use serde::{Deserialize, Deserializer};
 
 use super::super::endpoint::Endpoint;
+use super::super::json::{Listed as Entries, or_default, texts, words};
 
 /// The index of an answer; `None` where there is none that can be waited on.
 pub(super) fn index_of(headers: &HeaderMap) -> Option<u64> {
@@ -35,23 +36,23 @@ struct Entry {
 #[serde(rename_all = "PascalCase")]
 struct Node {
     node: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     address: String,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Service {
-    #[serde(rename = "ID", default)]
+    #[serde(rename = "ID", default, deserialize_with = "or_default")]
     id: String,
     service: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     address: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     port: u16,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "words")]
     tags: Vec<String>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "texts")]
     meta: BTreeMap<String, String>,
     #[serde(default, deserialize_with = "or_default")]
     weights: Weights,
@@ -60,8 +61,14 @@ struct Service {
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct Weights {
+    #[serde(deserialize_with = "or_one")]
     passing: i64,
+    #[serde(deserialize_with = "or_one")]
     warning: i64,
+}
+
+fn or_one<'de, D: Deserializer<'de>>(d: D) -> Result<i64, D::Error> {
+    Ok(Option::deserialize(d)?.unwrap_or(1))
 }
 
 impl Default for Weights {
@@ -78,6 +85,7 @@ impl Default for Weights {
 #[serde(rename_all = "PascalCase", default)]
 #[derive(Default)]
 struct Check {
+    #[serde(deserialize_with = "or_default")]
     status: String,
 }
 
@@ -85,33 +93,26 @@ struct Check {
 #[serde(rename_all = "PascalCase")]
 struct Listed {
     node: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     address: String,
-    #[serde(rename = "ServiceID", default)]
+    #[serde(rename = "ServiceID", default, deserialize_with = "or_default")]
     service_id: String,
     service_name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     service_address: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     service_port: u16,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "words")]
     service_tags: Vec<String>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "texts")]
     service_meta: BTreeMap<String, String>,
     #[serde(default, deserialize_with = "or_default")]
     service_weights: Weights,
 }
 
-/// Go writes an empty list as `null`.
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
-    d: D,
-) -> Result<T, D::Error> {
-    Ok(Option::deserialize(d)?.unwrap_or_default())
-}
-
 /// `/v1/health/service/NAME`.
 pub(super) fn health(body: &[u8]) -> Result<Vec<Endpoint>, serde_json::Error> {
-    let entries: Vec<Entry> = serde_json::from_slice(body)?;
+    let Entries::<Entry>(entries) = serde_json::from_slice(body)?;
     let endpoints = entries.into_iter().map(|entry| {
         let is_warning = entry.checks.iter().any(|check| check.status == "warning");
         let Weights { passing, warning } = entry.service.weights;
@@ -126,7 +127,7 @@ pub(super) fn health(body: &[u8]) -> Result<Vec<Endpoint>, serde_json::Error> {
 
 /// `/v1/catalog/service/NAME`.
 pub(super) fn catalog(body: &[u8]) -> Result<Vec<Endpoint>, serde_json::Error> {
-    let listed: Vec<Listed> = serde_json::from_slice(body)?;
+    let Entries::<Listed>(listed) = serde_json::from_slice(body)?;
     let endpoints = listed.into_iter().map(|entry| {
         let node = Node {
             node: entry.node,
@@ -205,6 +206,20 @@ mod tests {
             (&*found[0].id, &*found[0].address(), found[0].weight),
             ("n/s", "10.0.0.9:7", 1)
         );
+        // Whatever may be absent may be `null`.
+        let null = br#"[{"Node": {"Node": "n", "Address": null}, "Service": {"ID": null, "Service": "s", "Address": null,
+            "Port": null, "Tags": ["a", null], "Meta": {"a": null, "b": "1"}, "Weights": {"Passing": null, "Warning": null}},
+            "Checks": [{"Status": null}]}]"#;
+        let odd = health(null).unwrap();
+        assert_eq!((&*odd[0].id, odd[0].weight), ("n/s", 1));
+        assert_eq!(
+            (&*odd[0].tags, odd[0].meta.len()),
+            (&["a".to_owned()][..], 1)
+        );
+        let null = br#"[{"Node": "n", "Address": null, "ServiceID": null, "ServiceName": "s", "ServiceAddress": null,
+            "ServicePort": null, "ServiceTags": null, "ServiceMeta": null, "ServiceWeights": null}]"#;
+        assert_eq!(catalog(null).unwrap()[0].id, "n/s");
+        assert_eq!(services(br#"{"a": null}"#).unwrap(), ["a"]);
         assert_eq!(
             (&*found[1].id, found[1].weight),
             ("n/w", 1),
@@ -238,6 +253,11 @@ mod tests {
             assert!(catalog(text.as_bytes()).is_err(), "{text}");
         }
         assert!(health(&vec![b'['; 100_000]).is_err(), "deep");
+        let one = r#"{"Node": {"Node": "n"}, "Service": {"Service": "s"}}"#;
+        let many = |count: usize| format!("[{}]", vec![one; count].join(","));
+        assert_eq!(health(many(65_536).as_bytes()).unwrap().len(), 65_536);
+        let why = health(many(65_537).as_bytes()).unwrap_err().to_string();
+        assert!(why.contains("65536"), "{why}");
         assert!(health(b"[]").unwrap().is_empty());
     }
 

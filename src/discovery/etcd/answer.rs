@@ -11,6 +11,8 @@ use serde::{Deserialize, de::Error as _};
 use serde_json::{Value, json};
 
 use super::super::endpoint::{Endpoint, Snapshot};
+use super::super::json::{at_most, or_default, texts, words};
+use crate::error::text::{one_line, quoted};
 
 /// What a line of a watch says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,24 +91,37 @@ impl Number {
 #[derive(Deserialize)]
 struct Range {
     header: Header,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "at_most")]
     kvs: Vec<Pair>,
 }
 
 #[derive(Deserialize)]
 struct Pair {
     key: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     value: String,
 }
 
-/// All endpoints, and the revision they are of.
-pub(super) fn endpoints(body: &[u8], prefix: &str) -> Result<(Snapshot, u64), serde_json::Error> {
+/// What an answer lists.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub(super) snapshot: Snapshot,
+    /// The first revision that it does not know.
+    pub(super) next: u64,
+    /// What is wrong with the keys that are no endpoints: how many there are, and the first.
+    pub(super) left_out: Option<(usize, String)>,
+}
+
+/// All endpoints, and where to go on.
+pub(super) fn endpoints(body: &[u8], prefix: &str) -> Result<Listed, serde_json::Error> {
     let range: Range = serde_json::from_slice(body)?;
     let revision = range.header.revision.get();
-    let revision =
-        revision.ok_or_else(|| serde_json::Error::custom("its revision is no number"))?;
-    let mut all = Vec::new();
+    let next = revision
+        .and_then(|revision| revision.checked_add(1))
+        .ok_or_else(|| {
+            serde_json::Error::custom("its revision is no number that has a next one")
+        })?;
+    let (mut all, mut left_out) = (Vec::new(), None::<(usize, String)>);
     for pair in range.kvs {
         let bytes = |text: &str| STANDARD.decode(text).map_err(serde_json::Error::custom);
         let (key, value) = (bytes(&pair.key)?, bytes(&pair.value)?);
@@ -115,14 +130,18 @@ pub(super) fn endpoints(body: &[u8], prefix: &str) -> Result<(Snapshot, u64), se
         let id = key.strip_prefix(prefix).filter(|id| !id.is_empty());
         let id = id.unwrap_or(&key);
         match endpoint(id, &value) {
-            Some(endpoint) => all.push(endpoint),
-            None => tracing::warn!(
-                key = %key.escape_debug(),
-                "a key is left out: its value is neither host:port nor JSON with an address"
-            ),
+            Ok(endpoint) => all.push(endpoint),
+            Err(why) => match &mut left_out {
+                Some((count, _)) => *count += 1,
+                None => left_out = Some((1, format!("{}: {why}", quoted(&*key)))),
+            },
         }
     }
-    Ok((all.into_iter().collect(), revision))
+    Ok(Listed {
+        snapshot: all.into_iter().collect(),
+        next,
+        left_out,
+    })
 }
 
 /// What a key's value may hold as JSON: ours, and what etcd's `naming/endpoints` writes.
@@ -136,30 +155,46 @@ struct Written {
     port: Option<u16>,
     #[serde(default)]
     weight: Option<u32>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "words")]
     tags: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "texts")]
     meta: BTreeMap<String, String>,
 }
 
-fn endpoint(id: &str, value: &[u8]) -> Option<Endpoint> {
-    let text = std::str::from_utf8(value).ok()?.trim();
+/// The endpoint that a value describes, or what is wrong with it. The value is not shown: it may be a URL
+/// with a password.
+fn endpoint(id: &str, value: &[u8]) -> Result<Endpoint, String> {
+    let no_address = || "its value is neither host:port nor JSON with an address".to_owned();
+    let text = std::str::from_utf8(value).map_err(|_| "its value is not UTF-8".to_owned())?;
+    let text = text.trim();
     let mut endpoint = if text.starts_with('{') {
-        let written: Written = serde_json::from_str(text).ok()?;
+        let written: Written = serde_json::from_str(text).map_err(|e| wrong(&e))?;
         let mut endpoint = match (written.host, written.port, written.addr) {
             (Some(host), port, None) => Endpoint::new(host, port.unwrap_or(6379)),
-            (None, None, Some(addr)) => split(&addr)?,
-            _ => return None,
+            (None, None, Some(addr)) => split(&addr).ok_or_else(no_address)?,
+            (None, _, None) => return Err("its value names no host".into()),
+            _ => return Err("its value has both a host or port and an address".into()),
         };
         endpoint.weight = written.weight.unwrap_or(1).max(1);
         endpoint.tags = written.tags;
         endpoint.meta = written.meta;
         endpoint
     } else {
-        split(text)?
+        split(text).ok_or_else(no_address)?
     };
     endpoint.id = id.to_owned();
-    Some(endpoint)
+    Ok(endpoint)
+}
+
+/// What is wrong with a value's JSON, without its words, which quote the value.
+fn wrong(e: &serde_json::Error) -> String {
+    let what = match e.classify() {
+        serde_json::error::Category::Data => {
+            "a field of its JSON has another type than it should have"
+        }
+        _ => "its JSON does not parse",
+    };
+    format!("{what}, at line {} column {}", e.line(), e.column())
 }
 
 /// `host:port`, `[v6]:port`.
@@ -186,13 +221,13 @@ struct Line {
 
 #[derive(Deserialize)]
 struct Told {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     canceled: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     cancel_reason: String,
     #[serde(default)]
     compact_revision: Option<Number>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     events: Vec<serde::de::IgnoredAny>,
 }
 
@@ -202,8 +237,8 @@ pub(super) fn heard(line: &[u8]) -> Heard {
         return Heard::Nothing;
     }
     match serde_json::from_slice(line) {
-        Err(e) => Heard::Over(format!("a line that makes no sense: {e}")),
-        Ok(Line { error: Some(e), .. }) => Heard::Over(e.to_string()),
+        Err(e) => Heard::Over(one_line(format!("a line that makes no sense: {e}"))),
+        Ok(Line { error: Some(e), .. }) => Heard::Over(one_line(e.to_string())),
         Ok(Line { result: None, .. }) => Heard::Over("a line without a result".into()),
         Ok(Line {
             result: Some(told), ..
@@ -214,7 +249,7 @@ pub(super) fn heard(line: &[u8]) -> Heard {
                 .filter(|n| *n > 0);
             match (told.canceled, compacted) {
                 (_, Some(at)) => Heard::Over(format!("compacted at revision {at}")),
-                (true, _) => Heard::Over(told.cancel_reason),
+                (true, _) => Heard::Over(one_line(told.cancel_reason)),
                 _ if told.events.is_empty() => Heard::Nothing,
                 _ => Heard::Change,
             }
@@ -259,9 +294,17 @@ mod tests {
             ("/s/i", ""),
             ("/s/j", "::1:7"),
         ]);
-        let (found, revision) = endpoints(text.as_bytes(), "/s/").unwrap();
-        assert_eq!(revision, 7);
-        let all = found.endpoints();
+        let found = endpoints(text.as_bytes(), "/s/").unwrap();
+        assert_eq!(found.next, 8);
+        let (count, first) = found.left_out.unwrap();
+        assert_eq!(
+            (count, &*first),
+            (
+                7,
+                "\"/s/d\": its value is neither host:port nor JSON with an address"
+            )
+        );
+        let all = found.snapshot.endpoints();
         let ids: Vec<_> = all
             .iter()
             .map(|e| (&*e.id, e.address(), e.weight))
@@ -274,7 +317,66 @@ mod tests {
         assert_eq!(ids, wanted.map(|(id, a, w)| (id, a.to_owned(), w)));
         assert_eq!((&*all[1].tags[0], &*all[1].meta["z"]), ("t", "1"));
         let none = br#"{"header": {"revision": 1}}"#;
-        assert!(endpoints(none, "/s/").unwrap().0.is_empty());
+        assert!(endpoints(none, "/s/").unwrap().snapshot.is_empty());
+    }
+
+    #[test]
+    fn what_is_null_is_absent() {
+        let null = r#"{"host": "h", "port": null, "addr": null, "weight": null, "tags": null, "meta": null}"#;
+        let found = endpoint("a", null.as_bytes()).unwrap();
+        assert_eq!((&*found.address(), found.weight), ("h:6379", 1));
+        let odd = r#"{"Addr": "h:7", "host": null, "tags": ["a", null], "meta": {"a": null, "b": 1, "c": true, "d": {}}}"#;
+        let found = endpoint("a", odd.as_bytes()).unwrap();
+        assert_eq!(found.tags, ["a"]);
+        let meta: Vec<_> = found.meta.iter().map(|(k, v)| (&**k, &**v)).collect();
+        assert_eq!(meta, [("b", "1"), ("c", "true")]);
+        let text = format!(
+            r#"{{"header": {{"revision": "7"}}, "kvs": [{{"key": "{}", "value": null}}]}}"#,
+            STANDARD.encode("/s/a")
+        );
+        assert_eq!(
+            endpoints(text.as_bytes(), "/s/")
+                .unwrap()
+                .left_out
+                .unwrap()
+                .0,
+            1
+        );
+        let none = br#"{"header": {"revision": 1}, "kvs": null, "count": null}"#;
+        assert!(endpoints(none, "/s/").unwrap().snapshot.is_empty());
+        let quiet = br#"{"result":{"header":null,"canceled":null,"cancel_reason":null,"compact_revision":null,"events":null},"error":null}"#;
+        assert_eq!(heard(quiet), Heard::Nothing);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_value_is_said_without_its_words() {
+        for (value, needle) in [
+            (r#"{"host": "h", "port": "hunter2"}"#, "another type"),
+            (r#"{"host": "h", "weight": -1}"#, "another type"),
+            (r#"{"hunter2"#, "does not parse"),
+            ("redis://u:hunter2@h:1", "neither"),
+            (r#"{"port": 1}"#, "no host"),
+            (r#"{"host": "h", "addr": "h:1"}"#, "both"),
+        ] {
+            let why = endpoint("a", value.as_bytes()).unwrap_err();
+            assert!(
+                why.contains(needle) && !why.contains("hunter2"),
+                "{value}: {why}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_list_is_read_up_to_a_number_of_keys() {
+        let pairs = |count: usize| {
+            let kvs = vec![r#"{"key": "YQ=="}"#; count].join(",");
+            format!(r#"{{"header": {{"revision": "1"}}, "kvs": [{kvs}]}}"#)
+        };
+        assert!(endpoints(pairs(65_536).as_bytes(), "/").is_ok());
+        let why = endpoints(pairs(65_537).as_bytes(), "/")
+            .unwrap_err()
+            .to_string();
+        assert!(why.contains("65536"), "{why}");
     }
 
     #[test]
@@ -287,6 +389,11 @@ mod tests {
             "<html>",
             r#"{"kvs": []}"#,
             r#"{"header": {"revision": "x"}}"#,
+            r#"{"header": {"revision": "18446744073709551615"}}"#,
+            r#"{"header": {"revision": 18446744073709551615}}"#,
+            r#"{"header": {"revision": 18446744073709551616}}"#,
+            r#"{"header": {"revision": -1}}"#,
+            r#"{"header": {"revision": null}}"#,
             r#"{"header": {"revision": "1"}, "kvs": [{"key": "%"}]}"#,
             r#"{"header": {"revision": "1"}, "kvs": 3}"#,
         ] {
@@ -299,7 +406,7 @@ mod tests {
         fn any_bytes_are_a_line_of_some_sort(line in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
             heard(&line);
             proptest::prop_assert!(endpoints(&line, "/s/").is_err());
-            endpoint("id", &line);
+            drop(endpoint("id", &line));
         }
     }
 

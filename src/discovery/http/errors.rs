@@ -1,5 +1,7 @@
 //! What becomes of an answer that is none.
 
+use std::fmt;
+
 use hyper::StatusCode;
 
 use super::super::error::{DiscoveryError, DiscoveryErrorKind};
@@ -7,13 +9,50 @@ use super::{Answer, Http};
 
 /// How much of an unexpected answer is shown.
 const SHOWN: usize = 120;
+/// How much of it is looked through for that: a cut must not hide that a secret begins before it.
+const LOOKED_AT: usize = 64 << 10;
+const MARK: &str = "<redacted>";
 
 impl Http {
+    /// What no error may show.
+    pub(in crate::discovery) fn add_secret(&mut self, secret: &str) {
+        self.secrets.extend(forms_of(secret));
+    }
+
+    /// What no error may show until the next login.
+    #[cfg(feature = "discovery-etcd")]
+    pub(in crate::discovery) fn set_session(&mut self, secret: &str) {
+        self.session = forms_of(secret);
+    }
+
+    pub(in crate::discovery) fn error(
+        &self,
+        kind: DiscoveryErrorKind,
+        why: impl fmt::Display,
+    ) -> DiscoveryError {
+        DiscoveryError::new(kind, &self.name, self.redacted(why.to_string()))
+    }
+
+    fn redacted(&self, text: String) -> String {
+        self.secrets
+            .iter()
+            .chain(&self.session)
+            .fold(text, |text, secret| text.replace(secret, MARK))
+    }
+
     pub(super) fn broken(&self, e: &hyper::Error) -> DiscoveryError {
         use std::error::Error as _;
         let cause = e
             .source()
             .map_or(String::new(), |cause| format!(" ({cause})"));
+        let is_invalid = |cause: &(dyn std::error::Error + 'static)| {
+            let io = cause.downcast_ref::<std::io::Error>();
+            io.is_some_and(|e| e.kind() == std::io::ErrorKind::InvalidData)
+        };
+        if e.source().is_some_and(is_invalid) {
+            let why = format!("it does not answer as it should{cause}");
+            return self.error(DiscoveryErrorKind::Invalid, why);
+        }
         if e.is_parse() {
             let why = format!(
                 "it does not speak HTTP as it should: {e}{cause}; if the port is for TLS, write https://"
@@ -63,9 +102,25 @@ impl Http {
 
     /// The beginning of what a server said, in one line.
     fn shown(&self, body: &[u8]) -> String {
-        let text = String::from_utf8_lossy(&body[..body.len().min(4 * SHOWN)]);
+        let text = String::from_utf8_lossy(&body[..body.len().min(LOOKED_AT)]);
+        // Secrets first: what is cut in two is not found any more.
+        let text = self.redacted(text.into_owned());
         let words: Vec<_> = text.split_whitespace().collect();
-        let said: String = words.join(" ").chars().take(SHOWN).collect();
-        said
+        words.join(" ").chars().take(SHOWN).collect()
     }
+}
+
+/// A secret in all forms in which a server repeats it: as it is, quoted by Rust, quoted by JSON.
+fn forms_of(secret: &str) -> Vec<String> {
+    let inside = |quoted: String| quoted[1..quoted.len() - 1].to_owned();
+    let mut forms = vec![
+        secret.to_owned(),
+        inside(format!("{secret:?}")),
+        inside(serde_json::Value::from(secret).to_string()),
+    ];
+    forms.retain(|form| !form.is_empty());
+    // The longest first: one may be part of another.
+    forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
+    forms.dedup();
+    forms
 }
