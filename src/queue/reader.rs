@@ -143,7 +143,17 @@ async fn session(shared: &Shared, source: &Source, first: bool) -> Result<(), Er
                 stock(shared, source, count, value).await;
             }
             // Not there yet, or not any more. It is made only now: a server without memory may have it.
-            Err(e) if is_gone(&e) => join(shared, source).await?,
+            Err(e) if is_gone(&e) => {
+                if source.joined.swap(false, SeqCst) {
+                    tracing::warn!(
+                        queue = shared.queue.name(),
+                        group = &*shared.group,
+                        node = %source.node(),
+                        "the group was deleted; it is made anew, and everything unacknowledged is delivered again"
+                    );
+                }
+                join(shared, source).await?;
+            }
             // Woken up, because the consumer is being closed.
             Err(e) if e.code() == Some("UNBLOCKED") => {}
             Err(e) => {
@@ -248,14 +258,6 @@ async fn bury(shared: &Shared, source: &Source, place: Place) {
 
 /// Makes the group where it is not there, from the beginning of its streams.
 async fn join(shared: &Shared, source: &Source) -> Result<(), Error> {
-    if source.joined.swap(true, SeqCst) {
-        tracing::warn!(
-            queue = shared.queue.name(),
-            group = &*shared.group,
-            node = %source.node(),
-            "the group was deleted; it is made anew, and everything unacknowledged is delivered again"
-        );
-    }
     for key in [&shared.queue.keys().stream, &shared.keys.again] {
         JOIN.run::<i64>(&source.client, shared.deadline(), |cmd| {
             cmd.arg(1).arg(&**key).arg(&*shared.group);
