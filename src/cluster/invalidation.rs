@@ -15,8 +15,10 @@ use parking_lot::Mutex;
 #[derive(Debug, Default)]
 pub(crate) struct Invalidations {
     /// Guards who is told; held for a look-up.
-    under_way: Mutex<HashMap<Arc<[u8]>, Vec<Arc<Stamp>>>>,
+    under_way: Mutex<ByKey>,
 }
+
+type ByKey = HashMap<Arc<[u8]>, Vec<Arc<Stamp>>>;
 
 /// What is known of one piece of work.
 #[derive(Debug, Default)]

@@ -136,9 +136,11 @@ async fn a_copy_that_is_still_on_its_way_does_not_outlive_a_delete() {
     }
 }
 
+type Store = Arc<Mutex<HashMap<String, String>>>;
+
 /// What two connections can do to each other: what was sent first lands last.
-fn late_landing() -> (Fake, Arc<Mutex<HashMap<String, String>>>, Arc<Mutex<bool>>) {
-    let store = Arc::<Mutex<HashMap<String, String>>>::default();
+fn late_landing() -> (Fake, Store, Arc<Mutex<bool>>) {
+    let store = Store::default();
     let (kept, slow) = (Arc::clone(&store), Arc::<Mutex<bool>>::default());
     let (late, held) = (Mutex::new(None), Arc::clone(&slow));
     let fake = Fake::start(move |words| {
