@@ -3,7 +3,7 @@
 
     redis-cli --json COMMAND | scripts/commands.py > src/command/table.rs
 
-Needed only when a new version of Redis or Valkey brings commands; src/command/server_tests.rs compares the table
+Needed only when a new version of Redis or Valkey brings commands; tests/command.rs compares the table
 with the server that the tests run against.
 """
 import json

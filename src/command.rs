@@ -1,7 +1,7 @@
 //! What a command is: read-only, blocking, or about the state of its connection.
 //!
 //! Commands are told apart by name, in any case, and where needed by subcommand or option. The facts
-//! are those of `COMMAND` in Redis 7; `command/server_tests.rs` compares them with a real server.
+//! are those of `COMMAND` in Redis 7; `tests/command.rs` compares them with a real server.
 
 mod connection;
 #[cfg(test)]
@@ -11,8 +11,6 @@ mod keyless;
 mod keys;
 mod name;
 mod scatter;
-#[cfg(test)]
-mod server_tests;
 mod spec;
 mod table;
 

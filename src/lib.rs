@@ -66,13 +66,3 @@ pub use crate::replication::{
 };
 pub use crate::scan::Scan;
 pub use crate::subscription::{Message, Notice, Subscription};
-
-// Real servers for the unit tests that compare tables with them.
-#[cfg(test)]
-#[allow(
-    unreachable_pub,
-    missing_docs,
-    reason = "nothing of it can be reached from outside"
-)]
-#[path = "../tests/support/mod.rs"]
-mod support;

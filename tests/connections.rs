@@ -9,7 +9,7 @@ use redis::aio::ConnectionLike;
 use redis::{AsyncCommands, RedisError};
 
 use crate::support::{Server, eventually, fleet, urls};
-use crate::workload::{Kind, Load, SOON, Try};
+use crate::workload::{Call, Kind, Load, SOON};
 
 /// How much slower than an idle machine this one may be.
 const SLACK: u32 = 3;
@@ -125,7 +125,7 @@ async fn connections_that_the_server_closes_as_idle_cost_no_error() {
 }
 
 /// Errors of a workload during which something happened between `from` and `to` to one server.
-fn check_errors(tries: &[Try], node: &str, from: Instant, to: Instant) -> usize {
+fn check_errors(tries: &[Call], node: &str, from: Instant, to: Instant) -> usize {
     let failed: Vec<_> = tries.iter().filter(|t| t.failed()).collect();
     for t in &failed {
         assert!(t.is_at(node), "an error of another node: {t:?}");
@@ -147,7 +147,7 @@ async fn connections_killed_under_load_cost_at_most_the_commands_in_flight() {
     kill_clients(&servers[0]);
     let to = Instant::now();
     tokio::time::sleep(ms(500)).await;
-    let tries = load.stop().await;
+    let tries = load.calls().await;
     // The server answers CLIENT KILL before it closes.
     let errors = check_errors(&tries, &servers[0].name(), from, to + ms(50) * SLACK);
     println!("CLIENT KILL under load: {errors} errors");
@@ -177,7 +177,7 @@ async fn a_restart_under_load_costs_at_most_the_commands_in_flight() {
     let to = Instant::now();
     eventually(SOON, || cluster.status().active() == 3).await;
     tokio::time::sleep(ms(300)).await;
-    let tries = load.stop().await;
+    let tries = load.calls().await;
     let errors = check_errors(&tries, &servers[0].name(), from, to + ms(50) * SLACK);
     println!("restart under load: {errors} errors");
     assert!(

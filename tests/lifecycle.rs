@@ -110,7 +110,7 @@ async fn shutdown_ends_every_task_and_closes_every_connection() {
         // Ok or Closed, according to who was first; what counts is that it ended.
         let _ = task.await.unwrap();
     }
-    for t in load.stop().await.iter().rev().take(64) {
+    for t in load.calls().await.iter().rev().take(64) {
         assert!(
             t.failure
                 .is_none_or(|f| matches!(f.0, ErrorKind::Closed | ErrorKind::ConnectionLost)),

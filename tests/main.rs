@@ -11,6 +11,7 @@
 
 #[cfg(feature = "cli")]
 mod cli;
+mod command;
 mod connections;
 mod dedicated;
 #[cfg(feature = "discovery")]

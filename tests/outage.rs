@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use fluster::{ErrorKind, FlusterCluster, NodeState};
 
 use crate::support::{Server, eventually, eventually_some, fleet, urls};
-use crate::workload::{Kind, Load, SOON, Try, Watcher, contacts, key, keys_and_values, map_of};
+use crate::workload::{Call, Kind, Load, SOON, Watcher, contacts, key, keys_and_values, map_of};
 
 /// How much slower than an idle machine this one may be.
 const SLACK: u32 = 3;
@@ -31,7 +31,7 @@ async fn up_at(watcher: &Watcher, node: &str, since: Instant) -> Instant {
 }
 
 /// Successes a second between `from` and `to` on all nodes but one.
-fn rate_elsewhere(tries: &[Try], node: &str, from: Instant, to: Instant) -> f64 {
+fn rate_elsewhere(tries: &[Call], node: &str, from: Instant, to: Instant) -> f64 {
     let count = tries
         .iter()
         .filter(|t| !t.failed() && !t.is_at(node) && t.ended >= from && t.ended < to)
@@ -72,7 +72,7 @@ async fn a_killed_node_costs_at_most_the_calls_that_were_under_way_and_gets_its_
     let back = up_at(&watcher, &dead, accepts).await;
     assert_eq!(map_of(&cluster), owners, "every key is back on its node");
     measure(ms(1_000)).await;
-    let tries = load.stop().await;
+    let tries = load.calls().await;
 
     let failed: Vec<_> = tries.iter().filter(|t| t.failed()).collect();
     let twice = failed.iter().filter(|t| t.second).count();
@@ -159,10 +159,10 @@ async fn a_stopped_node_holds_nobody_longer_than_the_deadline_and_returns_soon()
     let continued = Instant::now();
     let back = up_at(&watcher, &silent, continued).await;
     measure(ms(500)).await;
-    let tries = load.stop().await;
+    let tries = load.calls().await;
 
     let failed: Vec<_> = tries.iter().filter(|t| t.failed()).collect();
-    let longest = tries.iter().map(Try::took).max().unwrap_or_default();
+    let longest = tries.iter().map(Call::took).max().unwrap_or_default();
     println!(
         "stopped: out after {:?}; {} errors, longest try {longest:?}; back {:?} after SIGCONT",
         out - began,
@@ -239,7 +239,7 @@ async fn with_all_nodes_dead_calls_fail_at_once_and_the_first_node_back_serves()
     servers[2].restart();
     eventually(SOON, || cluster.status().active() == 3).await;
     measure(ms(500)).await;
-    let tries = load.stop().await;
+    let tries = load.calls().await;
 
     let mut down: Vec<_> = tries
         .iter()
@@ -308,10 +308,10 @@ async fn reads_through_the_cluster_do_not_notice_a_killed_or_stopped_node() {
     measure(ms(500)).await;
     servers[1].cont();
     up_at(&watcher, &servers[1].name(), began).await;
-    let tries = load.stop().await;
+    let tries = load.calls().await;
 
     let failed: Vec<_> = tries.iter().filter(|t| t.failed()).collect();
-    let longest = tries.iter().map(Try::took).max().unwrap_or_default();
+    let longest = tries.iter().map(Call::took).max().unwrap_or_default();
     println!("reads: {} in all, longest {longest:?}", tries.len());
     assert!(
         failed.is_empty(),
@@ -341,7 +341,7 @@ async fn a_stall_of_our_own_ejects_nobody() {
         }
         measure(ms(200)).await;
     }
-    let tries = load.stop().await;
+    let tries = load.calls().await;
     let status = cluster.status();
     for node in &status.nodes {
         assert_eq!(

@@ -16,5 +16,6 @@ mod metrics;
 mod nodes;
 mod poison;
 mod rig;
+mod scripts;
 mod trouble;
 mod worker;

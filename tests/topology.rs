@@ -52,7 +52,7 @@ async fn changes_under(kind: Kind) -> usize {
         cluster.set_nodes(servers[..3].iter().map(node)).unwrap();
     }
     tokio::time::sleep(ms(40)).await;
-    let tries = load.stop().await;
+    let tries = load.calls().await;
     assert!(tries.len() > 1_000, "it was under load: {}", tries.len());
     let status = cluster.status();
     assert_eq!((status.nodes.len(), status.active()), (3, 3));

@@ -103,6 +103,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_command_is_found_by_its_name_in_any_case() {
+        let found = |name: &str| Spec::find(name.split(' ').map(str::as_bytes)).map(|s| s.name);
+        for spec in TABLE {
+            assert_eq!(found(spec.name), Some(spec.name));
+            assert_eq!(found(&spec.name.to_lowercase()), Some(spec.name));
+        }
+    }
+
+    #[test]
     fn what_needs_a_closer_look_is_known_by_its_name() {
         let plain = |line: &str| Spec::find_plain(line.split(' ').map(str::as_bytes));
         for line in [

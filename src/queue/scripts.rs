@@ -23,8 +23,6 @@ macro_rules! scripts {
             text: concat!(include_str!("scripts/prelude.lua"), include_str!(concat!("scripts/", $file, ".lua"))),
             digest: OnceLock::new(),
         };)*
-        #[cfg(test)]
-        static ALL: &[(&str, &Script)] = &[$(($file, &$name)),*];
     };
 }
 
@@ -94,42 +92,4 @@ pub(crate) async fn raw(client: &Client, cmd: &Cmd, deadline: Instant) -> Result
 
 fn is_unknown(value: &Value) -> bool {
     matches!(value, Value::ServerError(e) if e.code() == "NOSCRIPT")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::support::Server;
-
-    /// A script that does not parse would be found by whoever needs it first.
-    #[test]
-    fn every_script_is_one_to_a_real_server() {
-        let server = Server::start();
-        for (name, script) in ALL {
-            let digest = server.raw(["SCRIPT", "LOAD", script.text]);
-            assert_eq!(digest.len(), 40, "{name}: {digest}");
-        }
-    }
-
-    /// What is packed into a sorted set comes out as it went in, whatever its bytes.
-    #[test]
-    fn a_delayed_message_keeps_every_byte() {
-        let server = Server::start();
-        let text = concat!(
-            include_str!("scripts/prelude.lua"),
-            "local m = unpacked(pack({ i = ARGV[1], a = tonumber(ARGV[2]), k = ARGV[4], p = ARGV[3] }))\n\
-             if m.i ~= ARGV[1] or m.a ~= tonumber(ARGV[2]) or m.p ~= ARGV[3] or m.k ~= ARGV[4] then return 'differs' end\n\
-             return 'same'"
-        );
-        let every: Vec<u8> = (0..=255).collect();
-        let payloads: [&[u8]; 5] = [b"", b":", b"1:2:3:x", b"\0\r\n", &every];
-        for payload in payloads {
-            for key in [None, Some(&b""[..]), Some(b":1:"), Some(&every)] {
-                let mut words: Vec<&[u8]> =
-                    vec![b"EVAL", text.as_bytes(), b"0", b"00ff", b"7", payload];
-                words.extend(key);
-                assert_eq!(server.raw(words), "same", "{payload:?} {key:?}");
-            }
-        }
-    }
 }

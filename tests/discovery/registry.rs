@@ -100,7 +100,7 @@ pub async fn nodes_follow_the_registry_and_survive_it(what: &str, registry: &imp
     eventually(SOON, || has(d)).await;
     took.push(since.elapsed());
 
-    let tries = load.stop().await;
+    let tries = load.calls().await;
     let failed: Vec<_> = tries.iter().filter(|t| t.failed()).collect();
     println!(
         "{what}: changes followed after {took:.0?}, asked again {back:.0?} after its restart, {} of {} calls failed",

@@ -1,17 +1,14 @@
-//! What a few scenarios need beside the rig: dials of a second cluster, reads that a server must be
-//! ready for, callers that give up.
+//! What a few scenarios need beside the rig: dials of a second cluster, what reads ask for,
+//! callers that give up.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use fluster::{FlusterCluster, NodeStatus};
-use redis::RedisError;
-use tokio::task::JoinHandle;
 
-use super::rig::{Record, ms, pass};
+use super::rig::{ms, pass};
 use crate::support::Server;
+use crate::workload::keys_and_values;
 
 pub(super) fn status_of(cluster: &FlusterCluster, node: &str) -> NodeStatus {
     let status = cluster.status();
@@ -64,92 +61,9 @@ impl Dials {
     }
 }
 
-/// How many keys [`fill`] stores.
-const KEYS: usize = 500;
-
-fn value_of(key: &str) -> String {
-    format!("value of {key}")
-}
-
-/// Stores what [`Readers`] ask for.
+/// Stores what [`Kind::Get`](super::rig::Kind) asks for.
 pub(super) fn fill(server: &Server) {
-    let pairs = (0..KEYS).flat_map(|n| {
-        let key = format!("key:{n}");
-        [key.clone(), value_of(&key)]
-    });
-    server.raw(std::iter::once("MSET".to_owned()).chain(pairs));
-}
-
-/// 64 tasks that GET what is there: ECHO is answered also by a server that does not serve.
-pub(super) struct Readers {
-    stop: Arc<AtomicBool>,
-    tasks: Vec<JoinHandle<Record>>,
-}
-
-impl Readers {
-    pub(super) fn start(cluster: &FlusterCluster) -> Self {
-        let stop = Arc::<AtomicBool>::default();
-        let tasks = (0..64).map(|task| {
-            let (cluster, stop) = (cluster.clone(), Arc::clone(&stop));
-            tokio::spawn(async move {
-                let mut record = Record::default();
-                for n in 0.. {
-                    if stop.load(Relaxed) {
-                        break;
-                    }
-                    let key = format!("key:{}", (task * 31 + n) % KEYS);
-                    read(&cluster, &key, &mut record).await;
-                    pass(ms(5)).await;
-                }
-                record
-            })
-        });
-        Self {
-            tasks: tasks.collect(),
-            stop,
-        }
-    }
-
-    pub(super) async fn stop(self) -> Record {
-        self.stop.store(true, Relaxed);
-        let mut all = Record::default();
-        for task in self.tasks {
-            add(&mut all, task.await.expect("no reader panics"));
-        }
-        all.calls.sort_by_key(|c| c.began);
-        all
-    }
-}
-
-async fn read(cluster: &FlusterCluster, key: &str, record: &mut Record) {
-    let began = Instant::now();
-    let (node, result) = match cluster.get_client(key) {
-        Err(empty) => (None, Err(RedisError::from(empty))),
-        Ok(mut client) => {
-            let node = client.node().clone();
-            let get = redis::cmd("GET").arg(key).to_owned();
-            (
-                Some(node),
-                get.query_async::<Option<String>>(&mut client).await,
-            )
-        }
-    };
-    record.note(began, node, &result);
-    if let Ok(value) = result
-        && value.as_deref() != Some(&value_of(key))
-    {
-        record.wrong.push(format!("{value:?} for {key}"));
-    }
-}
-
-/// Adds one record to another.
-pub(super) fn add(all: &mut Record, more: Record) {
-    all.calls.extend(more.calls);
-    all.wrong.extend(more.wrong);
-    all.ids.extend(more.ids);
-    for (text, n) in more.texts {
-        *all.texts.entry(text).or_default() += n;
-    }
+    server.raw(std::iter::once("MSET".to_owned()).chain(keys_and_values()));
 }
 
 /// Polls `future` so often at most; some polls follow at once, others when something has happened.

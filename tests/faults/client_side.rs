@@ -8,16 +8,8 @@ use fluster::{DedicatedClient, ErrorKind, FlusterCluster, NodeState, Penalty};
 use redis::RedisResult;
 
 use super::proxy::{Fault, Proxy};
-use super::rig::{Kind, Record, Scene, ms, pass, slack, sockets_to};
-use crate::support::{Server, eventually, fleet, urls};
-
-async fn scene(title: &'static str, servers: &[Server]) -> Scene {
-    Scene::begin(
-        title,
-        FlusterCluster::from_urls(urls(servers)).expect("valid URLs"),
-    )
-    .await
-}
+use super::rig::{Kind, Record, Scene, ms, pass, scene, slack, sockets_to};
+use crate::support::{eventually, fleet, urls};
 
 /// Futures dropped at random moments, on lanes and on exclusive connections, beside a load that
 /// checks every reply.

@@ -292,7 +292,7 @@ fn icmp_unreachable() {
             (false, Some(Reason::Unreachable)),
             "{title}: one such answer is proof"
         );
-        let busy = Load::start(&fresh, Kind::Run, 64);
+        let busy = Load::start(&fresh, Kind::Run);
 
         // An established connection sees silence: the kernel goes on trying. The time-outs of many
         // callers, or the first one's replacement dial, which sees the truth: either may be first.
@@ -473,7 +473,7 @@ fn dns_nxdomain_and_silent() {
         let many = (0..40).fold(many, |b, n| b.node(lost(n))).build().unwrap();
         let before = dns.asked();
         let other_work = small.spawn(blocking_pool(ms(1_500)));
-        let of_many = Load::start(&many, Kind::Echo, 64);
+        let of_many = Load::start(&many, Kind::Echo);
         let longest = other_work.await.unwrap();
         assert!(dns.asked() > before, "{title}: nobody asked");
         let many_record = of_many.stop().await;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use fluster::{ErrorKind, FlusterCluster, Outcome};
 
-use super::rig::{Kind, Record, Scene, ms, pass, slack};
+use super::rig::{Kind, Record, ms, pass, scene, slack};
 use crate::support::{Server, fleet, urls};
 
 /// Tasks of the load: no more commands than this are in flight at any moment.
@@ -13,14 +13,6 @@ const TASKS: usize = 64;
 /// Three servers that keep what they acknowledged, also when they are killed.
 fn durable() -> [Server; 3] {
     std::array::from_fn(|_| Server::builder().durable().start())
-}
-
-async fn scene(title: &'static str, servers: &[Server]) -> Scene {
-    Scene::begin(
-        title,
-        FlusterCluster::from_urls(urls(servers)).expect("valid URLs"),
-    )
-    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

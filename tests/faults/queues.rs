@@ -9,14 +9,9 @@ use fluster::{FlusterCluster, MessageId, Outcome, Penalty};
 use parking_lot::Mutex;
 use redis::aio::ConnectionLike as _;
 
-use super::aside::{add, give_up_after};
-use super::rig::{Record, SOON, Scene, ms, pass};
+use super::aside::give_up_after;
+use super::rig::{Record, SOON, Scene, ms, pass, scene};
 use crate::support::{Server, eventually, eventually_some, fleet, urls};
-
-async fn scene(title: &'static str, servers: &[Server]) -> Scene {
-    let cluster = FlusterCluster::from_urls(urls(servers)).expect("valid URLs");
-    Scene::begin(title, cluster).await
-}
 
 /// How many pops are cancelled: ten thousand where there is time for it.
 fn cancels() -> usize {
@@ -295,7 +290,7 @@ async fn queue_kill9_aof() {
     let (mut record, mut pushed, mut copies) = (Record::default(), BTreeSet::new(), 0);
     for pusher in pushers {
         let (more, acked, twice) = pusher.await.unwrap();
-        add(&mut record, more);
+        record.add(more);
         pushed.extend(acked);
         copies += twice;
     }

@@ -5,34 +5,9 @@ use std::time::Instant;
 
 use fluster::{FlusterCluster, Outcome};
 
-use super::proxy::{End, Fault, Proxy, Way};
-use super::rig::{Kind, Record, Scene, ms, pass, slack};
-use crate::support::{Server, fleet};
-
-/// A server behind a proxy, and two beside it.
-struct Site {
-    servers: [Server; 3],
-    proxy: Proxy,
-    cluster: FlusterCluster,
-}
-
-impl Site {
-    fn new() -> Self {
-        let servers = fleet();
-        let proxy = Proxy::start(&servers[0]);
-        let urls = [proxy.url(), servers[1].url(), servers[2].url()];
-        let cluster = FlusterCluster::from_urls(urls).unwrap();
-        Self {
-            servers,
-            proxy,
-            cluster,
-        }
-    }
-
-    async fn scene(&self, title: &'static str) -> Scene {
-        Scene::begin(title, self.cluster.clone()).await
-    }
-}
+use super::proxy::{End, Fault, Way};
+use super::rig::{Kind, Record, Scene, Site, ms, pass, slack};
+use crate::support::fleet;
 
 /// `+` the token and the line ends, as a bulk string: what ECHO of it is answered with.
 fn reply_len(token: &str) -> u64 {

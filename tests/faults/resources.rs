@@ -10,16 +10,8 @@ use fluster::{
 use parking_lot::Mutex;
 use redis::RedisResult;
 
-use super::rig::{Kind, Record, SOON, Scene, ms, pass, slack};
+use super::rig::{Kind, Record, SOON, Scene, ms, pass, scene, slack};
 use crate::support::{Server, eventually, fleet, urls};
-
-async fn scene(title: &'static str, servers: &[Server]) -> Scene {
-    Scene::begin(
-        title,
-        FlusterCluster::from_urls(urls(servers)).expect("valid URLs"),
-    )
-    .await
-}
 
 /// The server is full: the reason reaches the caller, whoever is connected goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,25 +1,21 @@
 //! What every scenario uses: a cluster under load, a record of every call, and what must hold.
 
 mod criteria;
-mod load;
+mod site;
 mod sockets;
 
 use std::time::{Duration, Instant};
 
 use fluster::{Event, FlusterCluster};
-use tokio::task::JoinHandle;
-
-pub use self::criteria::{Budget, slack};
-pub use self::load::{Call, Kind, Load, Record};
-pub use self::sockets::sockets_to;
-use super::report;
-use crate::support::{Server, eventually, eventually_some};
-use std::sync::Arc;
-
 use parking_lot::Mutex;
 
-/// More than anything here needs; a wait this long ends in a failure.
-pub const SOON: Duration = Duration::from_secs(20);
+pub use self::criteria::{Budget, slack};
+pub use self::site::Site;
+pub use self::sockets::sockets_to;
+use super::report;
+use crate::support::{Server, eventually, eventually_some, urls};
+use crate::workload::Watcher;
+pub use crate::workload::{Call, Kind, Load, Record, SOON};
 
 pub fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -57,15 +53,21 @@ pub struct Scene {
     ports: Vec<u16>,
     tasks: usize,
     sockets: usize,
-    watch: Watch,
+    watch: Watcher,
     fault: Mutex<Option<Instant>>,
+}
+
+/// Begins the scenario `title` with a cluster of these servers.
+pub async fn scene(title: &'static str, servers: &[Server]) -> Scene {
+    let cluster = FlusterCluster::from_urls(urls(servers)).expect("valid URLs");
+    Scene::begin(title, cluster).await
 }
 
 impl Scene {
     /// Begins the scenario `title` with a cluster that is up: every node is used once, and what that
     /// takes in tasks and sockets is what must be left in the end.
     pub async fn begin(title: &'static str, cluster: FlusterCluster) -> Self {
-        let watch = Watch::new(&cluster);
+        let watch = Watcher::new(&cluster);
         let status = cluster.status();
         let ports: Vec<u16> = status
             .nodes
@@ -102,11 +104,11 @@ impl Scene {
 
     /// The load: 64 tasks that ask for tokens and store ids.
     pub fn load(&self) -> Load {
-        Load::start(&self.cluster, Kind::Mixed, 64)
+        Load::start(&self.cluster, Kind::Mixed)
     }
 
     pub fn load_of(&self, kind: Kind, tasks: usize) -> Load {
-        Load::start(&self.cluster, kind, tasks)
+        Load::of(&self.cluster, kind, tasks)
     }
 
     /// Notes the moment at which the fault strikes, from which everything is counted, and injects it.
@@ -137,7 +139,7 @@ impl Scene {
     }
 
     pub fn events(&self) -> Vec<(Instant, Event)> {
-        self.watch.seen.lock().clone()
+        self.watch.timed()
     }
 
     /// How often each node went out, all together.
@@ -180,7 +182,7 @@ impl Scene {
     /// [`end`](Self::end) for a scenario that made its calls itself.
     pub async fn finish(self, record: Record, servers: &[Server]) -> Record {
         let title = self.title;
-        record.right_and_in_time(title, self.limits.deadline);
+        criteria::right_and_in_time(title, &record, self.limits.deadline);
         if self.limits.ids {
             criteria::ids_are_there(title, &record, servers);
         }
@@ -224,51 +226,4 @@ pub struct Strike<R> {
     pub began: Instant,
     pub ended: Instant,
     pub result: R,
-}
-
-/// The events of a cluster, each with the time it was seen.
-struct Watch {
-    seen: Arc<Mutex<Vec<(Instant, Event)>>>,
-    task: JoinHandle<()>,
-}
-
-impl Watch {
-    fn new(cluster: &FlusterCluster) -> Self {
-        let mut events = cluster.events();
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let noted = Arc::clone(&seen);
-        let task = tokio::spawn(async move {
-            while let Some(event) = events.next().await {
-                noted.lock().push((Instant::now(), event));
-            }
-        });
-        Self { seen, task }
-    }
-
-    fn down(&self, node: &str, since: Instant) -> Option<Instant> {
-        self.first(
-            since,
-            |e| matches!(e, Event::NodeDown { node: n, .. } if *n == *node),
-        )
-    }
-
-    fn up(&self, node: &str, since: Instant) -> Option<Instant> {
-        self.first(
-            since,
-            |e| matches!(e, Event::NodeUp { node: n, .. } if *n == *node),
-        )
-    }
-
-    fn first(&self, since: Instant, is_it: impl Fn(&Event) -> bool) -> Option<Instant> {
-        let seen = self.seen.lock();
-        seen.iter()
-            .find(|(at, event)| *at >= since && is_it(event))
-            .map(|(at, _)| *at)
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }

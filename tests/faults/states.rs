@@ -4,36 +4,10 @@ use std::time::{Duration, Instant};
 
 use fluster::{FlusterCluster, Reason, Refusals};
 
-use super::aside::{Readers, T, add, fill, key_of, status_of};
-use super::proxy::{Fault, Proxy};
-use super::rig::{Kind, Record, SOON, Scene, ms, pass, slack};
+use super::aside::{T, fill, key_of, status_of};
+use super::proxy::Fault;
+use super::rig::{Kind, Load, Record, SOON, Scene, Site, ms, pass, scene, slack};
 use crate::support::{PortClaim, Server, eventually, urls};
-
-/// Three servers, the first of them behind a proxy.
-struct Site {
-    servers: [Server; 3],
-    proxy: Proxy,
-}
-
-impl Site {
-    fn new() -> Self {
-        let servers = std::array::from_fn(|_| Server::start());
-        let proxy = Proxy::start(&servers[0]);
-        Self { servers, proxy }
-    }
-
-    fn urls(&self) -> [String; 3] {
-        [
-            self.proxy.url(),
-            self.servers[1].url(),
-            self.servers[2].url(),
-        ]
-    }
-
-    async fn scene(&self, title: &'static str) -> Scene {
-        Scene::begin(title, FlusterCluster::from_urls(self.urls()).unwrap()).await
-    }
-}
 
 /// Three servers, the first one with these options. Nobody kills them: they need no files.
 fn servers(options: &[(&str, &str)]) -> [Server; 3] {
@@ -44,10 +18,6 @@ fn servers(options: &[(&str, &str)]) -> [Server; 3] {
             .fold(Server::builder(), |b, (option, value)| b.arg(option, value));
         all.start()
     })
-}
-
-async fn scene(title: &'static str, servers: &[Server]) -> Scene {
-    Scene::begin(title, FlusterCluster::from_urls(urls(servers)).unwrap()).await
 }
 
 /// Slow is not dead. The mark takes three windows of 5 s: see the long form.
@@ -214,7 +184,7 @@ async fn gray_connections_60() {
     while status_of(&scene.cluster, &node).admits {
         assert!(strike.began.elapsed() < slack(ms(10_000)), "23: still in");
         let one = on_a_new_connection(&scene.cluster, &key).await;
-        add(&mut record, one);
+        record.add(one);
         // It is too old by then to be used again.
         pass(ms(3)).await;
     }
@@ -236,7 +206,7 @@ async fn gray_connections_60() {
 struct NotReady {
     scene: Scene,
     node: String,
-    load: Readers,
+    load: Load,
     began: Instant,
     out: Instant,
 }
@@ -272,7 +242,7 @@ async fn loading_big_rdb() {
     let scene = scene("24 loading_big_rdb", &servers).await;
     let title = scene.name();
     let node = servers[0].name();
-    let load = Readers::start(&scene.cluster);
+    let load = Load::start(&scene.cluster, Kind::Get);
     pass(ms(200)).await;
     let strike = scene.strike(|| servers[0].restart());
     let is_loading = || servers[0].info("loading") == 1;
@@ -319,7 +289,7 @@ async fn masterdown_replica() {
     eventually(SOON, linked).await;
     let scene = scene("25 masterdown_replica", &servers).await;
     let node = servers[0].name();
-    let load = Readers::start(&scene.cluster);
+    let load = Load::start(&scene.cluster, Kind::Get);
     pass(ms(200)).await;
     let strike = scene.strike(|| master.kill());
     let out = scene.out(&node, strike.began).await;

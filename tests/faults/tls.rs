@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use fluster::{ErrorKind, FlusterCluster, Node, Outcome, Reason, Tls};
 
-use super::aside::{Dials, add, key_of, status_of};
+use super::aside::{Dials, key_of, status_of};
 use super::rig::{Kind, Load, Record, Scene, ms, slack};
 use crate::support::{Server, TlsPki, eventually};
 
@@ -75,7 +75,7 @@ async fn tls() {
     });
     // One after the other would take four times as long.
     for calls in futures_util::future::join_all(each).await {
-        add(&mut record, calls);
+        record.add(calls);
     }
     assert!(record.failed().all(|c| c.began >= strike.began));
     scene.finish(record, &good).await;
@@ -105,7 +105,7 @@ async fn case(title: &str, cluster: FlusterCluster, reason: Reason, text: &str) 
     );
     assert!(e.to_string().contains(text), "{title} has the cause: {e}");
     assert!(took <= slack(K + ms(50)), "{title}: {took:?}");
-    let load = Load::start(&cluster, Kind::Run, 16);
+    let load = Load::of(&cluster, Kind::Run, 16);
     let patience = match reason {
         Reason::Config => Duration::ZERO,
         // The verdict on a time-out waits 50 ms for the watchdog.
@@ -141,7 +141,7 @@ async fn case(title: &str, cluster: FlusterCluster, reason: Reason, text: &str) 
     );
     let served = load.stop().await;
     assert_eq!(served.failed().count(), 0, "{title}: {:?}", served.kinds());
-    add(&mut record, served);
+    record.add(served);
     cluster.shutdown(ms(500)).await;
     record
 }

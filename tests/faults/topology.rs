@@ -8,16 +8,12 @@ use std::time::{Duration, Instant};
 use fluster::{FlusterCluster, Node, Outcome};
 
 use super::aside::{T, give_up_after, memory, status_of};
-use super::rig::{Record, SOON, Scene, ms, pass, slack};
-use crate::support::{PortClaim, Server, alone, eventually_some, test_name, urls};
+use super::rig::{Kind, Load, Record, SOON, ms, pass, scene, slack};
+use crate::support::{PortClaim, Server, alone, eventually_some, test_name};
 
 /// Four servers that keep what they acknowledged; the last one comes and goes.
 fn durable() -> [Server; 4] {
     std::array::from_fn(|_| Server::builder().durable().start())
-}
-
-async fn scene(title: &'static str, servers: &[Server]) -> Scene {
-    Scene::begin(title, FlusterCluster::from_urls(urls(servers)).unwrap()).await
 }
 
 fn node(server: &Server) -> Node {
@@ -287,7 +283,7 @@ fn a_thousand_nodes_half_of_them_dead() {
 
         pass(ms(1_500)).await;
         let (dials, probes) = spent(&cluster);
-        let load = super::rig::Load::start(&cluster, super::rig::Kind::Run, 64);
+        let load = Load::start(&cluster, Kind::Run);
         let began = Instant::now();
         let mut tasks = 0;
         while began.elapsed() < ms(1_500) {

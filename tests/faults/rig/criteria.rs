@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use fluster::FlusterCluster;
 
-use super::load::{LISTS, Record};
 use crate::support::{Reply, Server};
+use crate::workload::{Call, LISTS, Record};
 
 /// A limit in time: three times as much in `make test`, exact in `make soak`.
 pub fn slack(limit: Duration) -> Duration {
@@ -14,6 +14,24 @@ pub fn slack(limit: Duration) -> Duration {
         Some(_) => limit,
         None => 3 * limit,
     }
+}
+
+/// No reply is somebody else's, and no call took longer than `deadline`.
+pub(super) fn right_and_in_time(title: &str, record: &Record, deadline: Duration) {
+    assert!(
+        record.wrong.is_empty(),
+        "{title}: {} wrong replies, such as {}",
+        record.wrong.len(),
+        record.wrong[0]
+    );
+    let limit = deadline + slack(Duration::from_millis(50));
+    let took = record.calls.iter().map(Call::took);
+    assert_eq!(
+        took.filter(|took| *took > limit).count(),
+        0,
+        "{title}: calls longer than {limit:?}, up to {:?}",
+        record.longest()
+    );
 }
 
 /// Every id that a server acknowledged is on one of the servers.

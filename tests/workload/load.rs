@@ -9,12 +9,22 @@ use fluster::{Error, ErrorKind, FlusterCluster, NodeId, Outcome};
 use redis::{Cmd, RedisError};
 use tokio::task::JoinHandle;
 
-use super::slack;
-
+const TASKS: usize = 64;
 const THINK: Duration = Duration::from_millis(5);
+const KEYS: usize = 500;
 
 /// Ids are stored in lists of this prefix.
 pub const LISTS: &str = "ids:";
+
+/// One of the keys that the load uses.
+pub fn key(n: usize) -> String {
+    format!("key:{}", n % KEYS)
+}
+
+/// All of them, each followed by its value, as MSET takes them: what reads ask for.
+pub fn keys_and_values() -> impl Iterator<Item = String> {
+    (0..KEYS).flat_map(|n| [key(n), key(n)])
+}
 
 /// What each task does, over and over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,17 +32,17 @@ pub enum Kind {
     /// `get_client(key)` and ECHO of a unique token, on an error once more; every fourth call is an
     /// RPUSH of a unique id instead, which is never repeated.
     Mixed,
-    /// ECHO only.
+    /// `get_client(key)` and ECHO of a unique token, on an error once more, as the original's callers.
     Echo,
+    /// `get_client(key)` and GET of a key whose value is its name: ECHO is answered also by a server
+    /// that does not serve.
+    Get,
+    /// The same GET by `run_with_key`.
+    Read,
     /// `run_with_key`, ECHO of a unique token: the cluster goes to other candidates by itself.
     Run,
-    /// RPUSH only.
-    Push,
     /// ECHO over an exclusive connection, taken for each call.
     Own,
-    /// INCR of a counter that nobody else counts: the reply must be one more than the last one as
-    /// long as the same server answers and no call fails.
-    Incr,
 }
 
 /// One command that was sent, or refused.
@@ -120,21 +130,14 @@ impl Record {
         }
     }
 
-    pub(super) fn right_and_in_time(&self, title: &str, deadline: Duration) {
-        assert!(
-            self.wrong.is_empty(),
-            "{title}: {} wrong replies, such as {}",
-            self.wrong.len(),
-            self.wrong[0]
-        );
-        let limit = deadline + slack(Duration::from_millis(50));
-        let late = self.calls.iter().filter(|c| c.took() > limit).count();
-        assert_eq!(
-            late,
-            0,
-            "{title}: calls longer than {limit:?}, up to {:?}",
-            self.longest()
-        );
+    /// Adds the calls of another record.
+    pub fn add(&mut self, more: Self) {
+        self.calls.extend(more.calls);
+        self.wrong.extend(more.wrong);
+        self.ids.extend(more.ids);
+        for (text, n) in more.texts {
+            *self.texts.entry(text).or_default() += n;
+        }
     }
 
     fn say(&mut self, error: &dyn std::fmt::Display) {
@@ -173,20 +176,22 @@ fn failure_of(e: &RedisError) -> (ErrorKind, Outcome) {
 /// A running load.
 pub struct Load {
     stop: Arc<AtomicBool>,
-    /// Calls that ended so far, and those of them that failed.
-    pub count: Arc<AtomicU64>,
-    pub errors: Arc<AtomicU64>,
+    errors: Arc<AtomicU64>,
     tasks: Vec<JoinHandle<Record>>,
 }
 
 impl Load {
-    pub fn start(cluster: &FlusterCluster, kind: Kind, tasks: usize) -> Self {
-        let (stop, count, errors) = (Arc::default(), Arc::default(), Arc::default());
+    /// 64 tasks.
+    pub fn start(cluster: &FlusterCluster, kind: Kind) -> Self {
+        Self::of(cluster, kind, TASKS)
+    }
+
+    pub fn of(cluster: &FlusterCluster, kind: Kind, tasks: usize) -> Self {
+        let (stop, errors) = (Arc::default(), Arc::default());
         let tasks = (0..tasks)
             .map(|task| {
                 let worker = Worker {
                     cluster: cluster.clone(),
-                    count: Arc::clone(&count),
                     errors: Arc::clone(&errors),
                     record: Record::default(),
                 };
@@ -195,18 +200,14 @@ impl Load {
             .collect();
         Self {
             stop,
-            count,
             errors,
             tasks,
         }
     }
 
+    /// The calls that failed so far.
     pub fn errors(&self) -> u64 {
         self.errors.load(Relaxed)
-    }
-
-    pub fn count(&self) -> u64 {
-        self.count.load(Relaxed)
     }
 
     /// Ends the load and gives its record. A panic of a task ends the test here.
@@ -214,46 +215,52 @@ impl Load {
         self.stop.store(true, Relaxed);
         let mut all = Record::default();
         for task in self.tasks {
-            let record = task.await.expect("no task of the load panics");
-            all.calls.extend(record.calls);
-            all.wrong.extend(record.wrong);
-            all.ids.extend(record.ids);
-            for (text, n) in record.texts {
-                *all.texts.entry(text).or_default() += n;
-            }
+            all.add(task.await.expect("no task of the load panics"));
         }
         all.calls.sort_by_key(|c| c.began);
         all
+    }
+
+    /// Ends the load and gives its calls, where every reply was the caller's own, and every error one
+    /// of ours.
+    pub async fn calls(self) -> Vec<Call> {
+        let record = self.stop().await;
+        assert!(record.wrong.is_empty(), "{:?}", record.wrong);
+        let foreign = |c: &&Call| c.kind() == Some(ErrorKind::Server);
+        let foreign = record.calls.iter().find(foreign);
+        assert!(foreign.is_none(), "{foreign:?} of {:?}", record.texts);
+        record.calls
     }
 }
 
 struct Worker {
     cluster: FlusterCluster,
-    count: Arc<AtomicU64>,
     errors: Arc<AtomicU64>,
     record: Record,
 }
 
 impl Worker {
     async fn run(mut self, task: usize, kind: Kind, stop: Arc<AtomicBool>) -> Record {
-        let mut last = None;
         for n in 0usize.. {
             if stop.load(Relaxed) {
                 break;
             }
-            let key = format!("key:{}", (task * 31 + n) % 500);
+            let key = key(task * 31 + n);
             let token = format!("{task}-{n}");
             match kind {
                 Kind::Mixed if n % 4 == 3 => self.push(&key, token).await,
-                Kind::Push => self.push(&key, token).await,
                 Kind::Mixed | Kind::Echo => {
                     if !self.echo(&key, &token, false).await {
                         self.echo(&key, &token, true).await;
                     }
                 }
+                Kind::Get => self.get(&key).await,
+                Kind::Read => self.through(&key, &Cmd::get(&key), &key).await,
                 Kind::Own => self.own_echo(&key, &token).await,
-                Kind::Run => self.run_echo(&key, &token).await,
-                Kind::Incr => last = self.incr(&format!("count:{task}"), last).await,
+                Kind::Run => {
+                    let echo = redis::cmd("ECHO").arg(&token).to_owned();
+                    self.through(&key, &echo, &token).await;
+                }
             }
             tokio::time::sleep(THINK).await;
         }
@@ -304,18 +311,6 @@ impl Worker {
         }
     }
 
-    async fn incr(&mut self, key: &str, last: Option<(i64, NodeId)>) -> Option<(i64, NodeId)> {
-        let mut cmd = redis::cmd("INCR");
-        cmd.arg(key);
-        let (value, node) = self.ask::<i64>(key, &cmd, false, true).await?;
-        if let Some((before, same)) = last
-            && same == node
-        {
-            self.compare(&value.to_string(), &(before + 1).to_string(), &node);
-        }
-        Some((value, node))
-    }
-
     async fn own_echo(&mut self, key: &str, token: &str) {
         let began = Instant::now();
         let mut cmd = redis::cmd("ECHO");
@@ -343,13 +338,20 @@ impl Worker {
         self.note(began, node, failure, false, false);
     }
 
-    async fn run_echo(&mut self, key: &str, token: &str) {
+    async fn get(&mut self, key: &str) {
+        let get = Cmd::get(key);
+        if let Some((value, node)) = self.ask::<Option<String>>(key, &get, false, false).await {
+            self.compare(value.as_deref().unwrap_or("nothing"), key, &node);
+        }
+    }
+
+    /// One command through the cluster, whose answer is known.
+    async fn through(&mut self, key: &str, cmd: &Cmd, want: &str) {
         let began = Instant::now();
-        let mut cmd = redis::cmd("ECHO");
-        cmd.arg(token);
-        let failure = match self.cluster.run_with_key::<String>(key, &cmd).await {
-            Ok(echo) => {
-                self.compare(&echo, token, &NodeId::from("the cluster"));
+        let failure = match self.cluster.run_with_key::<Option<String>>(key, cmd).await {
+            Ok(got) => {
+                let got = got.as_deref().unwrap_or("nothing");
+                self.compare(got, want, &NodeId::from("the cluster"));
                 None
             }
             Err(e) => {
@@ -375,7 +377,6 @@ impl Worker {
         second: bool,
         write: bool,
     ) {
-        self.count.fetch_add(1, Relaxed);
         if failure.is_some() {
             self.errors.fetch_add(1, Relaxed);
         }

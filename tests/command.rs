@@ -1,11 +1,34 @@
-//! The table against a real server: its `COMMAND`, and its `COMMAND GETKEYS` for generated calls.
+//! The table of commands against a real server: its `COMMAND`, and its `COMMAND GETKEYS` for generated
+//! calls.
+//!
+//! The table is private and pure, so its files are compiled here once more (with their unit tests)
+//! instead of being opened to everybody; `command/index.rs` shows that every row is found by its name.
+
+#![allow(dead_code, reason = "the library uses what the tests do not")]
+
+#[path = "../src/command/keys.rs"]
+mod keys;
+#[path = "../src/command/spec.rs"]
+mod spec;
+#[path = "../src/command/table.rs"]
+mod table;
 
 use std::collections::BTreeMap;
 
-use super::keys::BadKeys;
-use super::spec::{Effect, Spec, Where};
-use super::table::TABLE;
+use self::keys::BadKeys;
+use self::spec::{Effect, Spec, Where};
+use self::table::TABLE;
 use crate::support::{Reply, Server};
+
+impl Spec {
+    /// The command that these words call, without the index.
+    fn find<'a>(args: impl Iterator<Item = &'a [u8]>) -> Option<&'static Self> {
+        let words: Vec<_> = args.take(2).map(<[u8]>::to_ascii_uppercase).collect();
+        let names = [words.join(&b' '), words.first()?.clone()];
+        let row = |name: &Vec<u8>| TABLE.iter().find(|s| s.name.as_bytes() == name);
+        names.iter().find_map(row)
+    }
+}
 
 fn text(reply: &Reply) -> String {
     reply.to_string()
