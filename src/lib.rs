@@ -51,7 +51,7 @@ pub use crate::health::NodeState;
 pub use crate::health::penalty_box::{Penalty, PenaltyBox};
 pub use crate::health::verdict::Reason;
 pub use crate::node::{Node, NodeId};
-pub use crate::placement::{HashRing, HashTags, Placement};
+pub use crate::placement::{HashRing, HashTags, Placement, Rendezvous};
 pub use crate::queue::Queue;
 pub use crate::queue::consumer::{Consumer, Deliveries};
 pub use crate::queue::dead::{DeadLetter, DeadLetters};

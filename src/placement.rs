@@ -17,8 +17,8 @@
 //! With the feature `compat` there are also the placements of twemproxy, go-redis, redis-rb, phpredis, ringpop
 //! and proxenos; see [the guide](crate::guide::placement).
 //!
-//! [`HashRing`] is the same ring as a collection: nodes by name, with a payload, added and removed
-//! in place.
+//! [`HashRing`] and [`Rendezvous`] are the same as collections: nodes by name, with a payload, added and
+//! removed in place.
 //!
 //! ```
 //! use fluster::placement::{Live, Member, Placement};
@@ -58,6 +58,7 @@ mod scored;
 mod slot;
 mod table;
 mod tags;
+mod weighted;
 
 #[cfg(feature = "compat")]
 pub use self::compat::{
@@ -68,6 +69,7 @@ pub use self::fingerprint::Fingerprint;
 pub use self::hash_ring::{HashRing, RingCandidates, RingNode};
 pub use self::live::Live;
 pub use self::migration::{Migration, Move};
+pub use self::rendezvous::{Rendezvous, RendezvousCandidates};
 pub use self::rule::Placement;
 pub use self::slot::redis_cluster_slot;
 pub use self::table::{Candidates, Table};

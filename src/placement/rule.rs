@@ -15,10 +15,10 @@ use super::compat::Preset;
 use super::fingerprint::Fingerprint;
 use super::modulo::Modulo;
 use super::points::Points;
-use super::rendezvous::Rendezvous;
 use super::ring::{self, DEFAULT_POINTS};
 use super::table::{Core, Table};
 use super::tags::HashTags;
+use super::weighted::Weighted;
 
 /// The rule from a key to an ordered list of nodes.
 ///
@@ -202,7 +202,7 @@ impl Placement {
         }
         let core = match &self.rule {
             Rule::Ring { points } => Core::Ring(ring_of(members, *points)?),
-            Rule::Rendezvous => Core::Rendezvous(Rendezvous::new(members)),
+            Rule::Rendezvous => Core::Rendezvous(Weighted::new(members)),
             Rule::Modulo => Core::Modulo(Modulo { nodes }),
             #[cfg(feature = "compat")]
             Rule::Preset(preset) => Core::Foreign(preset.build(members)?),
@@ -245,6 +245,17 @@ impl Placement {
             Rule::Modulo => false,
             #[cfg(feature = "compat")]
             Rule::Preset(preset) => preset.weighted(),
+        }
+    }
+
+    /// Whether it is rendezvous hashing by name: what a collection of that name can have.
+    #[cfg(feature = "serde")]
+    pub(super) fn is_rendezvous(&self) -> bool {
+        match &self.rule {
+            Rule::Rendezvous => true,
+            Rule::Ring { .. } | Rule::Modulo => false,
+            #[cfg(feature = "compat")]
+            Rule::Preset(preset) => matches!(preset, Preset::Proxenos(_)),
         }
     }
 

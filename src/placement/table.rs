@@ -12,10 +12,10 @@ use super::layout::{Layout, Parts};
 use super::live::Live;
 use super::modulo::{self, Modulo};
 use super::points::{self, Points};
-use super::rendezvous::{KeyScores, Rendezvous};
 use super::ring;
 use super::scored::{Ranking, Scores};
 use super::tags::HashTags;
+use super::weighted::{KeyScores, Weighted};
 
 /// From a key to its candidates, for one set of nodes; immutable, made by
 /// [`Placement::table`](super::Placement::table).
@@ -49,7 +49,7 @@ pub struct Table {
 #[derive(Clone, Debug)]
 pub(super) enum Core {
     Ring(Points),
-    Rendezvous(Rendezvous),
+    Rendezvous(Weighted),
     Modulo(Modulo),
     #[cfg(feature = "compat")]
     Foreign(compat::Foreign),

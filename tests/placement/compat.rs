@@ -1,6 +1,6 @@
 //! The placements of feature `compat` against the answers that the libraries gave themselves.
 
-use fluster::placement::{Member, Placement, Ringpop};
+use fluster::placement::{Member, Placement, Proxenos, ProxenosHash, Rendezvous, Ringpop};
 use serde_json::Value;
 
 use super::{array, bytes, live, number, text, vectors};
@@ -124,6 +124,46 @@ fn proxenos_answers_as_the_original_does() {
         replicas: 0,
     };
     assert_eq!(compared, all, "no vector was skipped");
+}
+
+/// `select` over the nodes that are up, as proxenos's callers write it.
+#[test]
+fn rendezvous_selects_as_proxenos_does() {
+    let (mut owners, mut refused) = (0, 0);
+    for case in &vectors(include_str!("../vectors/proxenos.json")) {
+        let params = &case["params"];
+        let method: ProxenosHash = text(&params["hash_method"]).parse().expect("a method");
+        let options = &params["options"];
+        let mut rule = Proxenos::new(method).optimize_x86(options["optimize"] == "x86");
+        if !options["seed"].is_null() {
+            rule = rule.seed(number(&options["seed"]));
+        }
+        if !options["secret"].is_null() {
+            let secret = u128::from_str_radix(text(&options["secret"]), 16).expect("a secret");
+            rule = rule.secret(secret.to_be_bytes());
+        }
+        let members = members(case);
+        let mut labels = std::collections::BTreeMap::new();
+        let mut nodes = Rendezvous::proxenos(rule);
+        for node in live(case, &members).iter() {
+            let (host, port) = members[node].address.expect("an address");
+            let name = match host.contains(':') {
+                true => format!("[{host}]:{port}"),
+                false => format!("{host}:{port}"),
+            };
+            assert_eq!(nodes.add_node(&name, 1), Ok(true), "case {}", case["id"]);
+            labels.insert(name, members[node].name);
+        }
+        for key in array(&case["keys"]) {
+            let owner = nodes
+                .select(bytes(&key["key_hex"]))
+                .map(|name| labels[name]);
+            assert_eq!(owner, key["owner"].as_str(), "case {}, {key}", case["id"]);
+            owners += 1;
+            refused += usize::from(owner.is_none());
+        }
+    }
+    assert_eq!((owners, refused), (1414, 13), "no vector was skipped");
 }
 
 #[test]

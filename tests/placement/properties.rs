@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
-use fluster::placement::{HashRing, HashTags, Live, Member, Placement, Table};
+use fluster::placement::{HashRing, HashTags, Live, Member, Placement, Rendezvous, Table};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
@@ -212,6 +212,56 @@ proptest! {
             let order: Vec<&str> = table.candidates(key).map(|node| nodes[node].0.as_str()).collect();
             prop_assert_eq!(ring.get_replicas(key, nodes.len()), &order[..], "as the table's ring");
             prop_assert_eq!(ring.get_node(key), Some(order[0]));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 128,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("proptest-regressions"))),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn rendezvous_keeps_its_placement_through_any_history(
+        nodes in any_nodes(), extra in prop::collection::btree_set("[A-Z]{1,3}", 0..6), keys in any_keys(),
+    ) {
+        let direct: Rendezvous = nodes.iter().cloned().collect();
+        let mut all: Rendezvous = extra.iter().map(String::as_str).collect();
+        for (name, weight) in &nodes {
+            prop_assert_eq!(all.add_node(name, *weight), Ok(true));
+            prop_assert_eq!(all.add_node(name, weight + 1), Ok(false));
+        }
+        for name in &extra {
+            prop_assert_eq!(all.remove_node(name), Some(()));
+        }
+        prop_assert_eq!(&all, &direct);
+        let table = table(&Placement::rendezvous().hash_tags(HashTags::Off), &nodes);
+        for key in &keys {
+            let order: Vec<&str> = table.candidates(key).map(|node| nodes[node].0.as_str()).collect();
+            prop_assert_eq!(all.get_replicas(key, nodes.len()), &order[..], "as the table");
+            prop_assert_eq!(all.select(key), Some(order[0]));
+        }
+    }
+
+    #[cfg(feature = "compat")]
+    #[test]
+    fn rendezvous_by_proxenos_is_the_table_of_proxenos(
+        ports in prop::collection::btree_set(1..u16::MAX, 1..6), keys in any_keys(),
+        method in prop::sample::select(fluster::placement::ProxenosHash::ALL), seed in any::<u32>(),
+    ) {
+        let rule = fluster::placement::Proxenos::new(method).seed(seed);
+        let nodes: Vec<_> = ports.iter().map(|port| (format!("10.0.0.1:{port}"), 1)).collect();
+        let table = table(&Placement::proxenos(rule.clone()), &nodes);
+        let mut all = Rendezvous::proxenos(rule);
+        for (name, weight) in &nodes {
+            prop_assert_eq!(all.add_node(name, *weight), Ok(true));
+        }
+        for key in &keys {
+            let order: Vec<&str> = table.candidates(key).map(|node| nodes[node].0.as_str()).collect();
+            prop_assert_eq!(all.get_replicas(key, nodes.len()), &order[..]);
+            prop_assert_eq!(all.select(key), Some(order[0]));
         }
     }
 }

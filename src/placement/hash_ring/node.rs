@@ -1,6 +1,6 @@
 //! A node of the ring, and what it can be made of.
 
-/// A node of a [`HashRing`](super::HashRing).
+/// A node of a [`HashRing`](super::HashRing) or a [`Rendezvous`](crate::placement::Rendezvous).
 ///
 /// ```
 /// use fluster::placement::{HashRing, RingNode};
@@ -12,9 +12,9 @@
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RingNode<T = ()> {
-    pub(super) name: String,
-    pub(super) weight: u32,
-    pub(super) payload: T,
+    pub(in crate::placement) name: String,
+    pub(in crate::placement) weight: u32,
+    pub(in crate::placement) payload: T,
 }
 
 impl<T> RingNode<T> {
@@ -27,7 +27,7 @@ impl<T> RingNode<T> {
         }
     }
 
-    /// The name, unique in its ring.
+    /// The name, unique among its neighbours.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
