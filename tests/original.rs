@@ -114,9 +114,23 @@ async fn test_consistent_hashing() {
     let cluster = cluster_of(&servers);
     // Position 2 of three nodes, but 0 of two.
     let before = cluster.get_node("foo").unwrap();
-    incr(&cluster, "hi").await;
+    let mut client = cluster.get_client("hi").unwrap();
+    let _: i64 = client.incr("hi", 1).await.expect("its node is up");
     servers[0].kill();
-    incr(&cluster, "hi").await;
+    let mut errors = 0;
+    for _ in 0..10 {
+        match client.incr::<_, _, i64>("hi", 1).await {
+            Ok(_) => assert_ne!(name(&client), servers[0].name()),
+            Err(_) => {
+                errors += 1;
+                client = cluster.get_client("hi").expect("a stand-in");
+            }
+        }
+    }
+    assert_eq!(
+        errors, 1,
+        "the client in hand fails, and nobody's after that"
+    );
     assert_eq!(cluster.status().active(), 2);
     assert_eq!(
         cluster.get_node("foo").unwrap(),
@@ -412,10 +426,18 @@ fn test_penalty_box() {
     let mut waiting = penalty_box();
     waiting.add(node("foo"), start, 0.0);
     assert_eq!(waiting.due(start).count(), 0, "has to wait first");
+    assert!(waiting.is_penalized(&node("foo")));
     assert_eq!(
         waiting.due(start + 2 * MIN_WAIT).collect::<Vec<_>>(),
         [node("foo")]
     );
+    // Inside until its attempt has ended, so that nobody hands it out meanwhile.
+    assert!(waiting.is_penalized(&node("foo")));
+    assert_eq!(waiting.due(start + 2 * MIN_WAIT).count(), 0, "once");
+    assert!(waiting.released(&node("foo")));
+    assert!(!waiting.is_penalized(&node("foo")) && waiting.is_empty());
+    assert_eq!(waiting.next_release(), None);
+    assert_eq!(waiting.due(start + 100 * MIN_WAIT).count(), 0, "for good");
 }
 
 /// The original rounds a longer wait down to whole seconds: 0.5 s becomes 0 s, for ever. Here a
