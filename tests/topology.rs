@@ -86,18 +86,17 @@ async fn changes_under_load_cost_no_error_after_trying_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_in_flight_on_a_removed_node_is_finished() {
-    let servers: [Server; 2] = std::array::from_fn(|_| {
-        Server::builder()
-            .arg("--enable-debug-command", "yes")
-            .start()
-    });
-    let cluster = FlusterCluster::from_urls(urls(&servers)).unwrap();
+    let servers: [Server; 2] = fleet();
+    let cluster = FlusterCluster::builder()
+        .nodes(urls(&servers))
+        .response_timeout(SOON)
+        .build()
+        .unwrap();
     let client = client_of(&cluster, &servers[0]);
     let mut own = client.dedicated().await.unwrap();
     let mut slow = client.clone();
-    let mut sleep = redis::cmd("DEBUG");
-    sleep.arg("SLEEP").arg("0.3");
-    let slow = tokio::spawn(async move { sleep.query_async::<String>(&mut slow).await });
+    servers[0].raw(["CLIENT", "PAUSE", "60000", "WRITE"]);
+    let slow = tokio::spawn(async move { slow.incr::<_, _, u64>("slow", 1).await });
     eventually(SOON, || {
         cluster.status().node(servers[0].name()).unwrap().in_flight == 1
     })
@@ -105,7 +104,8 @@ async fn what_is_in_flight_on_a_removed_node_is_finished() {
 
     let change = cluster.remove_node(servers[0].name()).unwrap();
     assert_eq!(change.removed, [client.node().clone()]);
-    assert_eq!(slow.await.unwrap().expect("finished"), "OK");
+    servers[0].raw(["CLIENT", "UNPAUSE"]);
+    assert_eq!(slow.await.unwrap().expect("finished"), 1);
     let popped = tokio::spawn(async move {
         let popped: (String, String) = own.blpop("jobs", 5.0).await.expect("still usable");
         drop(own);
