@@ -33,7 +33,7 @@ use crate::connection::dial::Dialer;
 use crate::connection::link::{Fault, Link, LinkError};
 use crate::connection::meter::Meter;
 use crate::connection::reply::Reply;
-use crate::connection::request::Request;
+use crate::connection::request::Shared;
 use crate::connection::vitals::Vitals;
 use crate::error::Error;
 use crate::health::verdict::Observation;
@@ -242,7 +242,7 @@ impl Backend {
     /// Safe; the command may still be executed.
     pub(crate) async fn call(
         self: &Arc<Self>,
-        request: Request<'_>,
+        request: Shared<'_>,
         deadline: Instant,
     ) -> Result<Reply, Error> {
         self.call_from(Instant::now(), request, deadline).await
@@ -253,7 +253,7 @@ impl Backend {
     pub(crate) async fn call_from(
         self: &Arc<Self>,
         began: Instant,
-        request: Request<'_>,
+        request: Shared<'_>,
         deadline: Instant,
     ) -> Result<Reply, Error> {
         let mut now = began;
@@ -280,7 +280,7 @@ impl Backend {
             let limit = self.limits.response_timeout.min(left);
             let sent_at = now;
             self.vitals.sending();
-            match link.call_from(now, request, Some(limit)).await {
+            match link.call_from(now, request.request(), Some(limit)).await {
                 Ok(reply) => {
                     self.answered(&reply, pass.epoch(), sent_at, Some(began));
                     return Ok(reply);

@@ -13,8 +13,8 @@ pub use self::dedicated::DedicatedClient;
 use crate::backend::Backend;
 use crate::backend::lane::NoLane;
 use crate::backend::pool::NoLoan;
-use crate::connection::reply::{Reply, many, one};
-use crate::connection::request::{Request, refusal_on_lane, refused};
+use crate::connection::reply::{Reply, many, one, signed};
+use crate::connection::request::{Request, Shared};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 
@@ -122,26 +122,24 @@ impl Client {
     /// are values.
     pub(crate) async fn answer(
         &self,
-        request: Request<'_>,
+        request: Shared<'_>,
         deadline: Instant,
     ) -> Result<Reply, Error> {
         self.backend.call(request, deadline).await
     }
 
     async fn send(&self, request: Request<'_>) -> RedisResult<Reply> {
-        let sent = match refusal_on_lane(request) {
-            Some(why) => Err(refused(why)),
-            None => {
-                let now = Instant::now();
-                let deadline = now + self.backend.limits().deadline;
-                let stand_in = self.is_stand_in();
-                let backend = &self.backend;
-                backend.call_for(now, request, deadline, stand_in).await
-            }
-        };
-        match sent {
+        if let Some(nothing) = request.answer_to_nothing() {
+            return Ok(nothing);
+        }
+        let shared = Shared::check(request)?;
+        let now = Instant::now();
+        let deadline = now + self.backend.limits().deadline;
+        let stand_in = self.is_stand_in();
+        let backend = &self.backend;
+        match backend.call_for(now, shared, deadline, stand_in).await {
             Ok(Reply::Aborted(e)) => Err(e),
-            Ok(reply) => Ok(reply),
+            Ok(reply) => Ok(signed(reply, request, self.node())),
             Err(e) => Err(e.into()),
         }
     }
@@ -177,13 +175,8 @@ impl ConnectionLike for Client {
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
         Box::pin(async move {
-            self.send(Request::Many {
-                pipeline,
-                offset,
-                count,
-            })
-            .await
-            .map(many)
+            let request = Request::many(pipeline, offset, count)?;
+            self.send(request).await.map(many)
         })
     }
 

@@ -2,6 +2,7 @@
 
 mod empty;
 mod outcome;
+mod signed;
 pub(crate) mod text;
 
 use std::error::Error as StdError;
@@ -14,7 +15,7 @@ use redis::RedisError;
 pub use self::empty::ClusterEmptyError;
 pub(crate) use self::empty::Reasons;
 pub use self::outcome::Outcome;
-use self::text::one_line;
+pub(crate) use self::signed::sign;
 use crate::node::NodeId;
 
 /// What went wrong with a command, in the terms of a caller.
@@ -55,7 +56,8 @@ pub enum ErrorKind {
 /// The error of a command sent through fluster.
 ///
 /// Through redis-rs's own methods it arrives as a [`RedisError`]; [`Error::from_redis`] gets it back.
-/// Answers of the server (`WRONGTYPE`, ...) stay plain `RedisError`s there.
+/// Answers of the server (`WRONGTYPE`, ...) stay plain `RedisError`s there, with their kind and code, and the
+/// node's name behind their words.
 ///
 /// ```
 /// use fluster::{Error, Outcome};
@@ -102,7 +104,7 @@ impl Error {
 
     /// The same, where the reply says more of what became of the command.
     pub(crate) fn refused_by(node: &NodeId, outcome: Outcome, reply: RedisError) -> Self {
-        let words = one_line(reply.to_string());
+        let words = signed::without_signature(&reply, node);
         Self::new(ErrorKind::Server, outcome, words)
             .at(node)
             .because(reply)
@@ -262,7 +264,10 @@ impl From<Error> for RedisError {
             Some(Source::Redis(answer))
                 if matches!(error.0.kind, ErrorKind::Server | ErrorKind::Type) =>
             {
-                answer
+                match &error.0.node {
+                    Some(node) => signed::signed(answer, node),
+                    None => answer,
+                }
             }
             _ => io::Error::new(error.io_kind(), error).into(),
         }

@@ -9,8 +9,8 @@ use redis::{Cmd, ToRedisArgs, Value};
 
 use crate::cluster::FlusterCluster;
 use crate::connection::reply::{one, parse};
-use crate::connection::request::{Request, refusal_on_lane};
-use crate::error::{Error, ErrorKind, Outcome};
+use crate::connection::request::{Request, Shared};
+use crate::error::Error;
 use crate::node::NodeId;
 
 impl FlusterCluster {
@@ -35,10 +35,9 @@ impl FlusterCluster {
         let snapshot = core.snapshot.load_full();
         let asked = snapshot.live.iter().map(|i| Arc::clone(&snapshot.nodes[i]));
         join_all(asked.map(|backend| async move {
-            let request = Request::One(cmd);
-            let result = match refusal_on_lane(request) {
-                Some(why) => Err(Error::new(ErrorKind::Refused, Outcome::NotSent, why)),
-                None => backend.call(request, deadline).await,
+            let result = match Shared::check(Request::One(cmd)) {
+                Ok(request) => backend.call(request, deadline).await,
+                Err(refused) => Err(refused),
             };
             let node = backend.id().clone();
             let value = result.and_then(|reply| {

@@ -14,7 +14,7 @@ use redis::{Cmd, ScanOptions};
 
 use crate::cluster::FlusterCluster;
 use crate::connection::reply::{one, parse};
-use crate::connection::request::Request;
+use crate::connection::request::Shared;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 
@@ -178,7 +178,7 @@ async fn page(cluster: FlusterCluster, node: NodeId, cmd: Cmd) -> Page {
     let mut tries = 1;
     loop {
         let deadline = Instant::now() + cluster.deadline();
-        match backend.call(Request::One(&cmd), deadline).await {
+        match backend.call(Shared::ours(&cmd), deadline).await {
             Ok(reply) => {
                 let (cursor, keys): (u64, Vec<Vec<u8>>) = parse(one(reply), &node)?;
                 return Ok((cursor, keys.into()));

@@ -22,7 +22,7 @@ impl FlusterCluster {
     /// all of it again.
     ///
     /// The answer is that of `EXEC`, as [`redis::Pipeline::query_async`] would give it. `steps` may run
-    /// several times: up to 16, within the cluster's deadline (the steps' own time counts). An error of
+    /// several times, also when they only read and leave the pipeline empty: up to 16, within the cluster's deadline (the steps' own time counts). An error of
     /// its own ends the transaction, nothing is executed.
     ///
     /// # Errors
@@ -113,14 +113,7 @@ impl FlusterCluster {
             return Err(Error::new(ErrorKind::Refused, Outcome::NotSent, text));
         }
         self.is_at_home(keys, &pipe)?;
-        if pipe.is_empty() {
-            // The connection goes back, and what it watched is forgotten.
-            let forgotten = redis::cmd("UNWATCH").query_async::<()>(&mut own).await;
-            return match forgotten {
-                Ok(()) => Ok(Attempt::Done(Value::Array(Vec::new()), node)),
-                Err(e) => again_if_safe(ours(e, &node)),
-            };
-        }
+        // An empty one too: its EXEC says whether what the steps have read was still true at the end.
         match pipe.query_async::<Value>(&mut own).await {
             Ok(Value::Nil) => Ok(Attempt::Conflict(node)),
             Ok(value) => Ok(Attempt::Done(value, node)),
@@ -154,11 +147,12 @@ fn ours(e: RedisError, node: &NodeId) -> Error {
     if let Some(error) = Error::from_redis(&e) {
         return error.clone();
     }
-    let kind = match e.kind() {
-        redis::ErrorKind::Parse | redis::ErrorKind::UnexpectedReturnType => ErrorKind::Type,
-        _ => ErrorKind::Server,
-    };
-    Error::new(kind, Outcome::Answered, one_line(e.to_string()))
-        .at(node)
-        .because(e)
+    match e.kind() {
+        redis::ErrorKind::Parse | redis::ErrorKind::UnexpectedReturnType => {
+            Error::new(ErrorKind::Type, Outcome::Answered, one_line(e.to_string()))
+                .at(node)
+                .because(e)
+        }
+        _ => Error::answered(node, e),
+    }
 }

@@ -27,6 +27,7 @@ mod observability;
 mod one_client;
 mod original;
 mod outage;
+mod pairing;
 mod placement;
 mod queue;
 mod readme;

@@ -13,7 +13,7 @@ use crate::backend::{Backend, Unheard};
 use crate::command::{Spec, is_read_only};
 use crate::connection::args::args;
 use crate::connection::reply::Reply;
-use crate::connection::request::Request;
+use crate::connection::request::{Request, Shared};
 use crate::error::Error;
 
 /// What follows a write on a stand-in: `PEXPIRE key ttl LT` for each of its keys, which shortens a time to
@@ -45,7 +45,7 @@ fn written<'a>(request: Request<'a>) -> Vec<&'a [u8]> {
     };
     match request {
         Request::One(cmd) => add(cmd),
-        Request::Many { pipeline, .. } => pipeline.cmd_iter().for_each(add),
+        Request::Many(pipeline) => pipeline.cmd_iter().for_each(add),
     }
     keys.sort_unstable();
     keys.dedup();
@@ -58,12 +58,12 @@ impl Backend {
     pub(crate) async fn call_for(
         self: &Arc<Self>,
         began: Instant,
-        request: Request<'_>,
+        request: Shared<'_>,
         deadline: Instant,
         stand_in: bool,
     ) -> Result<Reply, Error> {
         let caps = match self.limits().standin_ttl {
-            Some(ttl) if stand_in => caps(written(request), ttl),
+            Some(ttl) if stand_in => caps(written(request.request()), ttl),
             _ => None,
         };
         self.call_with(began, request, deadline, caps).await
@@ -74,18 +74,14 @@ impl Backend {
     pub(crate) async fn call_with(
         self: &Arc<Self>,
         began: Instant,
-        request: Request<'_>,
+        request: Shared<'_>,
         deadline: Instant,
         caps: Option<Pipeline>,
     ) -> Result<Reply, Error> {
         let Some(caps) = caps else {
             return self.call_from(began, request, deadline).await;
         };
-        let follow = Request::Many {
-            pipeline: &caps,
-            offset: 0,
-            count: caps.len(),
-        };
+        let follow = Shared::all_ours(&caps);
         // The first future is polled first, and a connection keeps the order.
         let (reply, capped) = Box::pin(join(
             self.call_from(began, request, deadline),

@@ -9,7 +9,7 @@ use redis::Value;
 use crate::backend::Backend;
 use crate::cache::Cache;
 use crate::connection::reply::{one, parse};
-use crate::connection::request::Request;
+use crate::connection::request::Shared;
 use crate::error::Error;
 use crate::node::NodeId;
 
@@ -72,7 +72,7 @@ impl<V, C> Cache<V, C> {
         let deadline = Instant::now() + cluster.deadline();
         let cmd = &cmd;
         let calls = self.holders(&full).into_iter().map(|backend| async move {
-            let reply = backend.call(Request::One(cmd), deadline).await;
+            let reply = backend.call(Shared::ours(cmd), deadline).await;
             (backend.id().clone(), reply.map(one))
         });
         let mut deletion = Deletion::default();

@@ -10,11 +10,11 @@ use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
 use crate::backend::leftover::Leftover;
 use crate::backend::pool::{Exclusive, Loan};
 use crate::backend::{Backend, RESENDS};
-use crate::command::{self, Block, State};
+use crate::command::Block;
 use crate::connection::args::args;
 use crate::connection::link::Fault;
-use crate::connection::reply::{Reply, many, one};
-use crate::connection::request::{Request, each_command, no_response, refused};
+use crate::connection::reply::{Reply, many, one, signed};
+use crate::connection::request::{Exclusively, Request};
 use crate::node::NodeId;
 
 /// An exclusive connection to one node; it goes back to the node's pool when dropped.
@@ -61,23 +61,14 @@ impl DedicatedClient {
     }
 
     async fn send(&mut self, request: Request<'_>) -> RedisResult<Reply> {
-        for cmd in each_command(request) {
-            let why = match command::state(args(cmd)) {
-                State::Breaks => Some(
-                    "this command ends the pairing of commands and replies, which a pooled connection needs; \
-                     open a connection of your own with redis-rs for it"
-                        .to_owned(),
-                ),
-                _ if cmd.is_no_response() => Some(no_response()),
-                _ => None,
-            };
-            if let Some(why) = why {
-                return Err(refused(why).at(self.node()).into());
-            }
+        // An atomic one is sent all the same: its EXEC tells whether a watched key has changed.
+        if !request.is_transaction()
+            && let Some(nothing) = request.answer_to_nothing()
+        {
+            return Ok(nothing);
         }
-        let block = each_command(request).fold(Block::No, |block, cmd| {
-            longer(block, command::block(args(cmd)))
-        });
+        let Exclusively { request, block } =
+            Exclusively::check(request).map_err(|e| e.at(self.node()))?;
         let limit = match block {
             Block::No => Some(self.response_timeout),
             Block::AtMost(wait) => wait.checked_add(self.response_timeout),
@@ -86,7 +77,7 @@ impl DedicatedClient {
         let mut resends = 0;
         loop {
             let (clean, before) = (self.loan.is_clean(), self.loan.left);
-            for cmd in each_command(request) {
+            for cmd in request.commands() {
                 self.loan.left.sending(args(cmd));
             }
             let began = Instant::now();
@@ -100,7 +91,7 @@ impl DedicatedClient {
                     self.loan.left = left_after(before, self.loan.left, request, &reply);
                     return match reply {
                         Reply::Aborted(e) => Err(e),
-                        reply => Ok(reply),
+                        reply => Ok(signed(reply, request, self.node())),
                     };
                 }
                 Err(e) => e,
@@ -136,21 +127,13 @@ fn left_after(before: Leftover, worst: Leftover, request: Request<'_>, reply: &R
         return worst;
     }
     let mut left = before;
-    for cmd in each_command(request) {
+    for cmd in request.commands() {
         left.done(args(cmd));
     }
-    if matches!(request, Request::Many { pipeline, .. } if pipeline.is_transaction()) {
+    if request.is_transaction() {
         left.executed();
     }
     left
-}
-
-fn longer(a: Block, b: Block) -> Block {
-    match (a, b) {
-        (Block::Forever, _) | (_, Block::Forever) => Block::Forever,
-        (Block::AtMost(x), Block::AtMost(y)) => Block::AtMost(x.saturating_add(y)),
-        (Block::No, other) | (other, Block::No) => other,
-    }
 }
 
 impl fmt::Debug for DedicatedClient {
@@ -173,13 +156,8 @@ impl ConnectionLike for DedicatedClient {
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
         Box::pin(async move {
-            self.send(Request::Many {
-                pipeline,
-                offset,
-                count,
-            })
-            .await
-            .map(many)
+            let request = Request::many(pipeline, offset, count)?;
+            self.send(request).await.map(many)
         })
     }
 

@@ -14,7 +14,7 @@ use crate::cluster::target::Target;
 use crate::command::{self, Gather, Scatter};
 use crate::connection::args::args;
 use crate::connection::reply::{Reply, many, one};
-use crate::connection::request::Request;
+use crate::connection::request::Shared;
 use crate::error::Error;
 
 /// Some commands, and the pieces they fall into.
@@ -52,14 +52,11 @@ pub(crate) enum Outgoing {
 }
 
 impl Outgoing {
-    pub(crate) fn request(&self) -> Request<'_> {
+    /// Each of its commands has a plan, or was cut out of one that has.
+    pub(crate) fn request(&self) -> Shared<'_> {
         match self {
-            Self::One(cmd) => Request::One(cmd),
-            Self::Many(pipeline) => Request::Many {
-                pipeline,
-                offset: 0,
-                count: pipeline.len(),
-            },
+            Self::One(cmd) => Shared::ours(cmd),
+            Self::Many(pipeline) => Shared::all_ours(pipeline),
         }
     }
 }

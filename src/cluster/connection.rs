@@ -4,6 +4,9 @@ use redis::aio::ConnectionLike;
 use redis::{Cmd, Pipeline, RedisError, RedisFuture, Value};
 
 use crate::cluster::FlusterCluster;
+use crate::cluster::run::By;
+use crate::connection::reply::signed_value;
+use crate::connection::request::Request;
 use crate::error::Error;
 use crate::error::text::{escaped, one_line};
 
@@ -26,8 +29,11 @@ use crate::error::text::{escaped, one_line};
 impl ConnectionLike for FlusterCluster {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         Box::pin(async move {
-            let (value, _) = self.answer(cmd).await?;
-            Ok(value)
+            Ok(match self.answer(cmd).await? {
+                (value, By::Backend(backend)) => signed_value(value, backend.id()),
+                (value, By::Node(Some(node))) => signed_value(value, &node),
+                (value, By::Node(None)) => value,
+            })
         })
     }
 
@@ -38,14 +44,17 @@ impl ConnectionLike for FlusterCluster {
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
         Box::pin(async move {
-            if pipeline.is_transaction() {
-                return Ok(self.atomic(pipeline, offset, count).await?);
+            let request = Request::many(pipeline, offset, count)?;
+            if request.is_transaction() {
+                return Ok(self.atomic(pipeline).await?);
             }
             let each = self.each(pipeline).await;
             each.into_iter()
-                .skip(offset)
-                .take(count)
-                .map(|r| r.or_else(synthetic))
+                .map(|result| match result {
+                    Ok((value, Some(node))) => Ok(signed_value(value, &node)),
+                    Ok((value, None)) => Ok(value),
+                    Err(error) => synthetic(error),
+                })
                 .collect()
         })
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::{Cmd, Value};
+use redis::Value;
 use tokio::time::timeout_at;
 use tracing::Instrument as _;
 
@@ -15,7 +15,7 @@ use crate::cluster::target::Target;
 use crate::command;
 use crate::connection::args::args;
 use crate::connection::reply::{Reply, one};
-use crate::connection::request::Request;
+use crate::connection::request::{Request, Shared};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::health::verdict::{Route, classify_code};
 
@@ -28,22 +28,12 @@ pub(crate) enum Next {
 }
 
 impl Core {
-    /// Sends one command to the candidates of its target, `limit` at most.
+    /// Sends a command, or a pipeline that is one node's, to the candidates of its target, `limit` at
+    /// most.
     pub(crate) async fn route(
         self: &Arc<Self>,
         target: &Target<'_>,
-        cmd: &Cmd,
-        limit: Duration,
-    ) -> Result<(Value, Arc<Backend>), Error> {
-        self.route_request(target, Request::One(cmd), limit).await
-    }
-
-    /// [`route`](Self::route) for a command, or for a pipeline that is one node's; whether a shared
-    /// connection may carry it has been asked before.
-    pub(crate) async fn route_request(
-        self: &Arc<Self>,
-        target: &Target<'_>,
-        request: Request<'_>,
+        request: Shared<'_>,
         limit: Duration,
     ) -> Result<(Value, Arc<Backend>), Error> {
         let mut now = Instant::now();
@@ -59,7 +49,7 @@ impl Core {
                     // It found out itself that every candidate is out: then it waits like those
                     // that come later.
                     Some(error) if waited || !self.waits_for(key) => return Err(error),
-                    None => self.still_together(target, request)?,
+                    None => self.still_together(target, request.request())?,
                     Some(_) => {}
                 }
                 left = None;
@@ -78,13 +68,13 @@ impl Core {
             let stand_in = self.caps_stand_ins() && self.stands_in(target.key(), &backend);
             let call = backend.call_for(now, request, deadline, stand_in);
             let mut result = call.instrument(span).await;
-            if let Some(eval) = self.scripts.instead_of(request, &result) {
-                let eval = Request::One(&eval);
+            if let Some(eval) = self.scripts.instead_of(request.request(), &result) {
+                let eval = Shared::ours(&eval);
                 result = backend
                     .call_for(Instant::now(), eval, deadline, stand_in)
                     .await;
             }
-            let read_only = result.is_err() && is_read_only(request);
+            let read_only = result.is_err() && is_read_only(request.request());
             match self.judge(&backend, read_only, result) {
                 Next::Done(value) => return Ok((value, backend)),
                 Next::Another(error) if Instant::now() < deadline => {
@@ -108,7 +98,7 @@ impl Core {
                     Request::One(cmd) => {
                         String::from_utf8_lossy(args(cmd).next().unwrap_or_default())
                     }
-                    Request::Many { .. } => "an atomic pipeline".into(),
+                    Request::Many(_) => "an atomic pipeline".into(),
                 };
                 Err(cross_node(&snapshot, &name, keys.iter().copied()))
             }
@@ -220,10 +210,6 @@ impl Core {
 }
 
 fn is_read_only(request: Request<'_>) -> bool {
-    match request {
-        Request::One(cmd) => command::is_read_only(args(cmd)),
-        Request::Many { pipeline, .. } => pipeline
-            .cmd_iter()
-            .all(|cmd| command::is_read_only(args(cmd))),
-    }
+    let mut commands = request.commands();
+    commands.all(|cmd| command::is_read_only(args(cmd)))
 }

@@ -12,8 +12,8 @@ use crate::cluster::core::Snapshot;
 use crate::cluster::plan::{Plan, cross_node, home, refused, target};
 use crate::cluster::target::Target;
 use crate::connection::args::args;
-use crate::connection::reply::parse;
-use crate::connection::request::{Request, refusal_on_lane};
+use crate::connection::reply::{Reply, many, parse, signed};
+use crate::connection::request::{Request, Shared};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 
@@ -42,7 +42,7 @@ impl FlusterCluster {
     /// ```
     pub async fn pipeline(&self, pipe: &Pipeline) -> Vec<Result<Value, Error>> {
         if pipe.is_transaction() {
-            return match self.atomic(pipe, pipe.len() + 1, 1).await {
+            return match self.atomic(pipe).await {
                 Ok(values) => match values.into_iter().next() {
                     Some(Value::Array(values)) => values.into_iter().map(answered).collect(),
                     other => vec![Ok(other.unwrap_or(Value::Nil))],
@@ -52,51 +52,48 @@ impl FlusterCluster {
         }
         let raw = self.each(pipe).await;
         raw.into_iter()
-            .map(|result| result.and_then(answered))
+            .map(|result| result.and_then(|(value, _)| answered(value)))
             .collect()
     }
 
-    /// One raw answer per command; an error reply is a value here.
-    pub(crate) async fn each(&self, pipe: &Pipeline) -> Vec<Result<Value, Error>> {
+    /// One raw answer per command, and who gave it when it was one node; an error reply is a value here.
+    pub(crate) async fn each(
+        &self,
+        pipe: &Pipeline,
+    ) -> Vec<Result<(Value, Option<NodeId>), Error>> {
         let core = self.core();
         let deadline = Instant::now() + self.deadline();
         let mut batch = Batch::new();
         {
             let snapshot = core.snapshot.load();
             for cmd in pipe.cmd_iter() {
-                let plan = Plan::of(&snapshot, cmd);
+                let plan = Plan::of(&snapshot, cmd).map(|(plan, _)| plan);
                 batch.push(core, cmd, plan, self.partially());
             }
         }
         let pieces = core.scatter(&batch, deadline).await;
-        let results = batch.finish(core, pieces).into_iter();
-        results.map(|r| r.map(|(value, _)| value)).collect()
+        batch.finish(core, pieces)
     }
 
     /// An atomic pipeline, which must be one node's.
-    pub(crate) async fn atomic(
-        &self,
-        pipe: &Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> Result<Vec<Value>, Error> {
+    pub(crate) async fn atomic(&self, pipe: &Pipeline) -> Result<Vec<Value>, Error> {
         let core = self.core();
-        let request = Request::Many {
-            pipeline: pipe,
-            offset,
-            count,
-        };
-        if let Some(why) = refusal_on_lane(request) {
-            return Err(refused(why));
+        let request = Request::Many(pipe);
+        if let Some(nothing) = request.answer_to_nothing() {
+            return Ok(many(nothing));
         }
+        let request = Shared::check(request)?;
         let target = one_home(&core.snapshot.load(), &[], pipe)?;
-        let (value, _) = core
-            .route_request(&target, request, self.deadline())
-            .await?;
-        match value {
-            Value::Array(values) => Ok(values),
-            value => Ok(vec![value]),
-        }
+        let (value, node) = core.route(&target, request, self.deadline()).await?;
+        let values = match value {
+            Value::Array(values) => values,
+            value => vec![value],
+        };
+        Ok(many(signed(
+            Reply::Many(values),
+            request.request(),
+            node.id(),
+        )))
     }
 
     /// The node of all these keys.
@@ -130,7 +127,7 @@ fn one_home<'a>(
 ) -> Result<Target<'a>, Error> {
     let mut keys: Vec<&[u8]> = others.to_vec();
     for cmd in pipe.cmd_iter() {
-        match Plan::of(snapshot, cmd)? {
+        match Plan::of(snapshot, cmd)?.0 {
             Plan::One { at, together } => match target(cmd, at, together) {
                 Target::Key(key) => keys.push(key),
                 Target::Keys(all) => keys.extend(all),

@@ -6,7 +6,7 @@ use crate::cluster::core::Snapshot;
 use crate::cluster::target::Target;
 use crate::command::{BadKeys, Gather, Keyless, Scatter, Spec, keyless, sorts_by_other_keys};
 use crate::connection::args::args;
-use crate::connection::request::{Request, refusal_on_lane};
+use crate::connection::request::Shared;
 use crate::error::text::{one_line, quoted};
 use crate::error::{Error, ErrorKind, Outcome};
 
@@ -26,19 +26,24 @@ pub(crate) enum Plan {
 }
 
 impl Plan {
-    /// Decides for `cmd` as the nodes are now.
+    /// Decides for `cmd` as the nodes are now; what has a plan may share a connection.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Refused`] for commands that cannot be routed, [`ErrorKind::CrossNode`] for keys of
     /// several nodes in a command that cannot be cut. Nothing was sent.
-    pub(crate) fn of(snapshot: &Snapshot, cmd: &Cmd) -> Result<Self, Error> {
+    pub(crate) fn of<'a>(snapshot: &Snapshot, cmd: &'a Cmd) -> Result<(Self, Shared<'a>), Error> {
+        let found = Spec::find_plain(args(cmd));
+        let request = Shared::looked_up(cmd, found)?;
+        Ok((Self::found(snapshot, cmd, found)?, request))
+    }
+
+    fn found(
+        snapshot: &Snapshot,
+        cmd: &Cmd,
+        found: Option<(&'static Spec, bool)>,
+    ) -> Result<Self, Error> {
         let words = args(cmd);
-        let found = Spec::find_plain(words.clone());
-        let is_plain = matches!(found, Some((_, true))) && !cmd.is_no_response();
-        if !is_plain && let Some(why) = refusal_on_lane(Request::One(cmd)) {
-            return Err(refused(why));
-        }
         let Some((spec, _)) = found else {
             let name = quoted(words.clone().next().unwrap_or_default());
             return Err(refused(format!(

@@ -7,10 +7,9 @@ use redis::{Cmd, FromRedisValue};
 use crate::client::Client;
 use crate::cluster::FlusterCluster;
 use crate::cluster::core::Snapshot;
-use crate::cluster::plan::refused;
 use crate::cluster::target::Target;
 use crate::connection::reply::parse;
-use crate::connection::request::{Request, refusal_on_lane};
+use crate::connection::request::{Request, Shared};
 use crate::error::{ClusterEmptyError, Error};
 use crate::node::NodeId;
 
@@ -101,11 +100,9 @@ impl FlusterCluster {
         cmd: &Cmd,
     ) -> Result<T, Error> {
         let limit = self.deadline();
-        if let Some(why) = refusal_on_lane(Request::One(cmd)) {
-            return Err(refused(why));
-        }
+        let request = Shared::check(Request::One(cmd))?;
         let target = Target::Key(key.as_ref());
-        let (value, node) = self.core().route(&target, cmd, limit).await?;
+        let (value, node) = self.core().route(&target, request, limit).await?;
         parse(value, node.id())
     }
 }

@@ -75,7 +75,7 @@ impl FlusterCluster {
     pub fn get_node_of(&self, cmd: &Cmd) -> Result<NodeId, Error> {
         let core = self.core();
         let snapshot = core.snapshot.load();
-        match Plan::of(&snapshot, cmd)? {
+        match Plan::of(&snapshot, cmd)?.0 {
             Plan::One { at, .. } => {
                 let key = args(cmd).nth(at).unwrap_or_default();
                 let backend = snapshot.route(key).map(|b| b.id().clone());
@@ -93,10 +93,10 @@ impl FlusterCluster {
     pub(crate) async fn answer(&self, cmd: &Cmd) -> Result<(Value, By), Error> {
         let core = self.core();
         let limit = self.deadline();
-        let plan = Plan::of(&core.snapshot.load(), cmd)?;
+        let (plan, request) = Plan::of(&core.snapshot.load(), cmd)?;
         if let Plan::One { at, together } = plan {
             let target = target(cmd, at, together);
-            let (value, node) = core.route(&target, cmd, limit).await?;
+            let (value, node) = core.route(&target, request, limit).await?;
             return Ok((value, By::Backend(node)));
         }
         let mut batch = Batch::new();

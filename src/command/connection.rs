@@ -85,9 +85,9 @@ pub(crate) fn state<'a>(mut args: impl Iterator<Item = &'a [u8]>) -> State {
     let mut sub = || Name::new(args.next().unwrap_or_default());
     match name.as_bytes() {
         b"SUBSCRIBE" | b"PSUBSCRIBE" | b"SSUBSCRIBE" | b"UNSUBSCRIBE" | b"PUNSUBSCRIBE"
-        | b"SUNSUBSCRIBE" | b"MONITOR" | b"SYNC" | b"PSYNC" => State::Breaks,
+        | b"SUNSUBSCRIBE" | b"MONITOR" | b"SYNC" | b"PSYNC" | b"REPLCONF" => State::Breaks,
         b"MULTI" | b"WATCH" | b"SELECT" | b"AUTH" | b"HELLO" | b"RESET" | b"QUIT" | b"READONLY"
-        | b"READWRITE" | b"ASKING" | b"REPLCONF" => State::Changes,
+        | b"READWRITE" | b"ASKING" => State::Changes,
         b"EXEC" | b"DISCARD" | b"UNWATCH" => State::Ends,
         b"CLIENT" => match sub().as_bytes() {
             b"REPLY" => State::Breaks,

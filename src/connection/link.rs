@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use crate::clock::micros;
 use crate::connection::meter::OpenConnection;
 use crate::connection::reply::Reply;
-use crate::connection::request::Request;
+use crate::connection::request::{Request, replies};
 use crate::connection::wire::Wire;
 
 /// How a command failed after it was given to a connection.
@@ -125,14 +125,13 @@ impl Link {
         let was_idle = self.wire.idle_micros(micros(now)) > A_SECOND;
         let result = match request {
             Request::One(cmd) => connection.send_packed_command(cmd).await.map(Reply::One),
-            Request::Many {
-                pipeline,
-                offset,
-                count,
-            } => connection
-                .send_packed_commands(pipeline, offset, count)
-                .await
-                .map(Reply::Many),
+            Request::Many(pipeline) => {
+                let (offset, count) = replies(pipeline);
+                connection
+                    .send_packed_commands(pipeline, offset, count)
+                    .await
+                    .map(Reply::Many)
+            }
         };
         match result {
             Ok(reply) => {

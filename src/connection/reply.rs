@@ -2,8 +2,9 @@
 
 use redis::{FromRedisValue, RedisError, Value};
 
+use super::request::Request;
 use crate::error::text::one_line;
-use crate::error::{Error, ErrorKind, Outcome};
+use crate::error::{Error, ErrorKind, Outcome, sign};
 use crate::node::NodeId;
 
 /// What came back for it.
@@ -42,4 +43,32 @@ pub(crate) fn parse<T: FromRedisValue>(value: Value, node: &NodeId) -> Result<T,
             .at(node)
             .because(e)
     })
+}
+
+/// The reply with the node's name behind each error of the server: redis-rs's own error has no other place for
+/// it, and keeps its kind and its code.
+pub(crate) fn signed(reply: Reply, request: Request<'_>, node: &NodeId) -> Reply {
+    match reply {
+        Reply::One(value) => Reply::One(signed_value(value, node)),
+        Reply::Many(values) => {
+            let sign = |value| match value {
+                // The errors of a transaction are inside the reply to its EXEC.
+                Value::Array(inner) if request.is_transaction() => {
+                    let inner = inner.into_iter();
+                    Value::Array(inner.map(|value| signed_value(value, node)).collect())
+                }
+                value => signed_value(value, node),
+            };
+            Reply::Many(values.into_iter().map(sign).collect())
+        }
+        aborted @ Reply::Aborted(_) => aborted,
+    }
+}
+
+/// [`signed`] for one value.
+pub(crate) fn signed_value(value: Value, node: &NodeId) -> Value {
+    match value {
+        Value::ServerError(e) => sign(&e, node).unwrap_or(Value::ServerError(e)),
+        value => value,
+    }
 }

@@ -7,7 +7,7 @@ use redis::{Pipeline, Value};
 
 use crate::client::Client;
 use crate::connection::reply::{many, parse};
-use crate::connection::request::Request;
+use crate::connection::request::Shared;
 use crate::error::Error;
 use crate::node::NodeId;
 use crate::queue::fate::fate;
@@ -127,11 +127,7 @@ impl Queue {
                 }
             });
         }
-        let request = Request::Many {
-            pipeline: &pipe,
-            offset: 0,
-            count: pipe.len(),
-        };
+        let request = Shared::all_ours(&pipe);
         match client.answer(request, deadline).await.map(many) {
             Ok(values) => {
                 let values = values.into_iter().skip(usize::from(!plain));

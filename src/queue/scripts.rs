@@ -7,7 +7,7 @@ use redis::{Cmd, FromRedisValue, Value};
 
 use crate::client::Client;
 use crate::connection::reply::{one, parse};
-use crate::connection::request::Request;
+use crate::connection::request::Shared;
 use crate::error::Error;
 
 /// A Lua script. Its digest is what the first server that loads it says.
@@ -87,7 +87,7 @@ impl Script {
 
 /// The raw answer of the client's node; an error reply is a value.
 pub(crate) async fn raw(client: &Client, cmd: &Cmd, deadline: Instant) -> Result<Value, Error> {
-    client.answer(Request::One(cmd), deadline).await.map(one)
+    client.answer(Shared::ours(cmd), deadline).await.map(one)
 }
 
 fn is_unknown(value: &Value) -> bool {

@@ -10,14 +10,14 @@ use redis::{Cmd, Value};
 use crate::backend::Unheard;
 use crate::cluster::Core;
 use crate::connection::reply::{Reply, one};
-use crate::connection::request::Request;
+use crate::connection::request::Shared;
 use crate::error::Error;
 use crate::replication::Member;
 
 /// Requests to several replicas, each with the index of its node.
 pub(super) type Running = FuturesUnordered<BoxFuture<'static, (usize, Result<Value, Error>)>>;
 
-/// One command to one replica. It owns what it needs, so that it can outlive the call.
+/// One command, which was checked, to one replica. It owns what it needs, so that it can outlive the call.
 pub(super) fn send(
     index: usize,
     member: &Member,
@@ -26,7 +26,7 @@ pub(super) fn send(
 ) -> BoxFuture<'static, (usize, Result<Value, Error>)> {
     let (member, cmd) = (member.clone(), Arc::clone(cmd));
     Box::pin(async move {
-        let request = Request::One(&cmd);
+        let request = Shared::ours(&cmd);
         let reply = member
             .backend
             .call_for(Instant::now(), request, deadline, member.stand_in)

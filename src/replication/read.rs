@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::command::is_read_only;
 use crate::connection::args::args;
 use crate::connection::reply::{one, parse};
-use crate::connection::request::{Request, refusal_on_lane};
+use crate::connection::request::{Request, Shared};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::health::verdict::{Route, classify_code};
 use crate::node::NodeId;
@@ -54,9 +54,7 @@ impl Replicas {
         cmd: &Cmd,
         from: &ReadFrom,
     ) -> Result<(Value, NodeId), Error> {
-        if let Some(why) = refusal_on_lane(Request::One(cmd)) {
-            return Err(refused(why));
-        }
+        Shared::check(Request::One(cmd))?;
         if !is_read_only(args(cmd)) {
             let name = String::from_utf8_lossy(args(cmd).next().unwrap_or_default()).to_uppercase();
             let text =
@@ -91,7 +89,7 @@ impl Replicas {
         let mut doubted: Vec<usize> = Vec::new();
         let mut last = None;
         for (index, member) in self.members.iter().take(limit).enumerate() {
-            let reply = member.backend.call(Request::One(cmd), deadline).await;
+            let reply = member.backend.call(Shared::ours(cmd), deadline).await;
             match self.hear(index, reply.map(one)) {
                 Heard::Value(value) => {
                     self.found(cmd, &value, &doubted, index);

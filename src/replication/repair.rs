@@ -10,7 +10,7 @@ use crate::cluster::Core;
 use crate::cluster::invalidation::UnderWay;
 use crate::connection::args::args;
 use crate::connection::reply::{many, one};
-use crate::connection::request::Request;
+use crate::connection::request::Shared;
 use crate::replication::{LONGEST_TTL, Replicas, TakeBack};
 
 /// When a missing value is filled from another replica.
@@ -109,11 +109,7 @@ impl Copy {
         // Both at one moment: a value must not get the time of its successor.
         let mut both = Pipeline::new();
         both.atomic().cmd("GET").arg(&**key).cmd("PTTL").arg(&**key);
-        let request = Request::Many {
-            pipeline: &both,
-            offset: both.len() + 1,
-            count: 1,
-        };
+        let request = Shared::all_ours(&both);
         let reply = self.from.call(request, self.deadline).await;
         if !self.from.hear(Unheard::Repair, 1, &reply) {
             return false;
@@ -145,7 +141,7 @@ impl Copy {
                 TakeBack::new(&core, Arc::clone(&self.work), set, [to])
             }
         };
-        let done = self.to.call(Request::One(set), self.deadline).await;
+        let done = self.to.call(Shared::ours(set), self.deadline).await;
         let worked = self.to.hear(Unheard::Repair, 1, &done);
         let wrote = done.is_ok_and(|reply| one(reply) == Value::Okay);
         if worked && !wrote {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use futures_util::stream::StreamExt as _;
 use redis::{Cmd, Value};
 
-use crate::connection::request::{Request, refusal_on_lane};
+use crate::connection::request::{Request, Shared};
 use crate::error::Error;
 use crate::node::NodeId;
 use crate::replication::background::{Running, leave_writes, send};
@@ -68,8 +68,8 @@ impl Replicas {
         let mut running = Running::new();
         for (index, member) in self.members.iter().enumerate() {
             let cmd = command(member);
-            if let Some(why) = refusal_on_lane(Request::One(&cmd)) {
-                return Err(fail(needed, refused(why)));
+            if let Err(error) = Shared::check(Request::One(&cmd)) {
+                return Err(fail(needed, error));
             }
             running.push(send(index, member, &cmd, deadline));
         }
