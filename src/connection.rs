@@ -3,6 +3,7 @@
 pub(crate) mod args;
 pub(crate) mod credentials;
 pub(crate) mod dial;
+mod error_replies;
 pub(crate) mod link;
 pub(crate) mod meter;
 pub(crate) mod reply;

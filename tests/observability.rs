@@ -113,6 +113,12 @@ fn metrics_have_the_documented_names_and_labels() {
         "{:?}",
         seen.0.lock()
     );
+    let names = seen.0.lock();
+    let errors = names.keys().filter(|n| n.contains("error_replies"));
+    let errors: Vec<_> = errors.cloned().collect();
+    drop(names);
+    let expected = format!("fluster_error_replies_total{{node={a},code=ERR}}");
+    assert_eq!(errors, [expected], "one series per code that was seen");
     assert_eq!(of("fluster_command_duration_seconds", ""), 3.0);
     assert_eq!(of("fluster_ejections_total", ",reason=refused"), 1.0);
     assert!(of("fluster_probes_total", ",result=ok") >= 2.0);

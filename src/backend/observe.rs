@@ -71,6 +71,7 @@ impl Backend {
             }
             return;
         };
+        self.meter.error_reply(reply);
         let seen = self.observation(Phase::Command, Seen::Error(class), sent_at);
         self.meter.failed(match route(&seen) {
             Route::Rejected => Outcome::Rejected,

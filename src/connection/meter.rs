@@ -2,6 +2,8 @@
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
+use super::error_replies::{ErrorReplies, each_code};
+use super::reply::Reply;
 use crate::error::Outcome;
 use crate::health::{NodeState, latency};
 use crate::node::NodeId;
@@ -34,6 +36,7 @@ pub(crate) struct Meter {
     not_sent: Counter,
     rejected: Counter,
     maybe_executed: Counter,
+    error_replies: ErrorReplies,
     duration: Histogram,
     state: Gauge,
     degraded: Gauge,
@@ -57,6 +60,7 @@ impl Meter {
             not_sent: commands(Outcome::NotSent.as_str()),
             rejected: commands(Outcome::Rejected.as_str()),
             maybe_executed: commands(Outcome::MaybeExecuted.as_str()),
+            error_replies: ErrorReplies::new(),
             duration: histogram!("fluster_command_duration_seconds", "node" => name()),
             state: gauge!("fluster_node_state", "node" => name()),
             degraded: gauge!("fluster_node_degraded", "node" => name()),
@@ -87,6 +91,11 @@ impl Meter {
             Outcome::Answered => &self.answered,
         }
         .increment(1);
+    }
+
+    /// The server said no, and so it is counted by the codes it gave.
+    pub(crate) fn error_reply(&self, reply: &Reply) {
+        each_code(reply, |code| self.error_replies.count(&self.node, code));
     }
 
     /// A command that this node did not serve went on to another one.
