@@ -72,6 +72,8 @@ pub(crate) struct Limits {
     pub(crate) pool_wait: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) max_lifetime: Duration,
+    /// What one call on an exclusive connection, or one message of a subscription, may bring, in bytes.
+    pub(crate) max_reply: u64,
 }
 
 /// A node that can be talked to.
@@ -224,6 +226,13 @@ impl Backend {
         self.pool.get()
     }
 
+    /// A connection that had been idle gave no answer: others that are idle as well get no caller any more.
+    pub(crate) fn suspect_idle(&self, since: Instant) {
+        if let Some(pool) = self.pool.get() {
+            pool.suspect(since);
+        }
+    }
+
     /// The node went out: nothing idle survives, nothing new is put on what is in use.
     pub(crate) fn shut(&self) {
         self.lane.shut();
@@ -315,6 +324,9 @@ impl Backend {
         deadline: Instant,
     ) -> bool {
         let seen = self.call_observation(e, sent_at);
+        if e.fault == Fault::Timeout && e.was_idle {
+            self.suspect_idle(sent_at);
+        }
         match e.fault {
             Fault::Misuse => return false,
             Fault::Timeout => {
@@ -325,7 +337,7 @@ impl Backend {
                 let _ = self.dial_lane(true);
                 return false;
             }
-            Fault::Lost | Fault::Garbage | Fault::Stray => {}
+            Fault::Lost | Fault::Garbage | Fault::Stray | Fault::Flood => {}
         }
         self.lane.retire(link);
         if let Some(pool) = self.pool.get() {

@@ -1,6 +1,7 @@
 //! One connection: where it leads, how it is made, what is seen on it.
 
 pub(crate) mod args;
+mod connect;
 pub(crate) mod credentials;
 pub(crate) mod dial;
 mod error_replies;
@@ -9,6 +10,7 @@ pub(crate) mod meter;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod resolve;
+mod step;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 pub(crate) mod vitals;

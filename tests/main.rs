@@ -17,6 +17,7 @@ mod dedicated;
 #[cfg(feature = "discovery")]
 mod discovery;
 mod docker;
+mod exclusive;
 mod faults;
 mod fuzz;
 mod harness;

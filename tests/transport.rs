@@ -264,18 +264,77 @@ async fn a_service_that_is_not_redis_is_told_from_one() {
         }
     });
     let cluster = cluster(&url);
-    assert!(
-        client(&cluster)
-            .get::<_, Option<String>>("k")
-            .await
-            .is_err()
-    );
+    let asked = client(&cluster).get::<_, Option<String>>("k").await;
+    let error = asked.unwrap_err().to_string();
+    let said = r#"does not speak Redis's protocol (it said "HTTP/1.1 400 Bad Request")"#;
+    assert!(error.contains(said), "{error}");
     let node = &cluster.status().nodes[0];
     assert_eq!(
         (node.state, node.reason),
         (NodeState::Down, Some(Reason::NotRedis))
     );
     web.abort();
+}
+
+#[tokio::test]
+async fn a_connection_that_takes_too_long_says_how_far_it_came() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = cluster(&format!("redis://{}", listener.local_addr().unwrap()));
+    let e = client(&silent).get::<_, Value>("k").await.unwrap_err();
+    let text = "connected, no answer to the log-in within 500ms";
+    assert!(e.to_string().contains(text), "{e}");
+    drop(listener);
+    let hangs_up = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let rude = cluster(&format!("redis://{}", hangs_up.local_addr().unwrap()));
+    let web = tokio::spawn(async move { while hangs_up.accept().await.is_ok() {} });
+    let e = client(&rude).get::<_, Value>("k").await.unwrap_err();
+    assert!(e.to_string().contains("connected, hung up on"), "{e}");
+    web.abort();
+}
+
+#[tokio::test]
+async fn a_servers_error_through_redis_rs_names_its_node_and_keeps_its_code() {
+    let server = Server::start();
+    let mut by_cluster = cluster(&server.url());
+    let mut by_client = client(&by_cluster);
+    let mut own = by_client.dedicated().await.unwrap();
+    let _: () = by_client.set("k", "text").await.unwrap();
+    let signature = format!("(node {})", server.name());
+    let mut errors = vec![
+        by_client.lpush::<_, _, i64>("k", 1).await.unwrap_err(),
+        own.lpush::<_, _, i64>("k", 1).await.unwrap_err(),
+        by_cluster.lpush::<_, _, i64>("k", 1).await.unwrap_err(),
+    ];
+    for atomic in [false, true] {
+        let mut pipe = redis::pipe();
+        pipe.get("k").lpush("k", 1);
+        if atomic {
+            pipe.atomic();
+        }
+        errors.push(pipe.query_async::<Value>(&mut by_client).await.unwrap_err());
+        errors.push(pipe.query_async::<Value>(&mut own).await.unwrap_err());
+        errors.push(
+            pipe.query_async::<Value>(&mut by_cluster)
+                .await
+                .unwrap_err(),
+        );
+    }
+    for (n, e) in errors.into_iter().enumerate() {
+        assert_eq!(e.to_string().matches(&signature).count(), 1, "{n}: {e}");
+        assert_eq!(e.kind(), redis::ErrorKind::Extension, "{n}: {e}");
+        let inner = e.into_server_errors().expect("a server's");
+        assert_eq!(inner[0].1.code(), "WRONGTYPE");
+    }
+    let mut lpush = redis::cmd("LPUSH");
+    let error = by_cluster
+        .run::<i64>(lpush.arg("k").arg(1))
+        .await
+        .unwrap_err();
+    let text = error.to_string();
+    assert_eq!(text.matches(&server.name()).count(), 1, "{text}");
+    let redis: RedisError = error.into();
+    assert_eq!(redis.code(), Some("WRONGTYPE"));
+    assert!(redis.to_string().ends_with(&signature), "{redis}");
 }
 
 #[cfg(feature = "tls")]

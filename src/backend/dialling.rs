@@ -14,6 +14,7 @@ use crate::connection::dial::{DialError, PushSink};
 use crate::connection::link::Link;
 use crate::connection::meter::Use;
 use crate::connection::vitals::Vitals;
+use crate::connection::wire::MOST_OF_SETUP;
 use crate::error::Error;
 
 /// How many dials of callers may run at once to one node.
@@ -35,7 +36,9 @@ impl Backend {
         match waiting {
             Ok(Ok(link)) => Ok(link),
             Ok(Err(no_lane)) => Err(self.no_lane(no_lane)),
-            Err(_) => Err(self.no_lane(NoLane::Dial(DialError::timed_out()))),
+            Err(_) => Err(self.no_lane(NoLane::Dial(DialError::timed_out(
+                "the deadline passed while a connection was made",
+            )))),
         }
     }
 
@@ -71,6 +74,16 @@ impl Backend {
         self.dial_for(kind, None).await
     }
 
+    /// How much is read for one answer. A lane has no limit: only who takes the stream apart can tell its answers
+    /// from each other.
+    fn most_read(&self, kind: Use) -> Option<u64> {
+        match kind {
+            Use::Lane => None,
+            Use::Dedicated | Use::Subscription => Some(self.limits.max_reply),
+            Use::Probe => Some(MOST_OF_SETUP),
+        }
+    }
+
     /// Dials a connection that hears what the server pushes.
     pub(crate) async fn listen(self: &Arc<Self>, ear: PushSink) -> Result<Link, NoLane> {
         self.dial_for(Use::Subscription, Some(ear)).await
@@ -93,7 +106,12 @@ impl Backend {
         Vitals::count(&self.vitals.dials);
         match self
             .dialer
-            .dial(pass.epoch(), self.meter.connection(kind), ear)
+            .dial(
+                pass.epoch(),
+                self.meter.connection(kind),
+                ear,
+                self.most_read(kind),
+            )
             .await
         {
             // It may have gone out while we dialled: such a link is stale before its first use.

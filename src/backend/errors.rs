@@ -46,6 +46,13 @@ impl Backend {
                     "the server sent bytes that answer no command; the connection was closed";
                 (ErrorKind::ConnectionLost, text.to_owned())
             }
+            Fault::Flood => {
+                let text = format!(
+                    "the reply is larger than {} bytes, the connection was closed; raise `max_reply`, or ask for less",
+                    self.limits.max_reply
+                );
+                (ErrorKind::ConnectionLost, text)
+            }
             Fault::Misuse => (
                 ErrorKind::Refused,
                 format!("the command cannot be sent: {}", said(&e.error)),

@@ -202,7 +202,7 @@ async fn ask(link: &Link, limit: Duration) -> Told {
         // Not one byte of it left: it was not the question that ended the connection.
         Err(e) if e.unsent => Told::Nothing,
         Err(e) => match e.fault {
-            Fault::Lost | Fault::Garbage | Fault::Stray => Told::HungUp,
+            Fault::Lost | Fault::Garbage | Fault::Stray | Fault::Flood => Told::HungUp,
             Fault::Timeout | Fault::Misuse => Told::Nothing,
         },
     }

@@ -98,7 +98,7 @@ impl Backend {
                 Seen::Io(kind, os)
             }
             Fault::Garbage => Seen::Garbage { valid: false },
-            Fault::Stray => Seen::Unsolicited,
+            Fault::Stray | Fault::Flood => Seen::Unsolicited,
             Fault::Misuse => Seen::Misuse,
         };
         Observation {

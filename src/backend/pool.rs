@@ -3,6 +3,7 @@
 //! No checkout ever costs a round trip, and none can hang on a silent server: a connection says itself
 //! that it is dead, poisoned, tainted or stale, and is then replaced.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ const CREATE_MARGIN: Duration = Duration::from_millis(50);
 /// A connection that one user has for itself.
 #[derive(Debug)]
 pub(crate) struct Exclusive {
-    pub(crate) link: Link,
+    pub(crate) link: Arc<Link>,
     /// What its users have left on it.
     pub(crate) left: Leftover,
     lifetime: Duration,
@@ -33,7 +34,7 @@ pub(crate) struct Exclusive {
 impl Exclusive {
     pub(super) fn new(link: Link, lifetime: Duration) -> Self {
         Self {
-            link,
+            link: Arc::new(link),
             left: Leftover::default(),
             lifetime,
             last_used: Instant::now(),
@@ -54,6 +55,8 @@ pub(crate) struct Manager {
     backend: Weak<Backend>,
     /// Connections last used before this moment (see [`now_micros`]) are not trusted any more.
     suspect_before: AtomicU64,
+    /// When an idle connection was asked for a sign of life last.
+    asked_at: AtomicU64,
 }
 
 impl managed::Manager for Manager {
@@ -84,8 +87,31 @@ impl managed::Manager for Manager {
 /// The pool of one node.
 pub(crate) struct Pool(managed::Pool<Manager>);
 
-/// An exclusive connection on loan; it goes back, or is closed, when dropped.
-pub(crate) type Loan = managed::Object<Manager>;
+/// An exclusive connection on loan; it goes back when dropped, and is closed then and there if anything is
+/// left on it: a command that blocks at the server would take what nobody waits for any more.
+pub(crate) struct Loan(managed::Object<Manager>);
+
+impl Deref for Loan {
+    type Target = Exclusive;
+
+    fn deref(&self) -> &Exclusive {
+        &self.0
+    }
+}
+
+impl DerefMut for Loan {
+    fn deref_mut(&mut self) -> &mut Exclusive {
+        &mut self.0
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        if !self.is_clean() {
+            self.link.close();
+        }
+    }
+}
 
 /// Why there is no exclusive connection.
 pub(crate) enum NoLoan {
@@ -101,6 +127,7 @@ impl Pool {
         let manager = Manager {
             backend: Arc::downgrade(backend),
             suspect_before: AtomicU64::new(0),
+            asked_at: AtomicU64::new(now_micros()),
         };
         let builder = managed::Pool::builder(manager)
             .max_size(limits.pool_size)
@@ -121,28 +148,40 @@ impl Pool {
 
     pub(crate) async fn get(&self) -> Result<Loan, NoLoan> {
         use managed::{PoolError, TimeoutType};
-        self.0.get().await.map_err(|e| match e {
+        self.0.get().await.map(Loan).map_err(|e| match e {
             PoolError::Timeout(TimeoutType::Wait) => NoLoan::Saturated,
             PoolError::Backend(why) => NoLoan::Lane(why),
-            PoolError::Timeout(_) => NoLoan::Lane(NoLane::Dial(DialError::timed_out())),
+            PoolError::Timeout(_) => NoLoan::Lane(NoLane::Dial(DialError::timed_out(
+                "no connection in the time for one",
+            ))),
             PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
                 NoLoan::Closed
             }
         })
     }
 
-    /// An idle connection, if there is one; none is dialled, nobody is waited for.
-    pub(crate) async fn borrow_idle(&self) -> Option<Loan> {
-        if self.0.status().available == 0 {
+    /// The connection that was idle for longest, when it is time to ask one: all have been idle for `patience`
+    /// before they are asked, and one is asked in that time. It stays in the pool meanwhile, where the last one
+    /// to be given back is the first to go out again, so that asking keeps none from being closed as idle.
+    pub(crate) fn to_be_asked(&self, patience: Duration) -> Option<Arc<Link>> {
+        let (now, patience) = (now_micros(), patience.as_micros() as u64);
+        let asked_at = &self.0.manager().asked_at;
+        let before = asked_at.load(Relaxed);
+        if now.saturating_sub(before) < patience {
             return None;
         }
-        let at_once = Some(Duration::ZERO);
-        let timeouts = Timeouts {
-            wait: at_once,
-            create: at_once,
-            recycle: None,
-        };
-        self.0.timeout_get(&timeouts).await.ok()
+        let mut longest: Option<(u64, Arc<Link>)> = None;
+        self.keep_idle(|e| {
+            let idle = e.link.wire().idle_micros(now);
+            let is_longer = longest.as_ref().is_none_or(|(other, _)| idle > *other);
+            if idle >= patience && is_longer && e.link.wire().is_usable() {
+                longest = Some((idle, Arc::clone(&e.link)));
+            }
+            true
+        });
+        let (_, link) = longest?;
+        let mine = asked_at.compare_exchange(before, now, Relaxed, Relaxed);
+        mine.is_ok().then_some(link)
     }
 
     /// Whether any connection is established.
@@ -173,9 +212,11 @@ impl Pool {
         });
     }
 
-    /// From now on, connections last used before this moment are replaced at their next checkout.
-    pub(crate) fn suspect(&self) {
-        self.0.manager().suspect_before.store(now_micros(), Relaxed);
+    /// From now on, connections last used before `since` are replaced at their next checkout: what was idle for
+    /// as long as one that gave no answer is no better.
+    pub(crate) fn suspect(&self, since: Instant) {
+        let suspects = &self.0.manager().suspect_before;
+        suspects.fetch_max(micros(since), Relaxed);
     }
 
     pub(crate) fn close(&self) {
@@ -183,7 +224,7 @@ impl Pool {
         self.discard_idle();
     }
 
-    fn keep_idle(&self, keep: impl Fn(&Exclusive) -> bool) {
+    fn keep_idle(&self, mut keep: impl FnMut(&Exclusive) -> bool) {
         // The removed ones are dropped here, after deadpool has let go of its lock.
         drop(self.0.retain(|e, _| keep(e)).removed);
     }

@@ -12,6 +12,7 @@ use crate::connection::meter::Use;
 use crate::connection::reply::Reply;
 use crate::connection::request::Request;
 use crate::connection::vitals::Vitals;
+use crate::connection::wire::MOST_OF_SETUP;
 use crate::health::verdict::{Observation, Phase, Seen};
 
 pub(crate) type Probing = Pin<Box<dyn Future<Output = Observation> + Send>>;
@@ -34,7 +35,11 @@ impl Probe for RedisProbe {
             Vitals::count(&backend.vitals().probes);
             let open = backend.meter().connection(Use::Probe);
             let epoch = backend.gate().read().epoch();
-            let link = match backend.dialer().dial(epoch, open, None).await {
+            let link = match backend
+                .dialer()
+                .dial(epoch, open, None, Some(MOST_OF_SETUP))
+                .await
+            {
                 Ok(link) => link,
                 Err(e) => return backend.dial_observation(&e),
             };

@@ -29,8 +29,8 @@ use crate::node::NodeId;
 ///
 /// # Cancellation
 ///
-/// Dropping a call is safe, and costs the connection. The command may still be executed; what a
-/// cancelled `BLPOP` pops is lost, so use `BLMOVE` or streams.
+/// Dropping a call is safe, and costs the connection, which is closed when this is dropped. The command may still be
+/// executed; what a cancelled `BLPOP` pops before the server sees the close is lost, so use `BLMOVE` or streams.
 ///
 /// ```no_run
 /// # async fn run(cluster: fluster::FlusterCluster) -> redis::RedisResult<()> {
@@ -96,6 +96,9 @@ impl DedicatedClient {
                 }
                 Err(e) => e,
             };
+            if e.fault == Fault::Timeout {
+                self.backend.suspect_idle(began);
+            }
             self.backend
                 .observe_call(&e, epoch, began, block != Block::No);
             // The connection had ended while nobody used it. With nothing on it that the caller

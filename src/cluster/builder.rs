@@ -164,6 +164,16 @@ impl Builder {
         self
     }
 
+    /// The most that one call on an exclusive connection (a command, or a pipeline as a whole) or one message of a
+    /// subscription may bring, in bytes; a server that sends more is hung up on, and the call fails with
+    /// [`ErrorKind::ConnectionLost`](crate::ErrorKind::ConnectionLost). At least 64 KiB. Default: 1 GiB.
+    ///
+    /// What is read while a connection is set up, and for a probe, is limited to 64 KiB.
+    pub fn max_reply(mut self, bytes: u64) -> Self {
+        self.options.limits.max_reply = bytes;
+        self
+    }
+
     /// Where user and password come from, in place of the URL's. Asked at every dial.
     pub fn credentials(mut self, provider: impl CredentialsProvider) -> Self {
         self.options.credentials = Some(Arc::new(provider));

@@ -87,6 +87,9 @@ pub struct Config {
     /// See [`Builder::max_lifetime`].
     #[serde(deserialize_with = "number")]
     pub max_lifetime_ms: Option<u64>,
+    /// See [`Builder::max_reply`].
+    #[serde(deserialize_with = "number")]
+    pub max_reply: Option<u64>,
     /// See [`Penalty::min_wait`].
     #[serde(deserialize_with = "number")]
     pub penalty_min_wait_ms: Option<u64>,
@@ -185,6 +188,7 @@ impl TryFrom<Config> for Builder {
             config.pool_wait_ms => pool_wait as Duration::from_millis;
             config.idle_timeout_ms => idle_timeout as Duration::from_millis;
             config.max_lifetime_ms => max_lifetime as Duration::from_millis;
+            config.max_reply => max_reply;
         }
         let mut penalty = Penalty::default();
         if let Some(wait) = config.penalty_min_wait_ms {

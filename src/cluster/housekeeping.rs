@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::backend::Backend;
@@ -12,7 +13,7 @@ use crate::cluster::core::{Core, Snapshot, set_watch};
 use crate::cluster::events::Event;
 use crate::cluster::monitor::refresh_address;
 use crate::cluster::options::SlowNodes;
-use crate::connection::request::Request;
+use crate::connection::link::Link;
 use crate::health::latency::Histogram;
 use crate::health::slowness;
 use crate::health::verdict::{
@@ -115,18 +116,24 @@ fn compare_speed(
     }
 }
 
-/// Asks a node that nobody has heard for a while for a sign of life, on the connection there is.
+/// Asks a node that nobody has heard for a while for a sign of life, on the connection there is; and, whether or
+/// not others are busy, the exclusive connection that was idle for longest, which somebody between may have forgotten.
 ///
 /// Nodes that nobody uses have none, and are left alone: a thousand idle applications must not keep a
 /// server busy.
 fn heartbeat(core: &Arc<Core>, backend: &Arc<Backend>) {
-    let silent_for = now_micros().saturating_sub(backend.vitals().last_heard());
-    let patience = HEARTBEAT.mul_f64(0.8 + 0.4 * fastrand::f64()).as_micros() as u64;
-    if silent_for < patience || !backend.gate().read().admits() {
+    if !backend.gate().read().admits() {
         return;
     }
-    if backend.in_flight() > 0 {
-        // Somebody asks already, and will say what came of it.
+    let patience = HEARTBEAT.mul_f64(0.8 + 0.4 * fastrand::f64());
+    let silent_for = now_micros().saturating_sub(backend.vitals().last_heard());
+    // With something in flight somebody asks already, and will say what came of it.
+    let is_quiet = silent_for >= patience.as_micros() as u64 && backend.in_flight() == 0;
+    let lane = backend.lane().get().filter(|_| is_quiet);
+    let idle = backend
+        .pool_if_used()
+        .and_then(|pool| pool.to_be_asked(patience));
+    if lane.is_none() && idle.is_none() {
         return;
     }
     let (core, backend) = (Arc::clone(core), Arc::clone(backend));
@@ -134,7 +141,13 @@ fn heartbeat(core: &Arc<Core>, backend: &Arc<Backend>) {
     let beat = async move {
         let epoch = backend.gate().read().epoch();
         let limit = core.limits.response_timeout;
-        if !is_silent(&backend, limit).await {
+        let (lane, idle) = join(
+            is_silent(&backend, lane, limit),
+            is_silent(&backend, idle, limit),
+        )
+        .await;
+        // One that was forgotten while another one is heard says nothing of the node.
+        if !is_quiet || !lane.or(idle).unwrap_or_default() {
             return;
         }
         let seen = match tokio::time::timeout(limit, core.probe.probe(Arc::clone(&backend))).await {
@@ -163,31 +176,22 @@ fn heartbeat(core: &Arc<Core>, backend: &Arc<Backend>) {
     let _ = tasks.spawn(beat);
 }
 
-/// Sends `PING` over an idle connection, the lane or an exclusive one; `true` when no answer comes.
-async fn is_silent(backend: &Arc<Backend>, limit: Duration) -> bool {
-    let ping = redis::cmd("PING");
-    if let Some(link) = backend.lane().get() {
-        let silent = link.call(Request::One(&ping), Some(limit)).await.is_err();
-        if silent {
-            backend.lane().retire(&link);
+/// Whether an idle connection gives no sign of life; `None` without one. Then it is used no more, and neither are
+/// exclusive ones that were idle as long.
+async fn is_silent(
+    backend: &Arc<Backend>,
+    link: Option<Arc<Link>>,
+    limit: Duration,
+) -> Option<bool> {
+    let (link, began) = (link?, Instant::now());
+    let is_alive = link.is_alive(limit).await;
+    if !is_alive {
+        // A no-op for what is not the lane, but for the mark that nothing is put on it any more.
+        backend.lane().retire(&link);
+        backend.suspect_idle(began);
+        if let Some(pool) = backend.pool_if_used() {
+            pool.discard_dead();
         }
-        return silent;
     }
-    let Some(pool) = backend.pool_if_used() else {
-        return false;
-    };
-    let Some(mut loan) = pool.borrow_idle().await else {
-        return false;
-    };
-    let silent = loan
-        .link
-        .call(Request::One(&ping), Some(limit))
-        .await
-        .is_err();
-    loan.touch();
-    if silent {
-        // What was idle for as long as this one is no better.
-        pool.suspect();
-    }
-    silent
+    Some(!is_alive)
 }

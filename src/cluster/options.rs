@@ -110,6 +110,7 @@ impl Default for Options {
                 pool_wait: Duration::from_millis(250),
                 idle_timeout: Duration::from_secs(300),
                 max_lifetime: Duration::from_secs(1800),
+                max_reply: 1 << 30,
             },
             connect_timeout: None,
             deadline: None,
@@ -173,6 +174,12 @@ impl Options {
             return Err(BuildError::Option {
                 name: "pool_size",
                 why: format!("{} connections per node: use 1 to 65535", limits.pool_size),
+            });
+        }
+        if limits.max_reply < 64 << 10 {
+            return Err(BuildError::Option {
+                name: "max_reply",
+                why: format!("{} bytes are too few: use at least 65536", limits.max_reply),
             });
         }
         self.penalty.validate()?;

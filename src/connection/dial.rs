@@ -2,7 +2,6 @@
 
 use std::error::Error as _;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,28 +9,21 @@ use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, ErrorKind, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError,
 };
-use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tracing::Instrument as _;
 
+use crate::connection::connect::connect_to;
 use crate::connection::credentials::CredentialsProvider;
 use crate::connection::link::Link;
 use crate::connection::meter::OpenConnection;
 use crate::connection::resolve::{self, Resolver};
+use crate::connection::step::{Progress, Step};
 use crate::connection::vitals::Vitals;
 use crate::connection::wire::{Pushes, Socket, Tap, Wire};
-use crate::error::text::one_line;
+use crate::error::text::{one_line, quoted};
 use crate::health::verdict::{Class, Seen, classify_code, classify_line};
 use crate::node::{Address, Endpoint, NodeId};
 use crate::tasks::{SpawnError, Tasks};
-
-/// Half-open connections are noticed after 15 s + 3 x 5 s without traffic.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-const KEEPALIVE_PROBES: u32 = 3;
-/// Sent data that stays unacknowledged for this long ends the connection; without it a socket
-/// outlives a network outage by TCP's back-off, many seconds after the network has healed.
-const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A failed dial: what was seen, for the verdict, and the error, for the caller.
 #[derive(Clone, Debug)]
@@ -76,11 +68,8 @@ impl DialError {
         Self::new(Seen::Io(error.kind(), error.raw_os_error()), error)
     }
 
-    pub(crate) fn timed_out() -> Self {
-        Self::io(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "connecting took too long",
-        ))
+    pub(crate) fn timed_out(what: impl Into<String>) -> Self {
+        Self::io(io::Error::new(io::ErrorKind::TimedOut, what.into()))
     }
 
     pub(crate) fn closed(why: SpawnError) -> Self {
@@ -100,6 +89,13 @@ impl DialError {
 /// Who hears what a server pushes; it must not block.
 pub(crate) type PushSink = Arc<dyn Fn(PushInfo) + Send + Sync>;
 
+/// What is wanted of a dial.
+struct Order<'a> {
+    ear: Option<PushSink>,
+    most: Option<u64>,
+    progress: &'a Progress,
+}
+
 /// Dials one node.
 pub(crate) struct Dialer {
     pub(crate) node: NodeId,
@@ -117,19 +113,27 @@ impl Dialer {
     /// Connects, encrypts, authenticates, selects: all within the connect time-out.
     ///
     /// `epoch` is the node's ejection count now; the link remembers it. With an `ear` the connection
-    /// speaks RESP3, and what the server pushes goes there.
+    /// speaks RESP3, and what the server pushes goes there. `most` bytes at most are read for one answer, but for
+    /// the set-up, which has its own limit.
     pub(crate) async fn dial(
         &self,
         epoch: u64,
         open: OpenConnection,
         ear: Option<PushSink>,
+        most: Option<u64>,
     ) -> Result<Link, DialError> {
         let began = Instant::now();
         let span = tracing::debug_span!("fluster.dial", node = %self.node);
-        let attempt = self.attempt(epoch, ear.as_ref()).instrument(span);
+        let progress = Progress::default();
+        let order = Order {
+            ear,
+            most,
+            progress: &progress,
+        };
+        let attempt = self.attempt(epoch, &order).instrument(span);
         let result = match tokio::time::timeout(self.timeout, attempt).await {
             Ok(result) => result.map(|link| link.counted(open)),
-            Err(_) => Err(DialError::timed_out()),
+            Err(_) => Err(DialError::timed_out(progress.timed_out(self.timeout))),
         };
         result.map_err(|e| {
             Vitals::count(&self.vitals.failed_dials);
@@ -137,36 +141,50 @@ impl Dialer {
         })
     }
 
-    async fn attempt(&self, epoch: u64, ear: Option<&PushSink>) -> Result<Link, DialError> {
-        match self.set_up(epoch, ear).await {
+    async fn attempt(&self, epoch: u64, order: &Order<'_>) -> Result<Link, DialError> {
+        match self.set_up(epoch, order).await {
             // A token may have been renewed a moment ago: ask for it once more.
-            Err(e) if self.credentials.is_some() && e.is_auth() => self.set_up(epoch, ear).await,
+            Err(e) if self.credentials.is_some() && e.is_auth() => self.set_up(epoch, order).await,
             // Accepted and hung up on without a word: so end the last connections of a server that is
             // just being killed. The next attempt is refused, which is proof; without it the callers
             // would wait out the gap between dials for a node that is known to be dying.
-            Err(e) if e.is_hang_up() => self.set_up(epoch, ear).await,
+            Err(e) if e.is_hang_up() => self.set_up(epoch, order).await,
             result => result,
         }
     }
 
-    async fn set_up(&self, epoch: u64, ear: Option<&PushSink>) -> Result<Link, DialError> {
+    async fn set_up(&self, epoch: u64, order: &Order<'_>) -> Result<Link, DialError> {
+        let Order {
+            ear,
+            most,
+            progress,
+        } = order;
+        progress.at(Step::Credentials);
         let mut info = self.connection_info().await?;
         let secret = info.password().unwrap_or_default().to_owned();
-        let socket = self.connect().await?;
+        let socket = self.connect(progress).await?;
+        progress.at(Step::LogIn);
         let wire = Wire::new();
         let pushes = match ear {
             Some(_) => Pushes::Expected,
             None if self.endpoint.resp3 => Pushes::Possible,
             None => Pushes::Never,
         };
-        let tap = Tap::new(socket, Arc::clone(&wire), Arc::clone(&self.vitals), pushes);
+        let tap = Tap::new(
+            socket,
+            Arc::clone(&wire),
+            Arc::clone(&self.vitals),
+            pushes,
+            *most,
+        );
         let mut config = AsyncConnectionConfig::new()
             .set_response_timeout(None)
             .set_connection_timeout(None);
         if let Some(ear) = ear {
-            let ear = Arc::clone(ear);
+            let (ear, read) = (Arc::clone(ear), Arc::clone(&wire));
             info = info.set_protocol(ProtocolVersion::RESP3);
             config = config.set_push_sender(move |push| {
+                read.pushed();
                 ear(push);
                 Ok::<(), std::convert::Infallible>(())
             });
@@ -217,7 +235,8 @@ impl Dialer {
         Ok(info)
     }
 
-    async fn connect(&self) -> Result<Socket, DialError> {
+    async fn connect(&self, progress: &Progress) -> Result<Socket, DialError> {
+        progress.at(Step::Connect);
         match &self.endpoint.address {
             #[cfg(unix)]
             Address::Unix(path) => {
@@ -229,16 +248,18 @@ impl Dialer {
             #[cfg(not(unix))]
             Address::Unix(_) => Err(DialError::io(io::ErrorKind::Unsupported.into())),
             Address::Tcp { host, .. } => {
-                let stream = self.connect_tcp().await?;
+                let stream = self.connect_tcp(progress).await?;
+                progress.at(Step::Tls);
                 self.encrypt(host, stream).await
             }
         }
     }
 
-    async fn connect_tcp(&self) -> Result<TcpStream, DialError> {
+    async fn connect_tcp(&self, progress: &Progress) -> Result<TcpStream, DialError> {
         let Some(resolver) = &self.resolver else {
             return Err(DialError::io(io::ErrorKind::Unsupported.into()));
         };
+        progress.at(Step::LookUp);
         let addrs = resolver.addresses(self.timeout).await.map_err(|e| {
             match resolve::is_own_limit(&e) {
                 // It says nothing about the name, nor about the server.
@@ -246,6 +267,7 @@ impl Dialer {
                 false => DialError::new(Seen::Dns, e),
             }
         })?;
+        progress.at(Step::Connect);
         // At most two: the two families of one host. The first to accept is tried first next time.
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for addr in addrs {
@@ -287,21 +309,6 @@ impl Drop for DeadOnDrop {
     }
 }
 
-async fn connect_to(addr: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(addr).await?;
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(&stream);
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE_IDLE)
-        .with_interval(KEEPALIVE_INTERVAL);
-    #[cfg(not(windows))]
-    let keepalive = keepalive.with_retries(KEEPALIVE_PROBES);
-    socket.set_tcp_keepalive(&keepalive)?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
-    Ok(stream)
-}
-
 #[cfg(feature = "tls")]
 fn tls_fault(e: io::Error) -> DialError {
     match e.kind() {
@@ -322,6 +329,16 @@ fn first_error_line(said: &[u8]) -> Option<&str> {
         .map(str::trim_end)
 }
 
+/// The first line of what a peer said that is no Redis.
+fn first_words(said: &[u8], secret: &str) -> String {
+    let line = said
+        .split(|b| b"\r\n".contains(b))
+        .next()
+        .unwrap_or_default();
+    let line = without_secret(&String::from_utf8_lossy(line), secret);
+    quoted(line.chars().take(60).collect::<String>())
+}
+
 /// What a server said, without what it was told: one that does not know AUTH or HELLO (renamed, or a
 /// proxy) quotes the arguments, cut short, and the password is among them.
 fn without_secret(line: &str, secret: &str) -> String {
@@ -338,6 +355,7 @@ fn without_secret(line: &str, secret: &str) -> String {
 fn setup_fault(wire: &Wire, error: RedisError, secret: &str) -> DialError {
     let said = wire.setup_bytes();
     let seen = match error.kind() {
+        _ if wire.saw_flood() => Seen::Garbage { valid: false },
         ErrorKind::Io => {
             let (kind, os) = io_parts(&error);
             Seen::Io(kind, os)
@@ -361,7 +379,20 @@ fn setup_fault(wire: &Wire, error: RedisError, secret: &str) -> DialError {
             let line = one_line(without_secret(line, secret));
             RedisError::from((kind, "the server refused the connection", line))
         }
-        _ => error,
+        _ => match seen {
+            Seen::Garbage { .. } => {
+                let text = format!(
+                    "it does not speak Redis's protocol (it said {})",
+                    first_words(&said, secret)
+                );
+                io::Error::new(io::ErrorKind::InvalidData, text).into()
+            }
+            Seen::Io(kind, _) => {
+                let text = format!("connected, hung up on during the log-in: {error}");
+                io::Error::new(kind, text).into()
+            }
+            _ => error,
+        },
     };
     DialError {
         line: classify_line(&said),
@@ -388,36 +419,6 @@ pub(crate) fn io_parts(error: &RedisError) -> (io::ErrorKind, Option<i32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn a_new_socket_has_its_options_set() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("bind");
-        let stream = connect_to(listener.local_addr().expect("an address"))
-            .await
-            .expect("connect");
-        let socket = SockRef::from(&stream);
-        assert!(
-            stream.nodelay().expect("TCP_NODELAY"),
-            "a command leaves at once"
-        );
-        assert!(socket.keepalive().expect("SO_KEEPALIVE"));
-        #[cfg(target_os = "linux")]
-        {
-            let times = (
-                socket.tcp_keepalive_time().expect("TCP_KEEPIDLE"),
-                socket.tcp_keepalive_interval().expect("TCP_KEEPINTVL"),
-                socket.tcp_keepalive_retries().expect("TCP_KEEPCNT"),
-            );
-            assert_eq!(
-                times,
-                (KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES)
-            );
-            let limit = socket.tcp_user_timeout().expect("TCP_USER_TIMEOUT");
-            assert_eq!(limit, Some(TCP_USER_TIMEOUT));
-        }
-    }
 
     #[test]
     fn the_first_error_line_is_found_among_other_replies() {

@@ -24,6 +24,8 @@ pub(crate) enum Fault {
     Garbage,
     /// Bytes came that nobody had asked for; from then on no reply can be told from another's.
     Stray,
+    /// More came than one call may bring; the connection was closed.
+    Flood,
     /// redis-rs refused the command itself.
     Misuse,
 }
@@ -90,6 +92,20 @@ impl Link {
 
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// Ends the connection, whatever is outstanding on it and whoever else holds it.
+    pub(crate) fn close(&self) {
+        self.wire.set_dead();
+        self.driver.abort();
+    }
+
+    /// Asks for a sign of life while nobody uses the connection; `false` when none comes in time. Whoever
+    /// takes the connection meanwhile gets the reply behind it.
+    pub(crate) async fn is_alive(&self, limit: Duration) -> bool {
+        let _question = self.wire.question();
+        let ping = redis::cmd("PING");
+        self.call(Request::One(&ping), Some(limit)).await.is_ok()
     }
 
     pub(crate) fn age(&self) -> Duration {
@@ -159,6 +175,7 @@ impl Link {
 
     fn fault(&self, error: &RedisError) -> Option<Fault> {
         match error.kind() {
+            _ if self.wire.saw_flood() => Some(Fault::Flood),
             _ if self.wire.saw_stray() => Some(Fault::Stray),
             ErrorKind::Io if error.is_timeout() && !self.wire.is_dead() => Some(Fault::Timeout),
             ErrorKind::Io => Some(Fault::Lost),

@@ -261,7 +261,9 @@ mod tests {
         for len in 0..4 {
             for atomic in [false, true] {
                 let mut pipe = Pipeline::new();
-                (0..len).for_each(|_| drop(pipe.cmd("GET").arg("k")));
+                for _ in 0..len {
+                    pipe.cmd("GET").arg("k");
+                }
                 if atomic {
                     pipe.atomic();
                 }

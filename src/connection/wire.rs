@@ -5,6 +5,7 @@
 //! written since a call began (if not, the server cannot have seen it), when the node was last heard,
 //! the first line of a refused set-up, and bytes that nobody asked for.
 
+mod meal;
 mod socket;
 
 use std::io;
@@ -17,6 +18,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+pub(crate) use self::meal::MOST_OF_SETUP;
+use self::meal::Meal;
 use self::socket::Glance;
 pub(crate) use self::socket::Socket;
 use crate::clock::now_micros;
@@ -45,6 +48,9 @@ struct DriverSide {
     dead: AtomicBool,
     eof: AtomicBool,
     stray: AtomicBool,
+    flood: AtomicBool,
+    /// Whole messages that the server pushed.
+    pushed: AtomicU64,
     /// Guards the bytes of the set-up, written by the driver, read once by the dial.
     setup: Mutex<Option<Vec<u8>>>,
 }
@@ -60,6 +66,8 @@ struct CallerSide {
     /// were asked for by nobody.
     quiet_at: AtomicU64,
     retired: AtomicBool,
+    /// How many of the calls in flight are a pool's own questions.
+    questions: AtomicU64,
 }
 
 impl Wire {
@@ -115,6 +123,22 @@ impl Wire {
         self.driver.stray.load(Relaxed)
     }
 
+    /// More came than one call may bring.
+    pub(crate) fn saw_flood(&self) -> bool {
+        self.driver.flood.load(Relaxed)
+    }
+
+    /// A whole message that was pushed has been read.
+    pub(crate) fn pushed(&self) {
+        self.driver.pushed.fetch_add(1, Relaxed);
+    }
+
+    /// Moves on whenever what is read belongs to another answer than before.
+    fn answers(&self) -> u64 {
+        let pushed = self.driver.pushed.load(Relaxed);
+        self.callers.started.load(Relaxed).wrapping_add(pushed)
+    }
+
     /// No new commands; those in flight run to their own deadlines.
     pub(crate) fn retire(&self) {
         self.callers.retired.store(true, Relaxed);
@@ -125,9 +149,17 @@ impl Wire {
         self.callers.started.load(Relaxed).saturating_sub(finished)
     }
 
-    /// Nothing is in flight, and no abandoned command's reply is outstanding.
+    /// Nothing of a user's is in flight, and no abandoned command's reply is outstanding.
     pub(crate) fn is_clean(&self) -> bool {
-        self.in_flight() == 0 && self.callers.abandoned_at.load(SeqCst) == 0
+        // A question's answer comes before those of the next user.
+        self.in_flight() <= self.callers.questions.load(Relaxed)
+            && self.callers.abandoned_at.load(SeqCst) == 0
+    }
+
+    /// The next call is a question of the pool's own, until the guard is dropped.
+    pub(crate) fn question(&self) -> Question<'_> {
+        self.callers.questions.fetch_add(1, Relaxed);
+        Question(self)
     }
 
     /// Microseconds from the last byte in or out to `now`.
@@ -149,6 +181,15 @@ impl Wire {
     fn is_quiet(&self) -> bool {
         self.written() == self.callers.quiet_at.load(SeqCst)
             && self.callers.abandoned_at.load(SeqCst) == 0
+    }
+}
+
+/// A call that is no user's.
+pub(crate) struct Question<'a>(&'a Wire);
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        self.0.callers.questions.fetch_sub(1, Relaxed);
     }
 }
 
@@ -222,6 +263,9 @@ pub(crate) struct Tap {
     /// Set once the connection is handed out; until then its bytes belong to the set-up.
     in_setup: bool,
     yielded: bool,
+    /// The most that is read for one answer; `None`: no limit.
+    most: Option<u64>,
+    meal: Meal,
 }
 
 impl Tap {
@@ -230,6 +274,7 @@ impl Tap {
         wire: Arc<Wire>,
         vitals: Arc<Vitals>,
         pushes: Pushes,
+        most: Option<u64>,
     ) -> Self {
         Self {
             socket,
@@ -238,11 +283,27 @@ impl Tap {
             pushes,
             in_setup: true,
             yielded: false,
+            most,
+            meal: Meal::default(),
         }
     }
 
     fn note_read(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.in_setup && !self.wire.is_in_setup() {
+            self.in_setup = false;
+        }
+        let most = match self.in_setup {
+            true => Some(MOST_OF_SETUP),
+            false => self.most,
+        };
         let driver = &self.wire.driver;
+        if let Some(most) = most
+            && let Err(e) = self.meal.add(bytes.len(), self.wire.answers(), most)
+        {
+            driver.flood.store(true, Relaxed);
+            self.wire.set_dead();
+            return Err(e);
+        }
         if bytes.is_empty() {
             driver.eof.store(true, Relaxed);
             self.wire.set_dead();
