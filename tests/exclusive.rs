@@ -71,18 +71,21 @@ async fn what_is_left_on_a_connection_ends_when_its_user_does() {
     assert_eq!(server.clients().len(), 1, "given back as it was");
 }
 
+/// Whether a connection was forgotten, and how much was sent on it since.
+type Path = (AtomicBool, AtomicUsize);
+
 /// A balancer before a server: it forgets connections, and then swallows what is sent on them.
 struct Balancer {
     url: String,
-    /// Of each connection, in order: forgotten, and how much was sent since.
-    connections: Arc<Mutex<Vec<Arc<(AtomicBool, AtomicUsize)>>>>,
+    /// In the order in which they were made.
+    connections: Arc<Mutex<Vec<Arc<Path>>>>,
 }
 
 impl Balancer {
     async fn before(server: &Server) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("redis://{}", listener.local_addr().unwrap());
-        let connections: Arc<Mutex<Vec<Arc<(AtomicBool, AtomicUsize)>>>> = Arc::default();
+        let connections: Arc<Mutex<Vec<Arc<Path>>>> = Arc::default();
         let (all, port) = (Arc::clone(&connections), server.port());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
