@@ -8,7 +8,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout_at};
 
 use super::Backend;
-use crate::backend::lane::{Dialled, NoLane, Report, Turn, outcome};
+use crate::backend::lane::{DIAL_GAP, Dialled, NoLane, Report, Turn, outcome};
 use crate::backend::pool::Exclusive;
 use crate::connection::dial::{DialError, PushSink};
 use crate::connection::link::Link;
@@ -21,6 +21,8 @@ use crate::error::Error;
 pub(super) const DIALS: u32 = 4;
 /// ... and while it is on probation, so that a node that just came back is not overrun.
 const DIALS_ON_PROBATION: u32 = 2;
+/// A dial may have to wait for others that hang; it is done after so many of them at the latest.
+const DIALS_IN_TURN: u32 = 3;
 
 impl Backend {
     /// Waits for the shared dial, running it when nobody does.
@@ -47,7 +49,8 @@ impl Backend {
         self: &Arc<Self>,
         replace: bool,
     ) -> Result<watch::Receiver<Dialled>, NoLane> {
-        match self.lane.turn(Instant::now(), replace) {
+        let patience = DIALS_IN_TURN * self.dialer.timeout + DIAL_GAP;
+        match self.lane.turn(Instant::now(), replace, patience) {
             Turn::Wait(receiver) => Ok(receiver),
             Turn::TooSoon => Err(NoLane::TooSoon),
             Turn::Dial {

@@ -7,6 +7,7 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::clock::later;
 use crate::connection::dial::DialError;
 use crate::connection::link::Link;
 
@@ -112,10 +113,12 @@ impl Lane {
     /// Joins the running dial, or becomes the one who runs it.
     ///
     /// With `replace`, the dial keeps [`DIAL_GAP`] to the one before: a lane that times out over and
-    /// over must not become a dial storm.
-    pub(crate) fn turn(&self, now: Instant, replace: bool) -> Turn {
+    /// over must not become a dial storm. A dial that began longer than `patience` ago, which is more than
+    /// any dial takes, went to sleep with its runtime, and is not waited for.
+    pub(crate) fn turn(&self, now: Instant, replace: bool, patience: Duration) -> Turn {
         let mut dial = self.dial.lock();
-        if let Some(sender) = &dial.running {
+        let asleep = dial.last_began.is_some_and(|at| now > later(at, patience));
+        if let (Some(sender), false) = (&dial.running, asleep) {
             return Turn::Wait(sender.subscribe());
         }
         if now < dial.not_before {
