@@ -51,7 +51,7 @@ pub(crate) trait Observer: Send + Sync {
     fn observed(&self, backend: &Arc<Backend>, epoch: u64, what: Observation);
     /// A command succeeded while somebody wants to know; see [`Backend::watch`].
     fn succeeded(&self, backend: &Arc<Backend>, epoch: u64);
-    /// A dial begins: background tasks are needed from now on.
+    /// A dial begins, or the background tasks were not heard of for long: they are needed from now on.
     fn dialling(&self);
     /// The server behind the node's lane said who it is.
     fn identified(&self, backend: &Arc<Backend>, identity: &Identity);
@@ -265,6 +265,24 @@ impl Backend {
         request: Shared<'_>,
         deadline: Instant,
     ) -> Result<Reply, Error> {
+        let tasks = &self.dialer.tasks;
+        if !tasks.has_runtime() {
+            return Err(self.no_runtime());
+        }
+        tasks
+            .enter(self.call_inside(began, request, deadline))
+            .await
+    }
+
+    async fn call_inside(
+        self: &Arc<Self>,
+        began: Instant,
+        request: Request<'_>,
+        deadline: Instant,
+    ) -> Result<Reply, Error> {
+        if self.dialer.tasks.pulse().is_overdue(began) {
+            self.observer.dialling();
+        }
         let mut now = began;
         let mut resends = 0;
         loop {

@@ -19,15 +19,19 @@ mod node;
 pub(crate) mod penalty_box;
 mod rules;
 pub(crate) mod slowness;
+pub(crate) mod stalls;
 mod state;
 mod strikes;
 pub(crate) mod verdict;
+pub(crate) mod waits;
 pub(crate) mod watchdog;
 
 #[cfg(test)]
 mod model;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod stall_properties;
 #[cfg(test)]
 mod tests;
 
@@ -40,6 +44,7 @@ use self::rules::Rules;
 pub use self::state::NodeState;
 use crate::health::penalty_box::{Penalty, PenaltyBox, Schedule};
 use crate::health::verdict::{ProbeResult, Reason, Verdict};
+use crate::health::waits::Ran;
 
 /// Nodes that go silent within this time do so together.
 const TOGETHER: Duration = Duration::from_secs(1);
@@ -143,6 +148,7 @@ impl<K: Copy + Ord + fmt::Debug> Health<K> {
         if node.epoch != epoch || !node.admits() {
             return None;
         }
+        let verdict = node.whole(verdict);
         let reason = match verdict {
             Verdict::Hard(reason) => Some(reason),
             Verdict::Soft(soft) => Some(soft.reason()),
@@ -187,8 +193,14 @@ impl<K: Copy + Ord + fmt::Debug> Health<K> {
         self.change(key, now, unit, |node, facts| node.probed(result, facts))
     }
 
-    /// Everything that is due at `now`; `unit` gives random numbers from 0 to 1.
-    pub(crate) fn due(&mut self, now: Instant, unit: &mut dyn FnMut() -> f64) -> Vec<Action<K>> {
+    /// Everything that is due at `now`; `unit` gives random numbers from 0 to 1, and `ran` says how much
+    /// of a time our own process ran.
+    pub(crate) fn due(
+        &mut self,
+        now: Instant,
+        unit: &mut dyn FnMut() -> f64,
+        ran: &dyn Fn(Instant, Instant) -> Ran,
+    ) -> Vec<Action<K>> {
         let mut actions = Vec::new();
         while let Some(key) = self.penalty_box.pop_due(now) {
             let opened = self.change(key, now, 0.0, |node, facts| node.open_half(facts.now));
@@ -202,8 +214,13 @@ impl<K: Copy + Ord + fmt::Debug> Health<K> {
             .collect();
         for key in due {
             let changed = match self.nodes.get(&key).and_then(Node::probe) {
-                Some((id, _)) => {
-                    let late = ProbeResult::Failed(Reason::Timeout);
+                Some((id, deadline)) => {
+                    let limit = self.rules.penalty.get_probe_timeout();
+                    let began = deadline.checked_sub(limit).unwrap_or(deadline);
+                    let late = match ran(began, now).is_most_of(limit) {
+                        true => ProbeResult::Failed(Reason::Timeout),
+                        false => ProbeResult::NotRun,
+                    };
                     self.probe_finished(key, id, late, now, unit())
                 }
                 None => self.change(key, now, 0.0, |node, facts| node.tick(facts)),

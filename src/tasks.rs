@@ -1,5 +1,8 @@
 //! The background tasks of one cluster, and their end.
 
+mod entered;
+mod pulse;
+
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
@@ -8,11 +11,20 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinHandle};
 
+use self::entered::Entered;
+use self::pulse::Pulse;
+
+/// What to do about [`SpawnError::NoRuntime`].
+pub(crate) const NO_RUNTIME: &str =
+    "there is no tokio runtime here: call from inside one, or build with `.runtime(..)`";
+
 /// Owns every task that a cluster starts, so that one call ends them all.
 #[derive(Debug)]
 pub(crate) struct Tasks {
     runtime: Option<Handle>,
     closed: AtomicBool,
+    /// Whether the tasks that look after the nodes are alive.
+    pulse: Pulse,
     /// Guards the handles of the running tasks; finished ones are swept out as the list grows.
     running: Mutex<Running>,
 }
@@ -35,6 +47,7 @@ impl Tasks {
         Self {
             runtime,
             closed: AtomicBool::new(false),
+            pulse: Pulse::default(),
             running: Mutex::default(),
         }
     }
@@ -44,11 +57,52 @@ impl Tasks {
         self.runtime.clone().or_else(|| Handle::try_current().ok())
     }
 
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
+    /// Whether there is a runtime for the timers of a call.
+    pub(crate) fn has_runtime(&self) -> bool {
+        self.runtime.is_some() || Handle::try_current().is_ok()
+    }
+
+    /// The future, inside the runtime that was named, if one was: a call may then come from any thread.
+    ///
+    /// Whoever makes a timer or a connection must be in it. Those who await nothing but channels and other
+    /// futures of ours need not, and the application's own futures must not: they run where they are
+    /// polled.
+    pub(crate) fn enter<F: Future>(&self, future: F) -> Entered<F> {
+        Entered::new(self.runtime.clone(), future)
+    }
+
+    /// Waits for `pause`, on any thread.
+    pub(crate) async fn sleep(&self, pause: Duration) {
+        if self.has_runtime() {
+            self.enter(async { tokio::time::sleep(pause).await }).await;
+        }
+    }
+
     pub(crate) fn spawn(
         &self,
         task: impl Future<Output = ()> + Send + 'static,
     ) -> Result<AbortHandle, SpawnError> {
-        let runtime = self.runtime().ok_or(SpawnError::NoRuntime)?;
+        self.spawn_on(self.runtime(), task)
+    }
+
+    /// Runs the task where the caller runs, also when another runtime was named: that one may be asleep.
+    pub(crate) fn spawn_here(
+        &self,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<AbortHandle, SpawnError> {
+        self.spawn_on(Handle::try_current().ok().or_else(|| self.runtime()), task)
+    }
+
+    fn spawn_on(
+        &self,
+        runtime: Option<Handle>,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<AbortHandle, SpawnError> {
+        let runtime = runtime.ok_or(SpawnError::NoRuntime)?;
         let mut running = self.running.lock();
         // Under the lock: `close` empties the list under it, so no task slips in behind it.
         if self.is_closed() {

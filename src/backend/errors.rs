@@ -8,6 +8,7 @@ use crate::connection::link::{Fault, LinkError};
 use crate::error::text::one_line;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::health::verdict::{Reason, Route, Seen, Verdict, judge, route};
+use crate::tasks::NO_RUNTIME;
 
 impl Backend {
     /// The node is out, or the cluster closed.
@@ -21,6 +22,12 @@ impl Backend {
         Error::new(ErrorKind::NodeOut, Outcome::NotSent, text)
             .at(self.id())
             .retry_in(self.observer.retry_after(self))
+    }
+
+    /// No timer and no connection can be made where the caller is.
+    pub(super) fn no_runtime(&self) -> Error {
+        self.meter.failed(Outcome::NotSent);
+        Error::new(ErrorKind::Refused, Outcome::NotSent, NO_RUNTIME).at(self.id())
     }
 
     /// The caller's deadline passed before the command could be sent.

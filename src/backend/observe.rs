@@ -32,6 +32,10 @@ impl Backend {
             silent: !self.vitals.heard_since(sent_at),
             since_success: (last_heard > 0)
                 .then(|| Duration::from_micros(now_micros().saturating_sub(last_heard))),
+            limit: match phase {
+                Phase::Setup => self.dialer.timeout,
+                Phase::Command => self.limits.response_timeout,
+            },
             has_live: self.lane.has_live() || self.pool.get().is_some_and(Pool::has_live),
             ..Observation::new(phase, seen, sent_at)
         }
@@ -117,10 +121,12 @@ impl Backend {
         e: &LinkError,
         epoch: u64,
         sent_at: Instant,
+        limit: Option<Duration>,
         own_limit: bool,
     ) {
         let seen = Observation {
             own_limit,
+            limit: limit.unwrap_or(self.limits.response_timeout),
             ..self.call_observation(e, sent_at)
         };
         self.report(epoch, seen);

@@ -16,6 +16,7 @@ use crate::connection::link::Fault;
 use crate::connection::reply::{Reply, many, one, signed};
 use crate::connection::request::{Exclusively, Request};
 use crate::node::NodeId;
+use crate::tasks::NO_RUNTIME;
 
 /// An exclusive connection to one node; it goes back to the node's pool when dropped.
 ///
@@ -61,6 +62,14 @@ impl DedicatedClient {
     }
 
     async fn send(&mut self, request: Request<'_>) -> RedisResult<Reply> {
+        let tasks = Arc::clone(&self.backend.dialer().tasks);
+        if !tasks.has_runtime() {
+            return Err(refused(NO_RUNTIME.to_owned()).at(self.node()).into());
+        }
+        tasks.enter(self.send_inside(request)).await
+    }
+
+    async fn send_inside(&mut self, request: Request<'_>) -> RedisResult<Reply> {
         // An atomic one is sent all the same: its EXEC tells whether a watched key has changed.
         if !request.is_transaction()
             && let Some(nothing) = request.answer_to_nothing()
@@ -100,7 +109,7 @@ impl DedicatedClient {
                 self.backend.suspect_idle(began);
             }
             self.backend
-                .observe_call(&e, epoch, began, block != Block::No);
+                .observe_call(&e, epoch, began, limit, block != Block::No);
             // The connection had ended while nobody used it. With nothing on it that the caller
             // relies on, a new one is as good.
             if e.unsent && e.fault == Fault::Lost && clean && resends < RESENDS {

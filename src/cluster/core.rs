@@ -1,7 +1,7 @@
 //! The heart of a cluster: the snapshot that calls read, and the state that publishes the next one.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ use crate::cluster::outage::Outage;
 use crate::cluster::scripts::Scripts;
 use crate::error::Reasons;
 use crate::health::slowness::Slowness;
+use crate::health::stalls::Stalls;
 use crate::health::watchdog::Watchdog;
 use crate::health::{Health, NodeState, Watch};
 use crate::node::Node;
@@ -64,7 +65,6 @@ pub(crate) struct Core {
     pub(crate) scripts: Scripts,
     /// Where `clients()` stands.
     pub(crate) cursor: AtomicUsize,
-    pub(super) monitored: AtomicBool,
     pub(super) demanded_at: AtomicU64,
 }
 
@@ -77,6 +77,11 @@ pub(crate) struct State {
     pub(crate) specs: Vec<Node>,
     /// Time-outs whose verdict waits for the watchdog, oldest first.
     pub(super) late: VecDeque<Late>,
+    /// When the one who judges them, in case that nobody ticks, looks next.
+    pub(super) judged_at: Option<Instant>,
+    pub(super) stalls: Stalls,
+    /// Commands that all nodes had been sent at the watchdog's last tick.
+    pub(super) sent: u64,
     pub(crate) out_since: BTreeMap<u64, Instant>,
     pub(crate) outage: Outage,
     /// Why each node is out, as of a published snapshot: a caller that asks over and over must not
@@ -128,6 +133,9 @@ impl Core {
                 empty: None,
                 specs: nodes,
                 late: VecDeque::new(),
+                judged_at: None,
+                stalls: Stalls::default(),
+                sent: 0,
                 out_since: BTreeMap::new(),
                 outage: Outage::default(),
                 next_key,
@@ -148,7 +156,6 @@ impl Core {
             in_use,
             scripts: Scripts::default(),
             cursor: AtomicUsize::new(0),
-            monitored: AtomicBool::new(false),
             demanded_at: AtomicU64::new(0),
         }
     }

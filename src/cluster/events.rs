@@ -66,7 +66,7 @@ pub enum Event {
     },
     /// The set of nodes changed.
     TopologyChanged(Change),
-    /// This process was stalled; time-outs of that time are not held against any node.
+    /// This process was stalled while a call waited; that time is not held against any node.
     ClientStall {
         /// How long no task of this runtime ran.
         lasted: Duration,

@@ -8,17 +8,16 @@ use futures_util::future::join;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::backend::Backend;
-use crate::clock::now_micros;
+use crate::clock::{later, now_micros};
 use crate::cluster::core::{Core, Snapshot, set_watch};
 use crate::cluster::events::Event;
-use crate::cluster::monitor::refresh_address;
+use crate::cluster::evidence::say_stalls;
+use crate::cluster::monitor::{no_answer, refresh_address};
 use crate::cluster::options::SlowNodes;
 use crate::connection::link::Link;
 use crate::health::latency::Histogram;
 use crate::health::slowness;
-use crate::health::verdict::{
-    Observation, Phase, ProbeResult, Reason, Seen, Soft, Verdict, judge_probe,
-};
+use crate::health::verdict::{ProbeResult, Reason, Soft, Verdict};
 
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
@@ -28,7 +27,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// A name is looked up again after this long.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(30);
 
-pub(super) async fn run_housekeeping(core: &Arc<Core>) {
+pub(super) async fn run_housekeeping(core: &Arc<Core>, number: u64) {
     let mut tick = interval(HOUSEKEEPING);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut window_began = Instant::now();
@@ -36,6 +35,9 @@ pub(super) async fn run_housekeeping(core: &Arc<Core>) {
     let mut window: BTreeMap<u64, Histogram> = BTreeMap::new();
     loop {
         tick.tick().await;
+        if !core.tasks.pulse().is_current(number) {
+            return;
+        }
         let snapshot = core.snapshot.load_full();
         let now = Instant::now();
         for backend in snapshot.nodes.iter().filter(|b| b.is_used()) {
@@ -54,6 +56,7 @@ pub(super) async fn run_housekeeping(core: &Arc<Core>) {
                 set_watch(state, backend, now);
             }
             core.tell_outage(state, now);
+            say_stalls(state, now);
         });
         for backend in snapshot.nodes.iter() {
             if let Some(pool) = backend.pool_if_used() {
@@ -64,7 +67,7 @@ pub(super) async fn run_housekeeping(core: &Arc<Core>) {
             if backend.is_used() {
                 refresh_address(core, backend, LOOK_UP_EVERY);
             }
-            heartbeat(core, backend);
+            heartbeat(core, number, backend);
         }
     }
 }
@@ -121,7 +124,7 @@ fn compare_speed(
 ///
 /// Nodes that nobody uses have none, and are left alone: a thousand idle applications must not keep a
 /// server busy.
-fn heartbeat(core: &Arc<Core>, backend: &Arc<Backend>) {
+fn heartbeat(core: &Arc<Core>, number: u64, backend: &Arc<Backend>) {
     if !backend.gate().read().admits() {
         return;
     }
@@ -150,16 +153,14 @@ fn heartbeat(core: &Arc<Core>, backend: &Arc<Backend>) {
         if !is_quiet || !lane.or(idle).unwrap_or_default() {
             return;
         }
-        let seen = match tokio::time::timeout(limit, core.probe.probe(Arc::clone(&backend))).await {
-            Ok(seen) => judge_probe(&seen),
-            Err(_) => judge_probe(&Observation::new(
-                Phase::Setup,
-                Seen::Io(std::io::ErrorKind::TimedOut, None),
-                Instant::now(),
-            )),
-        };
-        let reason = match seen {
+        let began = Instant::now();
+        let probe = core.probe.probe(Arc::clone(&backend));
+        let seen = tokio::time::timeout(limit, probe).await;
+        let seen = seen.unwrap_or_else(|_| no_answer(began, later(began, limit)));
+        let reason = match core.probe_result(number, &seen) {
             ProbeResult::Ok => return,
+            // It was us who did not listen; the next heartbeat asks again.
+            ProbeResult::NotRun => return,
             ProbeResult::Failed(reason) | ProbeResult::NotReady(reason) => reason,
             ProbeResult::Config => Reason::Config,
             ProbeResult::NotRedis => Reason::NotRedis,

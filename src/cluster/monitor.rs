@@ -2,77 +2,156 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
-use tokio::time::{sleep_until, timeout_at};
+use tokio::time::{sleep, sleep_until, timeout_at};
 use tracing::Instrument as _;
 
 use crate::backend::Backend;
-use crate::cluster::core::Core;
+use crate::cluster::core::{Core, State};
 use crate::cluster::events::Event;
-use crate::cluster::housekeeping;
-use crate::health::verdict::{ProbeResult, Reason, judge_probe};
+use crate::cluster::{evidence, housekeeping};
+use crate::health::verdict::{Observation, Phase, ProbeResult, Seen, judge_probe};
+use crate::health::waits::Ran;
 use crate::health::{Action, watchdog};
 
 /// With nothing due, the monitor still looks once in a while.
 const AT_LATEST: Duration = Duration::from_secs(60);
 
-/// Starts the tasks; `false` when there is no runtime to start them on.
-pub(crate) fn start(core: &Arc<Core>) -> bool {
+/// Starts the tasks on the runtime at hand; those of an earlier start end as soon as they are polled.
+fn start(core: &Arc<Core>, number: u64, now: Instant) {
+    core.locked(|state, _| state.watchdog.restart(now));
     let (a, b, c) = (Arc::clone(core), Arc::clone(core), Arc::clone(core));
-    let ended = Ended(Arc::clone(core));
+    let ended = Ended(Arc::clone(core), number);
     let health = async move {
         let _ended = ended;
-        run_health(&a).await;
+        run_health(&a, number).await;
     };
-    core.tasks.spawn(health).is_ok()
-        && core
-            .tasks
-            .spawn(async move { run_watchdog(&b).await })
-            .is_ok()
-        && core
-            .tasks
-            .spawn(async move { housekeeping::run_housekeeping(&c).await })
-            .is_ok()
+    // A cluster that closes needs none of them.
+    let _ = core.tasks.spawn(health);
+    let _ = core
+        .tasks
+        .spawn(async move { run_watchdog(&b, number).await });
+    let _ = core
+        .tasks
+        .spawn(async move { housekeeping::run_housekeeping(&c, number).await });
 }
 
 impl Core {
-    /// Starts the background tasks, once, on the runtime at hand; again when that one ended.
+    /// Starts the background tasks, once, on the runtime at hand; again when that one ended, and when
+    /// nothing was heard of them for seconds, because nobody polls it.
     pub(crate) fn ensure_monitored(self: &Arc<Self>) {
-        if self.monitored.load(Relaxed) || self.monitored.swap(true, Relaxed) {
+        if !self.tasks.has_runtime() {
             return;
         }
-        if !start(self) {
-            self.monitored.store(false, Relaxed);
+        let (pulse, now) = (self.tasks.pulse(), Instant::now());
+        if let Some(number) = pulse.begin_again(now) {
+            start(self, number, now);
+        } else if pulse.is_overdue(now) && pulse.claim(now) {
+            self.revive();
         }
     }
 
-    pub(crate) fn not_monitored(&self) {
-        self.monitored.store(false, Relaxed);
+    /// Starts the background anew, after it had its time to tick: it may live on this very runtime, which
+    /// has only just been woken.
+    fn revive(self: &Arc<Self>) {
+        let core = Arc::clone(self);
+        let silent = self.tasks.pulse().starts();
+        let revive = async move {
+            let asked = Instant::now();
+            sleep(watchdog::GRACE).await;
+            let now = Instant::now();
+            let pulse = core.tasks.pulse();
+            // Whoever wakes late was stalled itself, and knows nothing.
+            let on_time = now.duration_since(asked) <= watchdog::GRACE + watchdog::LATENESS;
+            if !on_time || !pulse.is_current(silent) || !pulse.is_overdue(now) {
+                return;
+            }
+            let text = "the runtime of the background tasks does not run; they start anew on a caller's: \
+                        see the guide's chapter on runtimes";
+            match silent {
+                // Once is enough to find it.
+                1 => tracing::warn!("{text}"),
+                _ => tracing::debug!("{text}"),
+            }
+            start(&core, pulse.begin(now), now);
+        };
+        // A caller without a runtime cannot help.
+        let _ = self.tasks.spawn(revive);
+    }
+
+    /// A sign of life of the runtime that the background lives on: when it is late, so are all replies.
+    ///
+    /// `false` when the background was started anew elsewhere, and this one has to end.
+    pub(super) fn tick(&self, number: u64, now: Instant) -> bool {
+        let pulse = self.tasks.pulse();
+        if !pulse.is_current(number) {
+            return false;
+        }
+        pulse.beat(now);
+        self.locked(|state, effects| {
+            let sent = std::mem::replace(&mut state.sent, self.sent());
+            let Some(lasted) = state.watchdog.tick(now) else {
+                return;
+            };
+            // More commands under way than were sent since the last tick: some waited through the stall.
+            let under_way = self.on_lanes() > state.sent.saturating_sub(sent);
+            if state.stalls.happened(lasted, under_way) {
+                evidence::tell_of_stall(state, lasted, now);
+                effects.tell(Event::ClientStall { lasted });
+            }
+        });
+        true
+    }
+
+    /// Commands that all nodes were sent so far.
+    fn sent(&self) -> u64 {
+        let snapshot = self.snapshot.load();
+        let sent = snapshot.nodes.iter().map(|b| b.vitals().commands());
+        sent.fold(0, u64::wrapping_add)
+    }
+
+    /// Commands on lanes that wait for their reply.
+    fn on_lanes(&self) -> u64 {
+        let snapshot = self.snapshot.load();
+        let lanes = snapshot.nodes.iter().filter_map(|b| b.lane().get());
+        lanes.map(|link| link.wire().in_flight()).sum()
+    }
+
+    /// How much of the time from `from` to `to` our own process ran.
+    pub(super) fn ran(&self, from: Instant, to: Instant) -> Ran {
+        self.state.lock().watchdog.ran(from, to)
     }
 }
 
 /// When the runtime of the first call is gone, the next call starts the tasks on its own.
-struct Ended(Arc<Core>);
+struct Ended(Arc<Core>, u64);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        self.0.not_monitored();
+        self.0.tasks.pulse().end(self.1);
     }
 }
 
 /// Whatever is due in the health machine: probes to start, waits that are over, late verdicts.
-async fn run_health(core: &Arc<Core>) {
+async fn run_health(core: &Arc<Core>, number: u64) {
     // The probe under way at each node. On a machine too busy to run them in time, probes that are over
     // by the clock would pile up behind those that follow.
     let mut under_way: BTreeMap<u64, AbortHandle> = BTreeMap::new();
     loop {
         let now = Instant::now();
-        let late = core.apply_late(now);
+        // That this runs is as good as a tick: a stall is known before anything is judged by it.
+        if !core.tick(number, now) {
+            return;
+        }
+        let late = core.judge_late(now);
         let (actions, next) = core.locked(|state, effects| {
-            let actions = state.health.due(now, &mut fastrand::f64);
+            let State {
+                health, watchdog, ..
+            } = state;
+            let ran = |from, to| watchdog.ran(from, to);
+            let actions = health.due(now, &mut fastrand::f64, &ran);
             for action in &actions {
                 if let Action::Publish(t) = action {
                     core.publish(state, effects, *t, now);
@@ -82,7 +161,7 @@ async fn run_health(core: &Arc<Core>) {
         });
         for action in actions {
             if let Action::Probe { key, id, deadline } = action {
-                let probe = spawn_probe(core, key, id, deadline);
+                let probe = spawn_probe(core, number, key, id, deadline);
                 if let Some(over) = probe.and_then(|probe| under_way.insert(key, probe)) {
                     over.abort();
                 }
@@ -104,22 +183,29 @@ async fn run_health(core: &Arc<Core>) {
 }
 
 /// All probes run at once: a silent node must not delay the return of another.
-fn spawn_probe(core: &Arc<Core>, key: u64, id: u64, deadline: Instant) -> Option<AbortHandle> {
+fn spawn_probe(
+    core: &Arc<Core>,
+    number: u64,
+    key: u64,
+    id: u64,
+    deadline: Instant,
+) -> Option<AbortHandle> {
     let snapshot = core.snapshot.load();
     let backend = snapshot.nodes.iter().find(|b| b.key() == key)?;
     let (core, backend) = (Arc::clone(core), Arc::clone(backend));
     let tasks = Arc::clone(&core.tasks);
     let span = tracing::debug_span!("fluster.probe", node = %backend.id());
     let probe = async move {
-        let seen = timeout_at(deadline.into(), core.probe.probe(Arc::clone(&backend))).await;
-        let result = match &seen {
-            Ok(seen) => judge_probe(seen),
-            Err(_) => ProbeResult::Failed(Reason::Timeout),
-        };
+        let began = Instant::now();
+        let probe = core.probe.probe(Arc::clone(&backend));
+        let seen = timeout_at(deadline.into(), probe).await;
+        let seen = seen.unwrap_or_else(|_| no_answer(began, deadline));
+        let result = core.probe_result(number, &seen);
         tracing::debug!(node = %backend.id(), ?result, "probed");
         backend.meter().probed(match result {
             ProbeResult::Ok => "ok",
             ProbeResult::NotReady(_) => "not_ready",
+            ProbeResult::NotRun => "not_run",
             ProbeResult::Failed(_) => "failed",
             ProbeResult::Config => "config",
             ProbeResult::NotRedis => "not_redis",
@@ -139,24 +225,33 @@ fn spawn_probe(core: &Arc<Core>, key: u64, id: u64, deadline: Instant) -> Option
     tasks.spawn(probe.instrument(span)).ok()
 }
 
-/// Ticks on the runtime that also runs the calls: when the ticks are late, so are all replies.
-async fn run_watchdog(core: &Arc<Core>) {
-    let mut last = Instant::now();
-    core.locked(|state, _| state.watchdog = watchdog::Watchdog::new(last));
-    loop {
-        tokio::time::sleep(watchdog::PERIOD).await;
+/// What a probe, or a second opinion, saw that got no answer in its time.
+pub(super) fn no_answer(began: Instant, deadline: Instant) -> Observation {
+    let seen = Seen::Io(std::io::ErrorKind::TimedOut, None);
+    Observation {
+        limit: deadline.saturating_duration_since(began),
+        ..Observation::new(Phase::Setup, seen, began)
+    }
+}
+
+impl Core {
+    /// How a probe went, given how much of its time our own process ran.
+    pub(super) fn probe_result(&self, number: u64, seen: &Observation) -> ProbeResult {
         let now = Instant::now();
-        core.locked(|state, effects| {
-            if state.watchdog.tick(now) {
-                let lasted = now - last;
-                tracing::warn!(
-                    ?lasted,
-                    "this process was stalled; time-outs of that time are excused"
-                );
-                effects.tell(Event::ClientStall { lasted });
-            }
-        });
-        last = now;
+        // It runs on the monitor's runtime. Where that was stalled until now, the watchdog learns it here.
+        self.tick(number, now);
+        let ran = self.ran(seen.sent_at, now);
+        judge_probe(&Observation { ran, ..*seen })
+    }
+}
+
+/// Ticks on the runtime of the background, which is that of the connections.
+async fn run_watchdog(core: &Arc<Core>, number: u64) {
+    loop {
+        sleep(watchdog::PERIOD).await;
+        if !core.tick(number, Instant::now()) {
+            return;
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Action, Health, NodeState};
 use crate::health::penalty_box::Penalty;
 use crate::health::verdict::{ProbeResult, Reason, Verdict};
+use crate::health::waits::Ran;
 
 /// SplitMix64: repeatable random numbers without a dependency.
 pub(super) struct Rng(pub(super) u64);
@@ -98,7 +99,10 @@ impl<'a> Sim<'a> {
             }
             if self.health.next_deadline().is_some_and(|due| due <= now) {
                 let rng = &mut self.rng;
-                for action in self.health.due(now, &mut || rng.unit()) {
+                for action in self
+                    .health
+                    .due(now, &mut || rng.unit(), &|_, _| Ran::Throughout)
+                {
                     match action {
                         Action::Probe { id, .. } => {
                             self.probes.push(ms);

@@ -116,6 +116,17 @@ impl Node {
         &self.strikes
     }
 
+    /// A time-out of which too little remains to count, as nothing; see
+    /// [`Waits`](super::waits::Waits).
+    pub(super) fn whole(&mut self, verdict: Verdict) -> Verdict {
+        match verdict {
+            Verdict::Soft(Soft::Timeout { wait, .. }) if !self.strikes.counts(wait) => {
+                Verdict::Neutral
+            }
+            verdict => verdict,
+        }
+    }
+
     /// What traffic showed. Out of service it changes nothing: a late reply must neither bring a
     /// node back nor keep it out.
     pub(super) fn evidence(&mut self, verdict: Verdict, facts: &Facts<'_>) {
@@ -319,6 +330,11 @@ impl Node {
             // fall.
             ProbeResult::Failed(reason) => self.fall(reason.into(), reason, facts),
             ProbeResult::NotReady(reason) => self.fall(Fall::NotReady, reason, facts),
+            // Nobody asked, so nobody knows.
+            ProbeResult::NotRun => {
+                *probe = None;
+                *next = later(facts.now, half_jitter(penalty.get_probe_gap(), facts.unit));
+            }
             ProbeResult::Config => self.fall(Fall::Hopeless, Reason::Config, facts),
             ProbeResult::NotRedis => self.fall(Fall::Hopeless, Reason::NotRedis, facts),
         }

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::clock::later;
 use crate::health::verdict::Soft;
+use crate::health::waits::Wait;
 
 const RT: Duration = Duration::from_millis(500);
 
@@ -37,6 +38,14 @@ struct Step {
     key: u8,
     unit: f64,
     event: Event,
+}
+
+fn timeout(sent_at: Instant, silent: bool) -> Verdict {
+    Verdict::Soft(Soft::Timeout {
+        sent_at,
+        silent,
+        wait: Wait::UNDISTURBED,
+    })
 }
 
 fn reason() -> impl Strategy<Value = Reason> {
@@ -74,6 +83,7 @@ fn probe_result() -> impl Strategy<Value = ProbeResult> {
         3 => reason().prop_map(ProbeResult::Failed),
         1 => Just(ProbeResult::NotReady(Reason::NotReady)),
         1 => Just(ProbeResult::NotReady(Reason::Busy)),
+        1 => Just(ProbeResult::NotRun),
         1 => Just(ProbeResult::Config),
         1 => Just(ProbeResult::NotRedis),
     ]
@@ -256,7 +266,10 @@ impl World {
             .collect();
         let states = self.published.clone();
         let unit = self.unit;
-        for action in self.health.due(self.now, &mut || unit) {
+        for action in self
+            .health
+            .due(self.now, &mut || unit, &|_, _| Ran::Throughout)
+        {
             match action {
                 Action::Probe { key, id, deadline } => {
                     assert!(
@@ -349,7 +362,7 @@ impl World {
             Event::Observe(verdict) => self.observe(key, verdict),
             Event::Timeout(ago, silent) => {
                 let sent_at = now - Duration::from_millis(ago);
-                self.observe(key, Verdict::Soft(Soft::Timeout { sent_at, silent }));
+                self.observe(key, timeout(sent_at, silent));
             }
             Event::Stale(verdict) => {
                 let Some(epoch) = self.health.epoch(key).unwrap().checked_sub(1) else {
@@ -471,7 +484,7 @@ proptest! {
         world.health.observe_successes(0, 0, ok, world.now);
         let sent_at = world.now - Duration::from_millis(sent);
         let verdict = if timeout {
-            Verdict::Soft(Soft::Timeout { sent_at, silent })
+            self::timeout(sent_at, silent)
         } else {
             verdict
         };
@@ -493,7 +506,7 @@ proptest! {
         world.now += Duration::from_millis(1_000);
         for ms in sent {
             let sent_at = start + Duration::from_millis(ms);
-            world.observe(0, Verdict::Soft(Soft::Timeout { sent_at, silent: false }));
+            world.observe(0, timeout(sent_at, false));
         }
         world.now += Duration::from_millis(first);
         world.observe(0, Verdict::Soft(Soft::Strike(Reason::Busy)));

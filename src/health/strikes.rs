@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::rules::Rules;
+use super::waits::{Wait, Waits};
 use crate::clock::later;
 use crate::health::verdict::Soft;
 
@@ -35,10 +36,18 @@ pub(super) struct Strikes {
     rate: Rate,
     /// When the last time-out that `rate` counted for its whole burst was sent.
     rate_sent: Option<Instant>,
+    /// Time-outs too short to count, so far.
+    waits: Waits,
 }
 
 impl Strikes {
-    /// Adds evidence.
+    /// Whether a wait without an answer is evidence: what remains of it, or what was left of those
+    /// before it and this one together.
+    pub(super) fn counts(&mut self, wait: Wait) -> bool {
+        self.waits.unanswered(wait)
+    }
+
+    /// Adds evidence; time-outs that [count](Self::counts).
     ///
     /// Commands sent within one response time-out of each other can all be lost to one burst of
     /// dropped packets, so they are one strike, and one bad result. The exception is a node from
@@ -65,7 +74,9 @@ impl Strikes {
                 }
                 (true, true)
             }
-            Soft::Timeout { sent_at, silent } => {
+            Soft::Timeout {
+                sent_at, silent, ..
+            } => {
                 let after = |start: Option<Instant>| {
                     start.is_none_or(|start| sent_at >= later(start, rules.response_timeout))
                 };
@@ -98,12 +109,13 @@ impl Strikes {
     /// Adds `n` successes.
     pub(super) fn succeed(&mut self, n: u64, now: Instant, rules: &Rules) {
         self.forgive();
+        self.waits.answered();
         self.rate.add_good(n, now, rules.penalty.get_rate_window());
     }
 
     /// Whether the next success would change something at once.
     pub(super) fn any(&self) -> bool {
-        self.count > 0
+        self.count > 0 || self.waits.any()
     }
 
     /// Whether successes change the share of bad results.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::health::verdict::Soft;
+use crate::health::waits::Wait;
 
 const RT: Duration = Duration::from_millis(500);
 
@@ -45,7 +46,34 @@ impl Bench {
 
     fn timeout(&mut self, key: u8, sent: u64, ms: u64, silent: bool) -> Option<Transition<u8>> {
         let sent_at = self.at(sent);
-        self.see(key, ms, Verdict::Soft(Soft::Timeout { sent_at, silent }))
+        self.waited(key, ms, sent_at, silent, Wait::UNDISTURBED)
+    }
+
+    fn waited(
+        &mut self,
+        key: u8,
+        ms: u64,
+        sent_at: Instant,
+        silent: bool,
+        wait: Wait,
+    ) -> Option<Transition<u8>> {
+        let timeout = Soft::Timeout {
+            sent_at,
+            silent,
+            wait,
+        };
+        self.see(key, ms, Verdict::Soft(timeout))
+    }
+
+    /// A time-out at `ms` of which `millis` remain, the last before `ms`; stalls are the rest of the time.
+    fn part(&mut self, key: u8, ms: u64, millis: u64) -> Option<Transition<u8>> {
+        let clock = Duration::from_millis(ms);
+        let ran = Ran::Part {
+            from: clock - Duration::from_millis(millis),
+            to: clock,
+        };
+        let wait = Wait { ran, limit: RT };
+        self.waited(key, ms, self.at(ms - 500), true, wait)
     }
 
     fn lost(&mut self, key: u8, ms: u64, idle: bool) -> Option<Transition<u8>> {
@@ -54,7 +82,7 @@ impl Bench {
 
     fn due(&mut self, ms: u64) -> Vec<Action<u8>> {
         let now = self.at(ms);
-        self.health.due(now, &mut || 1.0)
+        self.health.due(now, &mut || 1.0, &|_, _| Ran::Throughout)
     }
 
     /// Runs the timers and returns the id of the one probe they start.
@@ -736,6 +764,71 @@ fn a_healthy_node_wants_to_hear_of_no_success() {
     b.hard(0, 0, Reason::Refused);
     let ms = b.bring_back(0);
     assert_eq!(watch(&b, ms), Watch::Report, "on probation");
+}
+
+#[test]
+fn what_stalls_leave_of_time_outs_adds_up_to_strikes() {
+    let mut b = cluster(3);
+    let (mut ms, mut waits) = (1_000, 0);
+    let out = loop {
+        waits += 1;
+        if let Some(change) = b.part(0, ms, 100) {
+            break change;
+        }
+        assert!(waits < 20, "a silent node is excused for ever");
+        ms += 600;
+    };
+    assert_eq!(
+        (out.to, out.reason),
+        (NodeState::Down, Some(Reason::Timeout))
+    );
+    assert_eq!(
+        waits, 9,
+        "three waits of 100 ms are more than half of one, three times"
+    );
+}
+
+#[test]
+fn a_part_of_a_wait_is_neither_a_strike_nor_a_sign_of_our_own_network() {
+    let mut b = with(Penalty::default().strikes(1), 3);
+    for key in 0..3 {
+        for _ in 0..64 {
+            assert_eq!(b.part(key, 1_000, 249), None, "64 calls, one silence");
+        }
+        assert_eq!(
+            b.health.watch(key, b.at(1_000)),
+            Watch::Report,
+            "an answer clears it"
+        );
+    }
+    assert!(!b.health.client_suspect(b.at(1_000)));
+    b.see(0, 1_100, Verdict::Alive);
+    assert_eq!(b.health.watch(0, b.at(1_100)), Watch::Nothing);
+    assert_eq!(b.part(0, 1_700, 249), None, "it answered in between");
+    assert!(b.part(1, 1_700, 1).is_some(), "this one did not");
+}
+
+#[test]
+fn a_probe_that_our_own_stall_swallowed_is_repeated_and_costs_nothing() {
+    let mut b = cluster(2);
+    b.hard(0, 0, Reason::Refused);
+    let id = b.probe(100);
+    let level = b.health.level(0);
+    assert_eq!(b.probed(0, id, 900, ProbeResult::NotRun), None);
+    assert_eq!(b.health.state(0), Some(NodeState::HalfOpen));
+    let id = b.probe(950);
+    // The machine's own deadline knows it too.
+    let swallowed = |_: Instant, _: Instant| Ran::Part {
+        from: Duration::ZERO,
+        to: Duration::from_millis(249),
+    };
+    let actions = b.health.due(b.at(1_800), &mut || 1.0, &swallowed);
+    assert_eq!(actions, [], "nothing changed, and a short pause");
+    assert_eq!(b.probed(0, id, 1_801, ProbeResult::Ok), None, "it is over");
+    assert_eq!(b.health.level(0), level, "no longer wait for it");
+    let id = b.probe(1_850);
+    b.probed(0, id, 1_851, ProbeResult::Ok);
+    assert_eq!(b.health.level(0), level);
 }
 
 #[test]

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 pub use self::reason::Reason;
 pub(crate) use self::reply::{Class, classify_code, classify_line, worst};
 pub(crate) use self::route::{Route, route};
+use super::waits::{Ran, Wait};
 
 /// Whether a connection was being made or a command was on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +76,10 @@ pub(crate) struct Observation {
     pub(crate) sent_at: Instant,
     /// No byte came from this node, on any connection, since `sent_at`.
     pub(crate) silent: bool,
-    /// The watchdog saw our own runtime stall since `sent_at`.
-    pub(crate) stalled: bool,
+    /// How long an answer was waited for.
+    pub(crate) limit: Duration,
+    /// How much of that our own process ran, as the watchdog knows.
+    pub(crate) ran: Ran,
     /// A blocking command's own limit expired.
     pub(crate) own_limit: bool,
     /// The connection may have written since `sent_at`; `false` only when it provably has not.
@@ -100,7 +103,8 @@ impl Observation {
             seen,
             sent_at,
             silent: false,
-            stalled: false,
+            limit: Duration::ZERO,
+            ran: Ran::Throughout,
             own_limit: false,
             written: true,
             unused_for: Duration::ZERO,
@@ -116,8 +120,13 @@ impl Observation {
 pub(crate) enum Soft {
     /// One strike.
     Strike(Reason),
-    /// A time-out; those of one burst are one strike.
-    Timeout { sent_at: Instant, silent: bool },
+    /// A time-out; those of one burst are one strike, and one of which our own stalls left less than half
+    /// is a part of the next.
+    Timeout {
+        sent_at: Instant,
+        silent: bool,
+        wait: Wait,
+    },
     /// A connection broke; `idle` when it had not been used for a while.
     Lost { idle: bool },
 }
@@ -257,16 +266,21 @@ fn refusal(class: Class, o: &Observation) -> Verdict {
 }
 
 fn time_out(o: &Observation, phase: Phase) -> Verdict {
-    if o.stalled || (o.own_limit && phase == Phase::Command) {
+    if o.own_limit && phase == Phase::Command {
         return Verdict::Neutral;
     }
     let fresh = o.since_success.is_some_and(|ago| ago <= FRESH_SUCCESS);
-    if phase == Phase::Setup && !fresh {
+    // A wait put together from what several stalls have left is suspicion, never proof.
+    if phase == Phase::Setup && !fresh && o.ran.is_most_of(o.limit) {
         return Verdict::Hard(Reason::Timeout);
     }
     Verdict::Soft(Soft::Timeout {
         sent_at: o.sent_at,
         silent: o.silent,
+        wait: Wait {
+            ran: o.ran,
+            limit: o.limit,
+        },
     })
 }
 
@@ -331,6 +345,8 @@ pub(crate) enum ProbeResult {
     Failed(Reason),
     /// Up, but not serving yet, or nothing learnt: ask again soon, hold nothing against it.
     NotReady(Reason),
+    /// Our own process stood still for most of it: ask again.
+    NotRun,
     /// Refuses us until somebody changes the configuration.
     Config,
     /// Another service answers there.
@@ -360,6 +376,10 @@ pub(crate) fn judge_probe(o: &Observation) -> ProbeResult {
     if o.phase == Phase::Setup && o.seen == Seen::Value {
         return ProbeResult::Failed(Reason::Protocol);
     }
+    let timed_out = matches!(o.seen, Seen::Io(kind, os) if io_group(kind, os) == Group::Silence);
+    if timed_out && !o.ran.is_most_of(o.limit) {
+        return ProbeResult::NotRun;
+    }
     match verdict(o) {
         Verdict::Alive => ProbeResult::Ok,
         Verdict::Neutral if o.seen == Seen::Misuse || o.line == Some(Class::NoProto) => {
@@ -384,7 +404,6 @@ fn from_reason(reason: Reason) -> ProbeResult {
 fn neutral_reason(o: &Observation) -> Reason {
     match o.line {
         Some(Class::MaxClients) => Reason::MaxClients,
-        _ if o.stalled => Reason::Timeout,
         _ => Reason::Io,
     }
 }

@@ -279,7 +279,7 @@ impl Ear {
         self.link.wire().retire();
         if e.fault != Fault::Misuse {
             self.backend
-                .observe_call(&e, self.link.epoch(), began, false);
+                .observe_call(&e, self.link.epoch(), began, Some(limit), false);
         }
         self.backend.call_error(e, limit)
     }

@@ -28,10 +28,22 @@ fn lost(idle: bool) -> Verdict {
     Verdict::Soft(Soft::Lost { idle })
 }
 
+/// So much remains of a wait, the rest was a stall of our own.
+fn of_it(millis: u64) -> Ran {
+    Ran::Part {
+        from: Duration::from_secs(7),
+        to: Duration::from_secs(7) + Duration::from_millis(millis),
+    }
+}
+
 fn timeout(o: &Observation) -> Verdict {
     Verdict::Soft(Soft::Timeout {
         sent_at: o.sent_at,
         silent: o.silent,
+        wait: Wait {
+            ran: o.ran,
+            limit: o.limit,
+        },
     })
 }
 
@@ -370,8 +382,10 @@ fn a_dial_that_times_out_is_proof_only_without_a_recent_success() {
         assert_eq!(judge(&o).verdict, verdict, "last success {ago:?} ms ago");
     }
     o.since_success = None;
-    o.stalled = true;
-    assert_eq!(judge(&o).verdict, Neutral, "our own stall");
+    (o.limit, o.ran) = (Duration::from_millis(500), of_it(250));
+    assert_eq!(judge(&o).verdict, Hard(Reason::Timeout), "half is enough");
+    o.ran = of_it(249);
+    assert_eq!(judge(&o).verdict, timeout(&o), "mostly our own stall");
 }
 
 #[test]
@@ -472,9 +486,9 @@ fn a_command_that_times_out_is_a_strike_unless_it_is_our_own_doing() {
         o.silent = silent;
         assert_eq!(judge(&o).verdict, timeout(&o), "silent: {silent}");
     }
-    o.stalled = true;
-    assert_eq!(judge(&o).verdict, Neutral, "our own stall");
-    o.stalled = false;
+    (o.limit, o.ran) = (Duration::from_millis(500), of_it(100));
+    assert_eq!(judge(&o).verdict, timeout(&o), "with what remains of it");
+    o.ran = Ran::Throughout;
     o.own_limit = true;
     assert_eq!(judge(&o).verdict, Neutral, "a blocking command's own limit");
     assert_eq!(judge(&o).connection, Discard, "its reply may still come");
@@ -578,7 +592,7 @@ fn an_aborted_transaction_is_judged_by_the_worst_error_inside() {
 
 #[test]
 fn a_probe_succeeds_only_when_the_node_serves() {
-    use ProbeResult::{Config, Failed, NotReady, NotRedis, Ok};
+    use ProbeResult::{Config, Failed, NotReady, NotRedis, NotRun, Ok};
     for (code, detail, result) in [
         ("LOADING", "", NotReady(Reason::NotReady)),
         ("MASTERDOWN", "", NotReady(Reason::NotReady)),
@@ -648,12 +662,13 @@ fn a_probe_succeeds_only_when_the_node_serves() {
     o.line = Some(Class::Denied);
     assert_eq!(judge_probe(&o), Config, "protected mode");
     let mut o = setup(K::TimedOut);
-    o.stalled = true;
-    assert_eq!(
-        judge_probe(&o),
-        NotReady(Reason::Timeout),
-        "our own stall: nothing learnt"
-    );
+    (o.limit, o.ran) = (Duration::from_millis(500), of_it(249));
+    assert_eq!(judge_probe(&o), NotRun, "our own stall: nothing learnt");
+    let mut o = command(K::TimedOut);
+    (o.limit, o.ran) = (Duration::from_millis(500), of_it(249));
+    assert_eq!(judge_probe(&o), NotRun, "nor by its PING");
+    o.ran = of_it(250);
+    assert_eq!(judge_probe(&o), Failed(Reason::Timeout));
 }
 
 #[test]
