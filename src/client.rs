@@ -17,6 +17,7 @@ use crate::connection::reply::{Reply, many, one, signed};
 use crate::connection::request::{Request, Shared};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
+use crate::tasks::NO_RUNTIME;
 
 /// The client of one node, as [`get_client`](crate::FlusterCluster::get_client) hands it out.
 ///
@@ -93,7 +94,11 @@ impl Client {
         if !pass.admits() {
             return Err(self.backend.no_lane(NoLane::NodeOut));
         }
-        match self.backend.pool().get().await {
+        let tasks = &self.backend.dialer().tasks;
+        if !tasks.has_runtime() {
+            return Err(refused(NO_RUNTIME.to_owned()).at(self.node()));
+        }
+        match tasks.enter(self.backend.pool().get()).await {
             Ok(loan) => Ok(DedicatedClient {
                 loan,
                 backend: Arc::clone(&self.backend),

@@ -38,6 +38,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::core::Core;
 use crate::build_error::BuildError;
+use crate::clock::later;
 use crate::cluster::builder::Builder;
 use crate::cluster::events::{Change, Events};
 use crate::node::Node;
@@ -237,19 +238,26 @@ impl FlusterCluster {
     /// connection. Calls from now on, also through clients still held, get
     /// [`ErrorKind::Closed`](crate::ErrorKind::Closed).
     ///
+    /// Outside a runtime, and where none was given, nobody is waited for: it all ends at once.
+    ///
     /// # Cancellation
     ///
     /// New calls stay refused; the rest ends with the last handle, or with another `shutdown`.
     pub async fn shutdown(&self, grace: Duration) {
         let core = self.core();
         core.close_gates();
-        let until = Instant::now() + grace;
-        while Instant::now() < until && in_flight(core) > 0 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+        let until = later(Instant::now(), grace);
+        // Without a runtime there is no timer to wait by, and the rest is done all the same.
+        let may_wait = core.tasks.has_runtime();
+        while may_wait && Instant::now() < until && in_flight(core) > 0 {
+            core.tasks.sleep(Duration::from_millis(2)).await;
         }
         let running = core.tasks.close();
         core.close_connections();
-        tasks::wait_for(running, Duration::from_secs(1)).await;
+        if may_wait {
+            let ended = tasks::wait_for(running, Duration::from_secs(1));
+            core.tasks.enter(ended).await;
+        }
         tracing::info!("the cluster is shut down");
     }
 }

@@ -32,6 +32,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::Stream;
+use tokio::runtime::Handle;
 
 #[cfg(feature = "discovery-consul")]
 pub use self::consul::Consul;
@@ -146,6 +147,11 @@ pub async fn once<D: Discovery + ?Sized>(
     source: &mut D,
     deadline: Duration,
 ) -> Result<Snapshot, DiscoveryError> {
+    if Handle::try_current().is_err() {
+        let why = "there is no tokio runtime here, and a source needs one: call from inside one";
+        let kind = DiscoveryErrorKind::Config;
+        return Err(DiscoveryError::new(kind, source.source(), why.to_owned()));
+    }
     caught::refresh(source)?;
     let answer = tokio::time::timeout(deadline, caught::next(source)).await;
     let error = |kind, why: String| DiscoveryError::new(kind, source.source(), why);

@@ -79,7 +79,8 @@ impl FlusterCluster {
             }
             // Those who conflict must not meet again at once.
             let longest = LONGEST_PAUSE.min(Duration::from_millis(1 << attempt.min(10)));
-            tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
+            let pause = longest.mul_f64(fastrand::f64());
+            self.core().tasks.sleep(pause).await;
         }
     }
 

@@ -14,7 +14,7 @@ use crate::command::Block;
 use crate::connection::args::args;
 use crate::connection::link::Fault;
 use crate::connection::reply::{Reply, many, one, signed};
-use crate::connection::request::{Exclusively, Request};
+use crate::connection::request::{Exclusively, Request, refused};
 use crate::node::NodeId;
 use crate::tasks::NO_RUNTIME;
 

@@ -187,7 +187,9 @@ impl Builder {
         self
     }
 
-    /// The runtime for background tasks and connections. Default: that of the first call.
+    /// The runtime for background tasks and connections, and for the timers of calls, which may then be
+    /// awaited on any thread. Default: that of the first call; [the guide](crate::guide::runtimes) says
+    /// when that is not enough.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.options.runtime = Some(runtime);
         self

@@ -201,7 +201,11 @@ impl Core {
                 drop(self.empty());
             }
         };
-        match timeout_at(until.into(), back).await {
+        if !self.tasks.has_runtime() {
+            return Err(empty.into());
+        }
+        let back = async { timeout_at(until.into(), back).await };
+        match self.tasks.enter(back).await {
             Ok(()) if self.tasks.is_closed() => Err(Error::closed()),
             Ok(()) => Ok(()),
             Err(_) => Err(empty.into()),

@@ -21,7 +21,7 @@ use crate::queue::scripts::{LEAVE, raw};
 use crate::queue::shared::{Shared, Source, State};
 use crate::queue::shelf::{Room, Shelf};
 use crate::queue::{Queue, follower, reader, refused};
-use crate::tasks::SpawnError;
+use crate::tasks::{NO_RUNTIME, SpawnError};
 
 /// Longer waits are this long: the clocks they are added to have an end.
 const LONGEST_WAIT: Duration = Duration::from_secs(365 * 86_400);
@@ -76,9 +76,7 @@ impl Queue {
         match self.cluster.core().tasks.spawn(task) {
             Ok(_) => Ok(Consumer { shared }),
             Err(SpawnError::Closed) => Err(Error::closed()),
-            Err(SpawnError::NoRuntime) => Err(refused(
-                "there is no tokio runtime here: call from inside one, or build with `.runtime(..)`",
-            )),
+            Err(SpawnError::NoRuntime) => Err(refused(NO_RUNTIME)),
         }
     }
 }
@@ -112,8 +110,13 @@ impl Consumer {
     /// server first, which may take a round trip more than `wait`.
     pub async fn pop(&self, wait: Duration) -> Result<Option<Delivery>, Error> {
         let until = Instant::now() + wait.min(LONGEST_WAIT);
+        let tasks = &self.shared.queue.cluster.core().tasks;
+        if !tasks.has_runtime() {
+            return Err(refused(NO_RUNTIME));
+        }
         loop {
-            let held = match tokio::time::timeout_at(until.into(), self.held()).await {
+            let held = async { tokio::time::timeout_at(until.into(), self.held()).await };
+            let held = match tasks.enter(held).await {
                 Ok(held) => held?,
                 // With no time at all, what is at hand is still handed out.
                 Err(_) => match self.take() {
@@ -205,7 +208,11 @@ impl Consumer {
     ///
     /// The rest is done in the background.
     pub async fn close(self) {
-        finish(&self.shared).await;
+        let tasks = &self.shared.queue.cluster.core().tasks;
+        // Without a runtime it is the drop that tells the servers, where it can.
+        if tasks.has_runtime() {
+            tasks.enter(finish(&self.shared)).await;
+        }
     }
 
     /// The name of the consumer in its group, as `XINFO CONSUMERS` shows it: the one that was given, eight digits

@@ -123,8 +123,9 @@ impl Replicas {
         let mut doubted: Vec<usize> = Vec::new();
         let mut last = None;
         loop {
-            let heard = match (may_hedge, timeout(after, running.next())) {
-                (true, timed) => match timed.await {
+            let heard = if may_hedge && core.tasks.has_runtime() {
+                let timed = async { timeout(after, running.next()).await };
+                match core.tasks.enter(timed).await {
                     Ok(heard) => heard,
                     Err(_) => {
                         may_hedge = false;
@@ -137,8 +138,9 @@ impl Replicas {
                         }
                         continue;
                     }
-                },
-                (false, _) => running.next().await,
+                }
+            } else {
+                running.next().await
             };
             if let Some((index, result)) = heard {
                 match self.hear(index, result) {
