@@ -13,6 +13,7 @@
 //! * [`discovery`](https://docs.rs/fluster/latest/fluster/guide/discovery/index.html): nodes from Consul, etcd, DNS or a file (features `discovery`, `discovery-*`).
 //! * [`observability`]: metrics, events, logs, status.
 //! * [`limits`]: what fluster costs, and what it cannot see.
+//! * [`runtimes`]: which runtime does what; programs without one of their own, tests.
 //! * [`scaling`]: a thousand instances and a hundred nodes: connections, probes, what to set.
 //! * [`tuning`]: which settings matter for which application.
 //!
@@ -62,6 +63,9 @@ pub mod replication {}
 
 #[doc = include_str!("guide/queues.md")]
 pub mod queues {}
+
+#[doc = include_str!("guide/runtimes.md")]
+pub mod runtimes {}
 
 #[doc = include_str!("guide/scaling.md")]
 pub mod scaling {}

@@ -33,6 +33,7 @@ mod placement;
 mod queue;
 mod readme;
 mod replication;
+mod runtimes;
 mod secrets;
 mod support;
 mod topology;
