@@ -277,7 +277,7 @@ impl Backend {
     async fn call_inside(
         self: &Arc<Self>,
         began: Instant,
-        request: Request<'_>,
+        request: Shared<'_>,
         deadline: Instant,
     ) -> Result<Reply, Error> {
         if self.dialer.tasks.pulse().is_overdue(began) {

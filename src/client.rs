@@ -14,7 +14,7 @@ use crate::backend::Backend;
 use crate::backend::lane::NoLane;
 use crate::backend::pool::NoLoan;
 use crate::connection::reply::{Reply, many, one, signed};
-use crate::connection::request::{Request, Shared};
+use crate::connection::request::{Request, Shared, refused};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 use crate::tasks::NO_RUNTIME;

@@ -63,7 +63,18 @@ impl Tasks {
 
     /// Whether there is a runtime for the timers of a call.
     pub(crate) fn has_runtime(&self) -> bool {
-        self.runtime.is_some() || Handle::try_current().is_ok()
+        self.named().is_some() || Handle::try_current().is_ok()
+    }
+
+    /// The runtime that was named, unless it has ended: a timer there would panic.
+    fn named(&self) -> Option<&Handle> {
+        let runtime = self.runtime.as_ref()?;
+        (self.pulse.beats() || takes_tasks(runtime)).then_some(runtime)
+    }
+
+    /// Whether the application said where everything has to run.
+    pub(crate) fn is_placed(&self) -> bool {
+        self.runtime.is_some()
     }
 
     /// The future, inside the runtime that was named, if one was: a call may then come from any thread.
@@ -72,7 +83,7 @@ impl Tasks {
     /// futures of ours need not, and the application's own futures must not: they run where they are
     /// polled.
     pub(crate) fn enter<F: Future>(&self, future: F) -> Entered<F> {
-        Entered::new(self.runtime.clone(), future)
+        Entered::new(self.named().cloned(), future)
     }
 
     /// Waits for `pause`, on any thread.
@@ -146,6 +157,14 @@ impl Tasks {
     }
 }
 
+/// Whether the runtime has not ended: one that has drops a new task at once.
+fn takes_tasks(runtime: &Handle) -> bool {
+    let task = runtime.spawn(std::future::pending::<()>());
+    let taken = !task.is_finished();
+    task.abort();
+    taken
+}
+
 /// Waits until aborted tasks are gone, `limit` at most: a task that never yields cannot be ended.
 pub(crate) async fn wait_for(handles: Vec<JoinHandle<()>>, limit: Duration) {
     let all = async {
@@ -182,6 +201,16 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert!(tasks.running.lock().handles.len() < 50);
+    }
+
+    #[test]
+    fn a_runtime_that_has_ended_takes_no_tasks() {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let handle = runtime.handle().clone();
+        let tasks = Tasks::new(Some(handle.clone()));
+        assert!(takes_tasks(&handle) && tasks.has_runtime());
+        runtime.shutdown_timeout(Duration::from_secs(5));
+        assert!(!takes_tasks(&handle) && !tasks.has_runtime());
     }
 
     #[test]

@@ -50,7 +50,7 @@ fn nap(runtime: &Runtime, millis: u64) {
 }
 
 fn is_out(cluster: &FlusterCluster, server: &Server) -> bool {
-    !cluster.status().node(&server.name()).unwrap().admits
+    !cluster.status().node(server.name()).unwrap().admits
 }
 
 /// The events so far; nobody is waited for.
@@ -88,7 +88,7 @@ fn a_silent_node_goes_out_though_the_program_sleeps_between_its_calls() {
     assert!(out, "{calls} calls without an answer, and it still serves");
     assert!(calls >= 2, "one time-out alone never puts a node out");
     let status = cluster.status();
-    let node = status.node(&servers[0].name()).unwrap();
+    let node = status.node(servers[0].name()).unwrap();
     assert_eq!(node.reason, Some(Reason::Timeout), "{node:?}");
     assert!(!is_out(&cluster, &servers[1]));
 }
@@ -665,6 +665,43 @@ fn a_cluster_that_has_its_connections_elsewhere_panics_on_no_plain_thread() {
         }
     });
     no_panic(&walk(&cluster, held), 50);
+}
+
+#[test]
+fn a_runtime_that_was_given_and_has_ended_is_an_error_and_no_panic() {
+    let servers: [Server; 2] = fleet();
+    for used in [true, false] {
+        let background = Runtime::new().unwrap();
+        let cluster = FlusterCluster::builder()
+            .nodes(urls(&servers))
+            .runtime(background.handle().clone())
+            .build()
+            .unwrap();
+        if used {
+            for client in cluster.clients().rounds(1) {
+                let mut client = client.unwrap();
+                on_a_plain_thread(client.set::<_, _, ()>("k", 1)).unwrap();
+            }
+        }
+        background.shutdown_timeout(Duration::from_secs(5));
+        let client = cluster.get_client("k").unwrap();
+        for here in [false, true] {
+            let all = async {
+                let get = redis::Cmd::get("k");
+                let asked = cluster.run::<Value>(&get).await;
+                assert!(asked.is_err(), "{asked:?}");
+                assert!(client.dedicated().await.is_err());
+                if let Ok(consumer) = cluster.queue("q").consumer("g", "w") {
+                    assert!(!matches!(consumer.pop(ms(20)).await, Ok(Some(_))));
+                }
+            };
+            match here {
+                true => one_thread().block_on(all),
+                false => on_a_plain_thread(all),
+            }
+        }
+        on_a_plain_thread(cluster.shutdown(ms(20)));
+    }
 }
 
 #[test]

@@ -42,10 +42,17 @@ impl Core {
     /// Starts the background tasks, once, on the runtime at hand; again when that one ended, and when
     /// nothing was heard of them for seconds, because nobody polls it.
     pub(crate) fn ensure_monitored(self: &Arc<Self>) {
-        if !self.tasks.has_runtime() {
+        let tasks = &self.tasks;
+        if tasks.is_closed() || tasks.runtime().is_none() {
             return;
         }
-        let (pulse, now) = (self.tasks.pulse(), Instant::now());
+        let (pulse, now) = (tasks.pulse(), Instant::now());
+        // A runtime that was named is the place for it, asleep or not; and one that has ended is no place
+        // to try with every call.
+        let again = tasks.is_placed() && pulse.starts() > 0;
+        if again && (!pulse.has_ended() || !pulse.claim(now)) {
+            return;
+        }
         if let Some(number) = pulse.begin_again(now) {
             start(self, number, now);
         } else if pulse.is_overdue(now) && pulse.claim(now) {

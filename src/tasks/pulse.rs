@@ -78,6 +78,16 @@ impl Pulse {
         }
     }
 
+    /// Whether a background was started and has not ended.
+    pub(crate) fn beats(&self) -> bool {
+        !matches!(self.last.load(Relaxed), NEVER | ENDED)
+    }
+
+    /// Whether the background, once started, has ended: its runtime is gone, or the cluster is closed.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.last.load(Relaxed) == ENDED
+    }
+
     /// Whether the background, once started, has ended or been silent for too long.
     pub(crate) fn is_overdue(&self, now: Instant) -> bool {
         match self.last.load(Relaxed) {
@@ -110,13 +120,14 @@ mod tests {
     fn a_background_is_missed_after_seconds_of_silence_or_when_it_ended() {
         let (pulse, now) = (Pulse::default(), Instant::now());
         assert!(!pulse.is_overdue(now + ms(90_000)), "none was started");
+        assert!(!pulse.beats());
         let number = pulse.begin(now);
         assert!(!pulse.is_overdue(now + ms(2_000)));
         assert!(pulse.is_overdue(now + ms(2_001)));
         pulse.beat(now + ms(2_001));
         assert!(!pulse.is_overdue(now + ms(4_001)));
         pulse.end(number);
-        assert!(pulse.is_overdue(now));
+        assert!(pulse.is_overdue(now) && pulse.has_ended());
         assert!(pulse.begin_again(now).is_some() && pulse.begin_again(now).is_none());
     }
 
