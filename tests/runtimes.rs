@@ -172,6 +172,39 @@ fn a_silent_node_goes_out_and_comes_back_though_the_first_runtime_is_asleep() {
 }
 
 #[test]
+fn where_the_background_sleeps_the_caller_judges_its_time_outs() {
+    let servers: [Server; 2] = fleet();
+    let sleeps = one_thread();
+    let cluster = FlusterCluster::builder()
+        .nodes(urls(&servers))
+        // Nothing is started anywhere else: only the caller is there to judge.
+        .runtime(sleeps.handle().clone())
+        .build()
+        .unwrap();
+    for client in cluster.clients().rounds(1) {
+        let mut client = client.unwrap();
+        sleeps.block_on(client.set::<_, _, ()>("k", 1)).unwrap();
+    }
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let client = client_of(&cluster, &servers[0]);
+    let answers = runtime.block_on(futures_util::future::join_all((0..32).map(|_| {
+        let mut client = client.clone();
+        async move { client.get::<_, Option<u8>>("k").await }
+    })));
+    assert!(answers.iter().all(Result::is_err), "nobody reads replies");
+    let out = within(
+        ms(20_000),
+        || nap(&runtime, 10),
+        || is_out(&cluster, &servers[0]),
+    );
+    assert!(out, "nobody judges the time-outs");
+}
+
+#[test]
 fn a_dead_node_comes_back_though_the_first_runtime_is_busy() {
     let servers: [Server; 2] = fleet();
     let cluster = FlusterCluster::from_urls(urls(&servers)).unwrap();
