@@ -1,5 +1,9 @@
 //! The README is the front page: what it shows must be what is there.
 
+use std::process::Command;
+
+use crate::support::{Server, fleet, urls};
+
 /// The text of the first fenced block whose opening line is `fence`.
 fn block<'a>(text: &'a str, fence: &str) -> &'a str {
     let (_, rest) = text
@@ -22,6 +26,49 @@ fn the_first_rust_block_is_the_quickstart() {
         example.lines().count() < 60,
         "a quick start is under 60 lines"
     );
+}
+
+/// The program that the README shows first, as it is.
+fn quickstart() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args([
+        "run",
+        "--quiet",
+        "--example",
+        "quickstart",
+    ]);
+    // As this test was built, so that nothing is compiled twice.
+    if cfg!(all(feature = "cli", feature = "tls")) {
+        cargo.arg("--all-features");
+    }
+    cargo
+}
+
+#[test]
+fn the_quickstart_counts_on_with_one_of_three_servers_dead() {
+    let servers: [Server; 3] = fleet();
+    let urls = urls(&servers).join(",");
+    let run = || {
+        let output = quickstart()
+            .env("REDIS_URLS", &urls)
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complained = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            output.status.success(),
+            "{:?}: {said} {complained}",
+            output.status
+        );
+        assert_eq!(said.matches("visit ").count(), 1, "{said}");
+        said.matches(" keys").count()
+    };
+    assert_eq!(run(), 3, "all live");
+    for (dead, server) in servers.iter().enumerate() {
+        server.kill();
+        assert_eq!(run(), 2, "without server {dead}");
+        server.restart();
+    }
 }
 
 #[test]
