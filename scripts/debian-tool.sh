@@ -42,10 +42,18 @@ signed=
 if [ -r "$keys" ]; then signed="[signed-by=$keys] "; fi
 echo "deb $signed$archive $suite main" >"$work/sources.list"
 
+# A suite that Debian no longer signs anew has an old signature for ever; of any other one an old
+# signature means an old list, which somebody may have kept back.
+age=
+case $suite in
+    bullseye) age="-o Acquire::Check-Valid-Until=false" ;;
+esac
+
+# shellcheck disable=SC2086 # one option is two words, none is none
 apt() {
     apt-get -qq -o Dir::Etc::sourcelist="$work/sources.list" -o Dir::Etc::sourceparts=- \
         -o Dir::State::lists="$work/lists" -o Dir::Cache="$work/cache" \
-        -o APT::Sandbox::User= -o Acquire::Languages=none -o Acquire::Check-Valid-Until=false \
+        -o APT::Sandbox::User= -o Acquire::Languages=none $age \
         -o Acquire::Retries=1 -o Acquire::http::Timeout=10 "$@"
 }
 echo "fetching $package of Debian $suite" >&2

@@ -157,6 +157,33 @@ fn ports_are_for_this_machine_only() {
     }
 }
 
+#[test]
+fn every_build_takes_the_versions_of_its_lock_file() {
+    let dockerfile = read("Dockerfile");
+    let builds: Vec<_> = dockerfile.matches("cargo build ").collect();
+    assert_eq!(builds.len(), dockerfile.matches("--locked").count());
+    assert!(
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("docker/app/Cargo.lock")
+            .exists()
+    );
+}
+
+#[test]
+fn only_the_suite_that_nobody_signs_any_more_may_have_an_old_signature() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let script = fs::read_to_string(root.join("scripts/debian-tool.sh")).unwrap();
+    let relaxed: Vec<_> = script
+        .lines()
+        .filter(|line| line.contains("Check-Valid-Until"))
+        .collect();
+    assert_eq!(relaxed.len(), 1, "{relaxed:?}");
+    assert!(
+        relaxed[0].trim_start().starts_with("bullseye)"),
+        "{relaxed:?}"
+    );
+}
+
 /// `.dockerignore` lets through what it names, so what it does not name is not there to be built.
 #[test]
 fn the_build_is_sent_what_it_needs() {
