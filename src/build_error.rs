@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::error::text::quoted;
+use crate::error::redact::{has_secret, redacted};
+use crate::error::text::{one_line, quoted};
 
 /// Why a cluster, a node or a change of topology was refused; it names the culprit and the remedy.
 ///
@@ -56,16 +57,16 @@ impl fmt::Display for BuildError {
             Self::DuplicateName { name } => write!(
                 f,
                 "two nodes are named {}: give one of them another name with `Node::name(..)`",
-                quoted(name)
+                named(name)
             ),
             Self::Url { url, why } => write!(f, "URL {}: {why}", quoted(url)),
-            Self::Node { name, why } => write!(f, "node {}: {why}", quoted(name)),
+            Self::Node { name, why } => write!(f, "node {}: {why}", named(name)),
             Self::Option { name, why } => write!(f, "option `{name}`: {why}"),
             Self::UnknownNode { name } => {
                 write!(
                     f,
                     "no node is named {}: see `status()` for the names in use",
-                    quoted(name)
+                    named(name)
                 )
             }
             Self::Closed => f.write_str("the cluster was shut down: build a new one"),
@@ -74,3 +75,17 @@ impl fmt::Display for BuildError {
 }
 
 impl std::error::Error for BuildError {}
+
+/// A value that somebody wrote into a configuration, for the message that refuses it: a URL with its
+/// password may stand where a number belongs.
+pub(crate) fn told(value: &str) -> String {
+    one_line(redacted(value, &[]))
+}
+
+/// A node's name in a message: who gave a URL for a name gave its password too.
+fn named(name: &str) -> String {
+    quoted(match has_secret(name) {
+        true => redacted(name, &[]),
+        false => name.to_owned(),
+    })
+}

@@ -2,6 +2,7 @@
 
 mod empty;
 mod outcome;
+pub(crate) mod redact;
 mod signed;
 pub(crate) mod text;
 

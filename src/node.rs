@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 pub(crate) use self::endpoint::{Address, Endpoint, Transport};
 use crate::build_error::BuildError;
+use crate::error::redact::{has_secret, redacted};
 use crate::error::text::{one_line, refuse_name};
 
 /// The name of a node: what identifies it for ever, whatever its address, weight or place in the
@@ -197,9 +198,22 @@ impl Node {
             return Err(BuildError::Node {
                 name: one_line(match name {
                     "" => self.endpoint.default_name(),
-                    name => name.to_owned(),
+                    name => redacted(name, &[]),
                 }),
                 why: format!("its name {why}: give it another, or leave `name` out for host:port"),
+            });
+        }
+        if has_secret(name) {
+            return Err(BuildError::Node {
+                name: one_line(redacted(name, &[])),
+                why: "its name has a password in it, and everybody sees the name: give it another"
+                    .into(),
+            });
+        }
+        if let Some(host) = self.endpoint.nobodys_address() {
+            return Err(BuildError::Node {
+                name: name.into(),
+                why: format!("{host} is no server's address; write the address it listens on"),
             });
         }
         if self.weight == 0 {
@@ -287,13 +301,13 @@ mod tests {
                 "redis://u:hunter2@h?timeout=hunter2",
                 "\"timeout\" is unknown",
             ),
-            ("redis://:hunter2@0.0.0.0", "no server's address"),
             ("redis://:hunter2@h:0", "port 0"),
             ("redis://:hun#ter2@h", "does not parse"),
             ("redis://", "no host"),
             ("redis://user@h", "no password"),
             ("unix://host/path", "absolute path"),
-            ("unix:///s?pass=hunter2&x=1", "\"x\" is unknown"),
+            ("unix:///s?x=1&pass=hunter2", "\"x\" is unknown"),
+            ("unix:///s?pass=hunter2&x=1", "parameter is unknown"),
             ("hunter2", "does not parse"),
             ("", "does not parse"),
         ] {
@@ -302,6 +316,73 @@ mod tests {
             assert!(
                 url == "hunter2" || !text.contains("hunter2"),
                 "{url} leaks: {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_address_that_only_servers_can_listen_on_is_named_and_placed_but_not_dialled() {
+        for (url, name) in [
+            ("redis://0.0.0.0", "0.0.0.0:6379"),
+            ("redis://[::]:1", "[::]:1"),
+        ] {
+            let node = Node::new(url).unwrap();
+            assert_eq!(node.id(), name);
+            let why = node.validate().unwrap_err().to_string();
+            assert!(why.contains("no server's address"), "{why}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_this_link_keeps_its_zone() {
+        for url in [
+            "redis://u:p@[fe80::1%eth0]:7000/2",
+            "redis://u:p@[fe80::1%25eth0]:7000/2",
+        ] {
+            let node = Node::new(url).unwrap();
+            assert_eq!(node.id(), "[fe80::1%eth0]:7000/2");
+            node.validate().unwrap();
+            let again = Node::new(format!("redis://{}", node.id())).unwrap();
+            assert_eq!(again.id(), node.id());
+        }
+        for url in [
+            "redis://[fe80::1%]",
+            "redis://[h%eth0]",
+            "redis://[::1%a/b]",
+            "redis://[::1%a,p=x]",
+        ] {
+            assert!(Node::new(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_password_that_stands_where_none_belongs_becomes_no_name() {
+        for url in [
+            "redis://h,password=hunter2",
+            "redis://h:6380,password=hunter2,ssl=True",
+            "redis://h;password=hunter2",
+            "redis://h&password=hunter2",
+            "redis://h%2Cpassword%3Dhunter2",
+            "redis://h%41",
+            "unix:///s%3Fpass%3Dhunter2",
+            "unix:///s&pass=hunter2",
+            "unix:///s?pass=a&hunter",
+            "UNIX:///s?pass=hunter2&x=1",
+            " unix:///s?pass=hunter2&x=1",
+            "redis://h?password=hunter2@x",
+            "redis://h?password=x@hunter2",
+        ] {
+            let error = Node::new(url).expect_err(url);
+            let text = format!("{error} {error:?}");
+            assert!(!text.contains("hunter"), "{url}: {text}");
+        }
+        for name in ["redis://u:hunter2@h", "h,password=hunter2", "token=hunter2"] {
+            let node = Node::new("redis://h").unwrap().name(name);
+            let error = node.validate().expect_err(name);
+            let text = format!("{error} {error:?}");
+            assert!(
+                !text.contains("hunter2") && text.contains("password"),
+                "{text}"
             );
         }
     }

@@ -377,6 +377,141 @@ proptest! {
     }
 }
 
+/// What people write where a URL with a password belongs, right or wrong; `S` is the password.
+const FORMS: [&str; 22] = [
+    "redis://u:S@h",
+    "redis://:S@h:1/x",
+    "redis://:S@h:99999",
+    "redis://u:S@[fe80::1%eth0]:1/0",
+    "redis://u:S@",
+    "redis://u:S",
+    "rediss://u:S@h#insecure",
+    "redis://h,password=S",
+    "redis://h:6380,password=S,ssl=True",
+    "redis://h;pwd=S",
+    "redis://h&token=S",
+    "redis://h?password=S",
+    "redis://h?secret=x&password=S",
+    "redis://h/0?pass=S&db=1",
+    "unix:///s?pass=S",
+    "UNIX:///s?pass=S&x=1",
+    " unix:///s?pass=S&db=x",
+    "unix:///s?pass=a&S",
+    "unix:///s&pass=S",
+    "http://u:S@h",
+    "redis//u:S@h",
+    "u:S@h",
+];
+
+/// All that can be read of an error.
+fn all_of(e: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(e);
+    while let Some(e) = next {
+        text += &format!("{e} {e:?} {e:#?} ");
+        next = e.source();
+    }
+    text
+}
+
+#[cfg(feature = "serde")]
+#[derive(Debug, serde::Deserialize)]
+struct App {
+    #[allow(dead_code, reason = "it is printed")]
+    redis: Config,
+}
+
+/// Where in a configuration the text `T` may end up.
+#[cfg(feature = "serde")]
+const PLACES: [&str; 17] = [
+    r#"{"redis": T}"#,
+    r#"{"redis": [T]}"#,
+    r#"{"redis": {T: 1}}"#,
+    r#"{"redis": {"nodes": T}}"#,
+    r#"{"redis": {"nodes": [T]}}"#,
+    r#"{"redis": {"nodes": ["redis://a", T, "redis://b"]}}"#,
+    r#"{"redis": {"nodes": {T: T}}}"#,
+    r#"{"redis": {"nodes": [{"url": T}]}}"#,
+    r#"{"redis": {"nodes": [{"url": T, "wieght": 1}]}}"#,
+    r#"{"redis": {"nodes": [{T: 1}]}}"#,
+    r#"{"redis": {"nodes": [{"url": "redis://a", "weight": T}]}}"#,
+    r#"{"redis": {"nodes": [{"url": "redis://a", "labels": T}]}}"#,
+    r#"{"redis": {"placement": T, "nodes": "redis://a"}}"#,
+    r#"{"redis": {"hash_tags": T}}"#,
+    r#"{"redis": {"failover": T}}"#,
+    r#"{"redis": {"deadline_ms": T}}"#,
+    r#"{"redis": {"penalty_multiplier": T}}"#,
+];
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_marked_password_shows_in_no_node_no_rule_and_no_error(
+        form in prop::sample::select(&FORMS[..]), before in "[!-~]{0,5}", after in "[!-~]{0,5}",
+    ) {
+        // Behind an '@' is a host to anybody, where no other follows.
+        let junk = |junk: &str| if form.contains("S@") { junk.to_owned() } else { junk.replace('@', "") };
+        let url = form.replace('S', &format!("{}{SECRET}{}", junk(&before), junk(&after)));
+        let mut shown = String::new();
+        match Node::new(&url) {
+            Ok(node) => shown += &format!("{node:?} {node:#?} {}", node.id()),
+            Err(e) => shown += &all_of(&e),
+        }
+        if let Err(e) = url.parse::<Placement>() {
+            shown += &all_of(&e);
+        }
+        if let Err(e) = format!("ring:points={url}").parse::<Placement>() {
+            shown += &all_of(&e);
+        }
+        if let Err(e) = url.parse::<HashTags>() {
+            shown += &all_of(&e);
+        }
+        // Who names a node so is told; a name without these signs is a name to anybody.
+        if url.contains("://") && url.contains('@') || form.contains("pass") {
+            let node = Node::new("redis://a").map_err(|e| TestCaseError::fail(e.to_string()))?;
+            let built = fluster::FlusterCluster::builder().node(node.name(&url)).build();
+            match built {
+                Err(e) => shown += &all_of(&e),
+                Ok(cluster) => prop_assert!(false, "{url:?} is a name: {cluster:?}"),
+            }
+        }
+        prop_assert!(!shown.contains(SECRET), "{url:?} leaks: {shown}");
+    }
+}
+
+#[cfg(feature = "serde")]
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_marked_password_shows_in_no_configuration(
+        form in prop::sample::select(&FORMS[..]), place in prop::sample::select(&PLACES[..]),
+        before in "[!-~]{0,5}", after in "[!-~]{0,5}",
+    ) {
+        let junk = |junk: &str| if form.contains("S@") { junk.to_owned() } else { junk.replace('@', "") };
+        let url = form.replace('S', &format!("{}{SECRET}{}", junk(&before), junk(&after)));
+        let json = place.replace('T', &serde_json::Value::from(url).to_string());
+        let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        let of_toml = toml::Value::try_from(&value).expect("TOML").try_into::<App>();
+        let mut shown = match of_toml {
+            Ok(app) => format!("{app:?} "),
+            Err(e) => format!("{} ", e.message()),
+        };
+        match serde_json::from_str::<App>(&json) {
+            Err(e) => shown += &all_of(&e),
+            Ok(app) => {
+                shown += &format!("{app:?} {app:#?}");
+                match FlusterCluster::try_from(app.redis) {
+                    Ok(cluster) => shown += &format!("{cluster:?} {:?}", cluster.status()),
+                    Err(e) => shown += &all_of(&e),
+                }
+            }
+        }
+        prop_assert!(!shown.contains(SECRET), "{json} leaks: {shown}");
+    }
+}
+
 /// Inputs that are worth keeping, whatever the generator makes of them.
 #[test]
 fn the_corpus_holds() {

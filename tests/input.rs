@@ -110,7 +110,7 @@ fn a_bad_url_is_refused_by_its_name_and_without_its_password() {
         (&*format!("redis://u:{SECRET}@"), ""),
         (&*format!("redis://u:{SECRET}@10.0.0.1:99999"), "10.0.0.1"),
         (&*format!("redis://u:{SECRET}@10.0.0.1:port"), "10.0.0.1"),
-        (&*format!("redis://u:{SECRET}@10.0.0.1/db"), "db"),
+        (&*format!("redis://u:{SECRET}@10.0.0.1/db"), "database"),
         (&*format!("redis://u:{SECRET}@10.0.0.1/-1"), "-1"),
         (&*format!("redis://u:{SECRET}@10.0.0.1/1/2"), "10.0.0.1"),
         (

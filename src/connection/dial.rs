@@ -20,6 +20,7 @@ use crate::connection::resolve::{self, Resolver};
 use crate::connection::step::{Progress, Step};
 use crate::connection::vitals::Vitals;
 use crate::connection::wire::{Pushes, Socket, Tap, Wire};
+use crate::error::redact::redacted;
 use crate::error::text::{one_line, quoted};
 use crate::health::verdict::{Class, Seen, classify_code, classify_line};
 use crate::node::{Address, Endpoint, NodeId};
@@ -335,21 +336,8 @@ fn first_words(said: &[u8], secret: &str) -> String {
         .split(|b| b"\r\n".contains(b))
         .next()
         .unwrap_or_default();
-    let line = without_secret(&String::from_utf8_lossy(line), secret);
+    let line = redacted(&String::from_utf8_lossy(line), &[secret]);
     quoted(line.chars().take(60).collect::<String>())
-}
-
-/// What a server said, without what it was told: one that does not know AUTH or HELLO (renamed, or a
-/// proxy) quotes the arguments, cut short, and the password is among them.
-fn without_secret(line: &str, secret: &str) -> String {
-    let line = match line.find(", with args beginning with") {
-        Some(at) => &line[..at],
-        None => line,
-    };
-    match secret {
-        "" => line.to_owned(),
-        _ => line.replace(secret, "<redacted>"),
-    }
 }
 
 fn setup_fault(wire: &Wire, error: RedisError, secret: &str) -> DialError {
@@ -376,7 +364,7 @@ fn setup_fault(wire: &Wire, error: RedisError, secret: &str) -> DialError {
                 ErrorKind::Io => ErrorKind::Extension,
                 kind => kind,
             };
-            let line = one_line(without_secret(line, secret));
+            let line = one_line(redacted(line, &[secret]));
             RedisError::from((kind, "the server refused the connection", line))
         }
         _ => match seen {

@@ -170,6 +170,8 @@ pub(crate) async fn handshake(
     host: &str,
     stream: TcpStream,
 ) -> io::Result<TlsStream<TcpStream>> {
+    // The zone of an IPv6 address is this machine's own; no certificate has it.
+    let host = host.split('%').next().unwrap_or(host);
     let name = ServerName::try_from(host.to_owned())
         .map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
     connector.connect(name, stream).await

@@ -1,5 +1,7 @@
 //! A parsed URL: where a server listens and how to log in there.
 
+use core::net::Ipv6Addr;
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -8,6 +10,8 @@ use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
 use crate::build_error::BuildError;
+use crate::error::redact::{has_secret, redacted_url};
+use crate::error::text::one_line;
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +63,16 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// The address that servers listen on and nobody can dial, when it is that.
+    pub(super) fn nobodys_address(&self) -> Option<&str> {
+        match &self.address {
+            Address::Tcp { host, .. } if host == "0.0.0.0" || host == "::" => Some(host),
+            _ => None,
+        }
+    }
+}
+
 /// Prints the address alone: no user, no password.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,9 +89,11 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, BuildError> {
         let refuse = |why: String| BuildError::Url {
-            url: redacted(text),
+            url: one_line(redacted_url(text)),
             why,
         };
+        let (text, zone) = without_zone(text);
+        let text = text.as_ref();
         let url = Url::parse(text).map_err(|e| {
             refuse(format!("it does not parse ({e}); write redis://host:port, rediss://host:port or unix:///path"))
         })?;
@@ -95,6 +111,9 @@ impl FromStr for Endpoint {
             ),
         }
         .map_err(refuse)?;
+        if let (Address::Tcp { host, .. }, Some(zone)) = (&mut endpoint.address, zone) {
+            host.push_str(&zone);
+        }
         endpoint.read_query(&url).map_err(refuse)?;
         if endpoint.db < 0 {
             return Err(refuse(format!(
@@ -114,7 +133,14 @@ impl FromStr for Endpoint {
 impl Endpoint {
     fn read_query(&mut self, url: &Url) -> Result<(), String> {
         let unix = matches!(self.address, Address::Unix(_));
-        for (key, value) in url.query_pairs() {
+        let raw = url.query().unwrap_or_default();
+        // A `&`, `?` or `@` that was not escaped: what stands here may be a part of the password.
+        let mut in_password = raw.contains(['@', '?']);
+        for ((key, value), pair) in url
+            .query_pairs()
+            .zip(raw.split('&').filter(|p| !p.is_empty()))
+        {
+            in_password |= !pair.contains('=');
             match &*key {
                 "protocol" => {
                     self.resp3 = match &*value {
@@ -128,8 +154,11 @@ impl Endpoint {
                 }
                 "db" if unix => self.db = parse_db(&value)?,
                 "user" if unix => self.username = Some(value.into_owned()),
-                "pass" if unix => self.password = Some(value.into_owned()),
-                other if is_word(other) => {
+                "pass" if unix => {
+                    in_password = true;
+                    self.password = Some(value.into_owned());
+                }
+                other if is_word(other) && !in_password => {
                     return Err(format!(
                         "query parameter \"{other}\" is unknown here; remove it"
                     ));
@@ -141,9 +170,45 @@ impl Endpoint {
     }
 }
 
+/// The URL without the zone of its IPv6 address, which `url` does not know, and the zone with its `%`.
+///
+/// `[fe80::1%eth0]`, or `%25eth0`, as RFC 6874 writes it.
+fn without_zone(text: &str) -> (Cow<'_, str>, Option<String>) {
+    let found = || {
+        let start = text.find("://")? + "://".len();
+        let authority = &text[start..];
+        let authority = &authority[..authority.find(['/', '?', '#']).unwrap_or(authority.len())];
+        let from = start + authority.rfind('@').map_or(0, |at| at + 1);
+        let inside = text[from..].strip_prefix('[')?;
+        let inside = &inside[..inside.find(']')?];
+        let (ip, zone) = inside.split_once('%')?;
+        let name = zone
+            .strip_prefix("25")
+            .filter(|name| !name.is_empty())
+            .unwrap_or(zone);
+        let is_zone = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        let is_one =
+            !name.is_empty() && name.chars().all(is_zone) && ip.parse::<Ipv6Addr>().is_ok();
+        let at = from + 1 + ip.len();
+        is_one.then(|| {
+            let bare = [&text[..at], &text[at + 1 + zone.len()..]].concat();
+            (Cow::Owned(bare), Some(format!("%{name}")))
+        })
+    };
+    found().unwrap_or((Cow::Borrowed(text), None))
+}
+
+/// Whether something is escaped that a host could hold, or could not, as it is.
+fn escapes_ascii(host: &str) -> bool {
+    host.split('%').skip(1).any(|rest| {
+        let high = rest.chars().next().and_then(|c| c.to_digit(16));
+        high.is_none_or(|high| high < 8)
+    })
+}
+
 fn tcp(url: &Url, transport: Transport) -> Result<Endpoint, String> {
     let host = match url.host() {
-        // A non-special scheme keeps the host as written, so addresses are parsed here.
+        // A non-special scheme keeps the host as written, but for letters beyond ASCII.
         Some(Host::Domain(name)) => percent_decode_str(name)
             .decode_utf8()
             .map_err(|_| "its host is not UTF-8".to_string())?
@@ -156,20 +221,17 @@ fn tcp(url: &Url, transport: Transport) -> Result<Endpoint, String> {
         return Err("it has no host; write redis://host:port".into());
     }
     let is_ip = !matches!(url.host(), Some(Host::Domain(_)));
-    let odd = |c: char| c.is_whitespace() || c.is_control() || "/?#@:[]%\\".contains(c);
-    if !is_ip && host.contains(odd) {
-        // Such as `u%3Apassword%40h`: the host becomes the node's name, which everybody may see.
-        return Err("its host has a character that no host has; do not escape ':' and '@'".into());
+    let odd = |c: char| !(c.is_alphanumeric() || "-._".contains(c));
+    // Such as `u%3Apassword%40h` or `h,password=x`: the host becomes the node's name, which everybody may see.
+    if !is_ip && (host.contains(odd) || escapes_ascii(url.host_str().unwrap_or_default())) {
+        return Err("its host has a character that no host has: hosts are letters, digits, '-', '.' and '_', or an \
+                    address; a password goes in front, as in redis://user:password@host"
+            .into());
     }
     // Where nothing else may hold an '@', it ends a password that was not escaped.
     let behind = [Some(url.path()), url.query(), url.fragment()];
     if behind.into_iter().flatten().any(|part| part.contains('@')) {
         return Err("it has an '@' behind the host; escape '/', '?', '#' and '@' in a password as %2F, %3F, %23 and %40".into());
-    }
-    if host == "0.0.0.0" || host == "::" {
-        return Err(format!(
-            "{host} is no server's address; write the address it listens on"
-        ));
     }
     let port = match url.port() {
         Some(0) => return Err("port 0 cannot be dialled; write the server's port".into()),
@@ -227,6 +289,12 @@ fn unix(url: &Url) -> Result<Endpoint, String> {
     if url.host_str().is_some_and(|h| !h.is_empty()) || !path.starts_with('/') || path == "/" {
         return Err("it needs an absolute path; write unix:///path/to/socket".into());
     }
+    // The path becomes the node's name.
+    if has_secret(&path) {
+        return Err(
+            "its path has a password in it; write unix:///path/to/socket?pass=password".into(),
+        );
+    }
     Ok(Endpoint {
         address: Address::Unix(PathBuf::from(path.as_ref())),
         transport: Transport::Plain,
@@ -241,56 +309,6 @@ fn parse_db(text: &str) -> Result<i64, String> {
     // The text is not shown: a mistyped URL may carry a password where the database belongs.
     text.parse()
         .map_err(|_| "its database is not a number; write /0 to /15".into())
-}
-
-/// The URL with everything that may hold a secret cut out, for error messages.
-///
-/// It is called for URLs that are wrong somehow, so a password may stand where none belongs: what is
-/// shown is the host, a port and a path that are numbers, and the path of a socket.
-fn redacted(text: &str) -> String {
-    const CUT: &str = "<redacted>";
-    let (scheme, rest) = match text.split_once("://") {
-        Some((scheme, rest)) if is_word(scheme) => (format!("{scheme}://"), rest),
-        _ => (String::new(), text),
-    };
-    // A socket has its password behind the '?', and an '@' there is part of it.
-    let rest = match scheme.contains("unix") {
-        true => rest.split(['?', '#']).next().unwrap_or_default(),
-        false => rest,
-    };
-    // A password may itself hold '/', '?' or '#' when it was not escaped: cut at the last '@'.
-    let (user, rest) = match rest.rsplit_once('@') {
-        Some((_, rest)) => ("<redacted>@", rest),
-        None => ("", rest),
-    };
-    let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let is_ip = |text: &str| {
-        text.chars()
-            .all(|c| c.is_ascii_hexdigit() || ":.".contains(c))
-    };
-    let in_brackets = match authority.strip_prefix('[').and_then(|a| a.split_once(']')) {
-        Some((ip, _)) if is_ip(ip) => ip.len() + 1,
-        _ => 0,
-    };
-    let colon = authority[in_brackets..]
-        .find(':')
-        .map(|at| in_brackets + at);
-    let (host, port) = authority.split_at(colon.unwrap_or(authority.len()));
-    // Percent-encoding has no place in a host: somebody encoded the ':' and '@' around a password.
-    let host = if host.contains('%') { CUT } else { host };
-    let is_number = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || b == b'-');
-    let port = match port.strip_prefix(':') {
-        Some(port) if !is_number(port) => format!(":{CUT}"),
-        _ => port.to_owned(),
-    };
-    // Behind an '@' it is a path, and so it is without any host; otherwise it may be half a password.
-    let is_path = !user.is_empty() || (host.is_empty() && port.is_empty());
-    let path = match path {
-        _ if is_path || path.split('/').all(is_number) => path.to_owned(),
-        _ => format!("/{CUT}"),
-    };
-    format!("{scheme}{user}{host}{port}{path}")
 }
 
 /// Whether the text can be a scheme or an option, rather than part of a password.

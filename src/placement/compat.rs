@@ -141,7 +141,7 @@ macro_rules! named {
             pub(super) fn read(text: &str) -> Result<Self, String> {
                 Self::ALL.iter().copied().find(|value| value.as_str() == text).ok_or_else(|| {
                     let all: Vec<_> = Self::ALL.iter().map(|value| value.as_str()).collect();
-                    let text = crate::error::text::one_line(text);
+                    let text = crate::build_error::told(text);
                     format!("{}={text} is not known: write one of {}", $param, all.join(", "))
                 })
             }
@@ -167,7 +167,7 @@ use named;
 /// `true` or `false`, and nothing else.
 fn read_bool(name: &str, text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| {
-        let text = crate::error::text::one_line(text);
+        let text = crate::build_error::told(text);
         format!("{name}={text} is not known: write `true` or `false`")
     })
 }

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use crate::error::text::{one_line, quoted};
+use crate::build_error::told;
 
 use super::rule::MAX_POINTS_PER_NODE;
 
@@ -15,7 +15,7 @@ pub(in crate::placement) fn points_from(param: &str, value: &str) -> Result<NonZ
         .ok_or_else(|| {
             format!(
                 "{param}={} is not a whole number from 1 to {MAX_POINTS_PER_NODE}",
-                one_line(value)
+                told(value)
             )
         })
 }
@@ -33,13 +33,13 @@ impl<'a> Params<'a> {
             (param, rest) = cut(text);
             let Some((name, value)) = param.split_once('=') else {
                 return Err(format!(
-                    "{} in {} is not of the form PARAM=VALUE",
-                    quoted(param),
-                    quoted(rule)
+                    "\"{}\" in \"{}\" is not of the form PARAM=VALUE",
+                    told(param),
+                    told(rule)
                 ));
             };
             if pairs.iter().any(|&(other, _)| other == name) {
-                return Err(format!("{} gives `{}` twice", quoted(rule), one_line(name)));
+                return Err(format!("\"{}\" gives `{}` twice", told(rule), told(name)));
             }
             pairs.push((name, value));
         }
@@ -54,10 +54,7 @@ impl<'a> Params<'a> {
     pub(super) fn finish(self, rule: &str) -> Result<(), String> {
         match self.0.first() {
             None => Ok(()),
-            Some((name, _)) => Err(format!(
-                "rule `{rule}` has no parameter `{}`",
-                one_line(name)
-            )),
+            Some((name, _)) => Err(format!("rule `{rule}` has no parameter `{}`", told(name))),
         }
     }
 }

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::build_error::BuildError;
-use crate::error::text::quoted;
+use crate::build_error::{BuildError, told};
 
 /// Which part of a key decides its placement, so that an application can force keys together.
 ///
@@ -166,8 +165,8 @@ impl FromStr for HashTags {
         Self::read(text).ok_or_else(|| BuildError::Option {
             name: "hash_tags",
             why: format!(
-                "{} is not known: write `redis` or `off`, or the two signs around the tag, as in `[]`",
-                quoted(text)
+                "\"{}\" is not known: write `redis` or `off`, or the two signs around the tag, as in `[]`",
+                told(text)
             ),
         })
     }

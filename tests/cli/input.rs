@@ -42,7 +42,10 @@ fn arguments_that_make_no_sense_are_named() {
             "locate NODES --node a=redis://h x",
             &["two nodes are named \"a\""],
         ),
-        ("locate --node redis://:hunter2@h x", &["NAME=URL", "***@h"]),
+        (
+            "locate --node redis://:hunter2@h x",
+            &["NAME=URL", "<redacted>"],
+        ),
         (
             "locate --node a=http://:hunter2@h x",
             &["node \"a\"", "unknown scheme"],

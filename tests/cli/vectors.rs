@@ -49,7 +49,7 @@ fn by_arguments(case: &Value, rule: &str, tags: Option<&str>) -> Vec<String> {
         let mut text = format!("{}={}", text(&node["name"]), url(node, place));
         text.push_str(&format!(",weight={}", node["weight"]));
         if let Some(identity) = node["identity"].as_str() {
-            text.push_str(&format!(",identity={identity}"));
+            text.push_str(&format!(",label.identity={identity}"));
         }
         args.extend(["--node".to_owned(), text]);
     }

@@ -82,7 +82,7 @@ pub struct Cluster {
     /// A node; once for each, in their order
     #[arg(
         long = "node",
-        value_name = "NAME=URL[,weight=N][,LABEL=VALUE]...",
+        value_name = "NAME=URL[,weight=N][,label.KEY=VALUE]...",
         help_heading = "Cluster"
     )]
     pub nodes: Vec<String>,

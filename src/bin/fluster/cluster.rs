@@ -9,7 +9,7 @@ use fluster::{Builder, Config, Node};
 
 use crate::args;
 use crate::fault::Fault;
-use crate::text::{excerpt, shown};
+use crate::text::{excerpt, masked, shown};
 
 /// A cluster as it was described.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ impl Cluster {
 
     /// The rule for people: a secret in it is not shown.
     pub fn rule(&self) -> String {
-        crate::text::masked(&self.placement().to_string())
+        masked(&self.placement().to_string())
     }
 
     pub fn members(&self) -> impl Iterator<Item = Member<'_>> {
@@ -175,12 +175,12 @@ fn from_texts(option: &str, texts: &[impl AsRef<str>]) -> Result<Vec<Node>, Faul
     texts.iter().map(node).collect()
 }
 
-/// NAME=URL[,weight=N][,LABEL=VALUE]...
+/// NAME=URL[,weight=N][,label.KEY=VALUE]...
 fn node(text: &str) -> Result<Node, Fault> {
     let Some((name, rest)) = text.split_once('=') else {
         return Err(Fault::usage(format!(
             "\"{}\" is no NAME=URL: write a=redis://10.0.0.1",
-            excerpt(crate::text::masked(text).as_bytes())
+            excerpt(masked(text).as_bytes())
         )));
     };
     if name.contains("://") && !rest.contains("://") {
@@ -193,7 +193,8 @@ fn node(text: &str) -> Result<Node, Fault> {
     // Neither is repeated: they may be the two halves of a password.
     let cut = || {
         about(Fault::usage(
-            "what follows the URL is weight=N or LABEL=VALUE; a comma inside the URL is written %2C",
+            "what follows the URL is weight=N or label.KEY=VALUE, as in label.zone=a; a comma inside the URL is \
+             written %2C",
         ))
     };
     let mut parts = rest.split(',');
@@ -210,24 +211,28 @@ fn node(text: &str) -> Result<Node, Fault> {
     }
     let mut seen = Vec::new();
     for part in parts {
-        let labelled = part.split_once('=').filter(|(label, _)| !label.is_empty());
-        let (label, value) = labelled.ok_or_else(cut)?;
-        if seen.contains(&label) {
+        // A mistyped option must not become something else, and may be a part of a password.
+        let (option, value) = part.split_once('=').ok_or_else(cut)?;
+        let label = option.strip_prefix("label.").filter(|key| !key.is_empty());
+        if option != "weight" && label.is_none() {
+            return Err(cut());
+        }
+        if seen.contains(&option) {
             return Err(about(Fault::usage(format!(
                 "`{}` is given twice",
-                excerpt(label.as_bytes())
+                excerpt(option.as_bytes())
             ))));
         }
-        seen.push(label);
+        seen.push(option);
         node = match label {
-            "weight" => node.weight(value.parse().map_err(|_| {
+            Some(key) => node.label(key, value),
+            None => node.weight(value.parse().map_err(|_| {
                 about(Fault::usage(format!(
                     "weight={} is not a whole number from 1 to {}",
-                    excerpt(value.as_bytes()),
+                    excerpt(masked(value).as_bytes()),
                     u32::MAX
                 )))
             })?),
-            label => node.label(label, value),
         };
     }
     Ok(node)
@@ -239,7 +244,8 @@ mod tests {
 
     #[test]
     fn a_node_is_read_with_weight_and_labels() {
-        let read = node("redis://h/0=redis://:pw@10.0.0.1:7000,weight=3,identity=x=y").unwrap();
+        let read =
+            node("redis://h/0=redis://:pw@10.0.0.1:7000,weight=3,label.identity=x=y").unwrap();
         let member = Member::from(&read);
         assert_eq!((member.name, member.weight), ("redis://h/0", 3));
         assert_eq!(
@@ -256,6 +262,10 @@ mod tests {
             ("a=redis://:hunter2,pw@h", "%2C"),
             ("a=redis://:hunter2,x=hunter2@h", "%2C"),
             ("a=redis://h,hunter2", "%2C"),
+            ("a=redis://h,wieght=3", "label.KEY=VALUE"),
+            ("a=redis://h,zone=a", "label.KEY=VALUE"),
+            ("a=redis://h,label.=a", "label.KEY=VALUE"),
+            ("a=redis://h,password=hunter2", "label.KEY=VALUE"),
             ("redis://:hunter2=x@h", "without a name"),
             ("=redis://h", "name is empty"),
             ("a=redis://h,weight=-1", "weight=-1 is not a whole number"),

@@ -6,23 +6,23 @@ use hyper::StatusCode;
 
 use super::super::error::{DiscoveryError, DiscoveryErrorKind};
 use super::{Answer, Http};
+use crate::error::redact::redacted;
 
 /// How much of an unexpected answer is shown.
 const SHOWN: usize = 120;
 /// How much of it is looked through for that: a cut must not hide that a secret begins before it.
 const LOOKED_AT: usize = 64 << 10;
-const MARK: &str = "<redacted>";
 
 impl Http {
     /// What no error may show.
     pub(in crate::discovery) fn add_secret(&mut self, secret: &str) {
-        self.secrets.extend(forms_of(secret));
+        self.secrets.push(secret.to_owned());
     }
 
     /// What no error may show until the next login.
     #[cfg(feature = "discovery-etcd")]
     pub(in crate::discovery) fn set_session(&mut self, secret: &str) {
-        self.session = forms_of(secret);
+        self.session = vec![secret.to_owned()];
     }
 
     pub(in crate::discovery) fn error(
@@ -30,14 +30,17 @@ impl Http {
         kind: DiscoveryErrorKind,
         why: impl fmt::Display,
     ) -> DiscoveryError {
-        DiscoveryError::new(kind, &self.name, self.redacted(why.to_string()))
+        DiscoveryError::new(kind, &self.name, self.redacted(&why.to_string()))
     }
 
-    fn redacted(&self, text: String) -> String {
-        self.secrets
+    fn redacted(&self, text: &str) -> String {
+        let secrets: Vec<&str> = self
+            .secrets
             .iter()
             .chain(&self.session)
-            .fold(text, |text, secret| text.replace(secret, MARK))
+            .map(String::as_str)
+            .collect();
+        redacted(text, &secrets)
     }
 
     pub(super) fn broken(&self, e: &hyper::Error) -> DiscoveryError {
@@ -104,23 +107,8 @@ impl Http {
     fn shown(&self, body: &[u8]) -> String {
         let text = String::from_utf8_lossy(&body[..body.len().min(LOOKED_AT)]);
         // Secrets first: what is cut in two is not found any more.
-        let text = self.redacted(text.into_owned());
+        let text = self.redacted(&text);
         let words: Vec<_> = text.split_whitespace().collect();
         words.join(" ").chars().take(SHOWN).collect()
     }
-}
-
-/// A secret in all forms in which a server repeats it: as it is, quoted by Rust, quoted by JSON.
-fn forms_of(secret: &str) -> Vec<String> {
-    let inside = |quoted: String| quoted[1..quoted.len() - 1].to_owned();
-    let mut forms = vec![
-        secret.to_owned(),
-        inside(format!("{secret:?}")),
-        inside(serde_json::Value::from(secret).to_string()),
-    ];
-    forms.retain(|form| !form.is_empty());
-    // The longest first: one may be part of another.
-    forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
-    forms.dedup();
-    forms
 }

@@ -10,8 +10,7 @@ use sha1::Sha1;
 use sha2::{Sha224, Sha256, Sha384, Sha512};
 use siphasher::sip::SipHasher24;
 
-use crate::build_error::BuildError;
-use crate::error::text::{one_line, quoted};
+use crate::build_error::{BuildError, told};
 
 use super::super::Member;
 use super::super::params::Params;
@@ -168,7 +167,7 @@ impl Recipe for Proxenos {
         if let Some(seed) = params.take("seed") {
             only("seed", method.is_murmur(), "MMH3_32, MMH3_64 or MMH3_128")?;
             rule.seed = seed.parse().map_err(|_| {
-                let seed = one_line(seed);
+                let seed = told(seed);
                 format!("seed={seed} is not a whole number from 0 to {}", u32::MAX)
             })?;
         }
@@ -189,7 +188,7 @@ impl Recipe for Proxenos {
                 _ => {
                     return Err(format!(
                         "optimize={} is not known: write `x86` or `x64`",
-                        one_line(optimize)
+                        told(optimize)
                     ));
                 }
             };
@@ -237,7 +236,7 @@ fn secret_from(hex: &str) -> Option<[u8; 16]> {
 /// The address as proxenos packs it: IPv4 as `::a.b.c.d`, each hexadecimal digit of the port in two bytes.
 fn address_of(member: &Member<'_>) -> Result<[u8; 24], BuildError> {
     let refuse = |why: String| BuildError::Node {
-        name: one_line(member.name),
+        name: member.name.to_owned(),
         why,
     };
     let (host, port) = member
@@ -248,9 +247,9 @@ fn address_of(member: &Member<'_>) -> Result<[u8; 24], BuildError> {
         })?;
     let address: IpAddr = host.parse().map_err(|_| {
         refuse(format!(
-            "rule `proxenos` places by IP address, and {} is a name, which may lead elsewhere tomorrow: \
+            "rule `proxenos` places by IP address, and \"{}\" is a name, which may lead elsewhere tomorrow: \
              write the address in the URL",
-            quoted(host)
+            told(host)
         ))
     })?;
     let bytes = match address.to_canonical() {

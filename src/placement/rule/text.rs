@@ -3,8 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::build_error::BuildError;
-use crate::error::text::{one_line, quoted};
+use crate::build_error::{BuildError, told};
 
 use super::super::params::{Params, points_from};
 use super::super::ring::DEFAULT_POINTS;
@@ -83,7 +82,11 @@ impl FromStr for Placement {
     fn from_str(text: &str) -> Result<Self, BuildError> {
         Self::parse(text).map_err(|why| BuildError::Option {
             name: "placement",
-            why,
+            // No rule has these: of a URL the pieces would show what the whole does not.
+            why: match text.contains(['@', '/']) {
+                true => unknown(text),
+                false => why,
+            },
         })
     }
 }
@@ -100,7 +103,7 @@ impl Placement {
             Some(value) => placement.hash_tags(HashTags::read(value).ok_or_else(|| {
                 format!(
                     "hash_tags={} is not known: write `redis` or `off`, or the two signs around the tag",
-                    one_line(value)
+                    told(value)
                 )
             })?),
         };
@@ -145,9 +148,9 @@ impl Placement {
 
 fn unknown(name: &str) -> String {
     format!(
-        "{} is no rule: write `ring`, `rendezvous`, `modulo`, `fluster-py` or `fastring`, or with \
+        "\"{}\" is no rule: write `ring`, `rendezvous`, `modulo`, `fluster-py` or `fastring`, or with \
          feature `compat` also `go-redis`, `proxenos`, `redis-array`, `redis-rb`, `ringpop` or `twemproxy`",
-        quoted(name)
+        told(name)
     )
 }
 
