@@ -50,6 +50,43 @@ NEWER = {
     "XACKDEL": (-6, "REPEAT", ONE_KEY),
     "XDELEX": (-5, "REPEAT", ONE_KEY),
 }
+# Of the modules, which Redis 8 brings along: the key is the first word. Their arities differ between versions, and
+# the server judges them; these are commands that no key can be told of without a word behind the name.
+FIRST = {
+    "READ": """BF.CARD BF.EXISTS BF.INFO BF.MEXISTS BF.SCANDUMP CF.COUNT CF.EXISTS CF.INFO CF.MEXISTS CF.SCANDUMP CMS.INFO
+    CMS.QUERY FT.SUGGET FT.SUGLEN JSON.ARRINDEX JSON.ARRLEN JSON.GET JSON.OBJKEYS JSON.OBJLEN JSON.RESP
+    JSON.STRLEN JSON.TYPE TDIGEST.BYRANK TDIGEST.BYREVRANK TDIGEST.CDF TDIGEST.INFO TDIGEST.MAX TDIGEST.MIN
+    TDIGEST.QUANTILE TDIGEST.RANK TDIGEST.REVRANK TDIGEST.TRIMMED_MEAN TOPK.COUNT TOPK.INFO TOPK.LIST
+    TOPK.QUERY TS.GET TS.INFO TS.RANGE TS.REVRANGE VCARD VDIM VEMB VGETATTR VINFO VISMEMBER VLINKS
+    VRANDMEMBER VRANGE VSIM""",
+    "WRITE": """BF.ADD BF.INSERT BF.LOADCHUNK BF.MADD BF.RESERVE CF.ADD CF.ADDNX CF.DEL CF.INSERT CF.INSERTNX CF.LOADCHUNK
+    CF.RESERVE CMS.INCRBY CMS.INITBYDIM CMS.INITBYPROB FT.SUGADD FT.SUGDEL INCREX JSON.ARRAPPEND
+    JSON.ARRINSERT JSON.ARRPOP JSON.ARRTRIM JSON.CLEAR JSON.DEL JSON.FORGET JSON.MERGE JSON.NUMINCRBY
+    JSON.NUMMULTBY JSON.SET JSON.STRAPPEND JSON.TOGGLE TDIGEST.ADD TDIGEST.CREATE TDIGEST.RESET TOPK.ADD
+    TOPK.INCRBY TOPK.RESERVE TS.ADD TS.ALTER TS.CREATE TS.DECRBY TS.DEL TS.INCRBY VADD VREM VSETATTR
+    XCFGSET XNACK""",
+}
+for what, names in FIRST.items():
+    for name in names.split():
+        NEWER[name] = (-2, what, ONE_KEY)
+TWO_KEYS = ["at(1, 0, 1)", "at(2, 0, 1)"]
+MERGED = ["at(1, 0, 1)", "counted(2)"]
+EACH_THIRD = ["at(1, -1, 3)"]
+NEWER |= {
+    "CLUSTERSCAN": (-2, "READ", []),
+    "CMS.MERGE": (-4, "WRITE", MERGED),
+    "FT.CREATE": (-2, "NONE", []),
+    "HOTKEYS": (-2, "NONE", []),
+    "JSON.MSET": (-4, "WRITE", EACH_THIRD),
+    # The keys have their values between them: keys.rs knows.
+    "MSETEX": (-4, "WRITE", ["counted(1)"]),
+    "TDIGEST.MERGE": (-4, "WRITE", MERGED),
+    "TS.CREATERULE": (-3, "WRITE", TWO_KEYS),
+    "TS.DELETERULE": (-3, "WRITE", TWO_KEYS),
+    "TS.MADD": (-4, "WRITE", EACH_THIRD),
+}
+# What later versions take more words for than the one that the table was made from.
+LOOSER = {"ZRANK": -3, "ZREVRANK": -3}
 HEAD = '''//! Every command of Redis 7 and the additions of Redis 8 and Valkey: arity, effect, where its keys are.
 //!
 //! Made by `scripts/commands.py`; do not edit.
@@ -103,6 +140,8 @@ def main():
         add(command)
     for name, row in NEWER.items():
         rows.setdefault(name, row)
+    for name, arity in LOOSER.items():
+        rows[name] = (arity, *rows[name][1:])
     print(HEAD)
     for name in sorted(rows):
         arity, what, found = rows[name]

@@ -113,6 +113,22 @@ impl Spec {
                 migrate(args, words, &mut found);
                 return Ok(found);
             }
+            "XREAD" | "XREADGROUP" => {
+                if let Some(at) = streams(args) {
+                    let rest = words - at - 1;
+                    found.push(at + 1, at + rest / 2, 1);
+                }
+                return Ok(found);
+            }
+            "MSETEX" => {
+                let keys = number(args.clone().nth(1).ok_or(BadKeys::Arity)?);
+                let keys = keys.filter(|keys| *keys <= (words - 2) / 2);
+                let keys = keys.ok_or(BadKeys::Count)?;
+                if keys > 0 {
+                    found.push(2, 2 * keys, 2);
+                }
+                return Ok(found);
+            }
             _ => {}
         }
         for place in self.keys {
@@ -189,15 +205,39 @@ fn last_store<'a>(
 /// One key at position 3, or, when that is empty, all behind `KEYS`.
 fn migrate<'a>(args: impl Iterator<Item = &'a [u8]> + Clone, words: usize, found: &mut Positions) {
     let many = args.clone().nth(3).is_some_and(<[u8]>::is_empty);
-    let behind = args
-        .enumerate()
-        .skip(6)
-        .find(|(_, a)| a.eq_ignore_ascii_case(b"KEYS"));
+    let behind = position(args, 6, "KEYS", &[("AUTH", 1), ("AUTH2", 2)]);
     match behind {
-        Some((at, _)) if many => found.push(at + 1, words - 1, 1),
+        Some(at) if many => found.push(at + 1, words - 1, 1),
         _ if many => {}
         _ => found.push(3, 3, 1),
     }
+}
+
+/// Where `STREAMS` stands as an option: a group or a consumer may be named so too.
+fn streams<'a>(args: impl Iterator<Item = &'a [u8]>) -> Option<usize> {
+    let options = [("GROUP", 2), ("COUNT", 1), ("BLOCK", 1), ("CLAIM", 1)];
+    position(args, 1, "STREAMS", &options)
+}
+
+/// The position of `word`, stepping over options that take arguments of their own.
+fn position<'a>(
+    args: impl Iterator<Item = &'a [u8]>,
+    from: usize,
+    word: &str,
+    options: &[(&str, usize)],
+) -> Option<usize> {
+    let mut skip = 0;
+    for (i, arg) in args.enumerate().skip(from) {
+        let is = |word: &str| arg.eq_ignore_ascii_case(word.as_bytes());
+        if skip > 0 {
+            skip -= 1;
+        } else if is(word) {
+            return Some(i);
+        } else if let Some((_, n)) = options.iter().find(|(option, _)| is(option)) {
+            skip = *n;
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -237,10 +277,33 @@ mod tests {
             ("LMPOP 2 a b LEFT", "a b"),
             ("JSON.MGET a b $", "a b"),
             ("MEMORY USAGE k", "k"),
+            ("ZRANK k m WITHSCORE", "k"),
+            ("ZREVRANK k m WITHSCORE", "k"),
+            ("XREADGROUP COUNT 1 GROUP streams c STREAMS k >", "k"),
+            (
+                "XREADGROUP COUNT 1 GROUP g streams BLOCK 5 NOACK STREAMS streams b > >",
+                "streams b",
+            ),
+            ("XREAD STREAMS streams b 0 0", "streams b"),
+            ("MSETEX 2 a 1 b 2 EX 5", "a b"),
+            ("JSON.MSET a $ 1 b $ 2", "a b"),
+            ("JSON.SET k $ 1", "k"),
+            ("VSIM k ELE e", "k"),
+            ("INCREX k BYINT 1", "k"),
+            ("XNACK k g FAIL IDS 1 1-1", "k"),
+            ("BF.ADD k x", "k"),
+            ("CMS.MERGE d 2 a b WEIGHTS 1 2", "d a b"),
+            ("TS.MADD a * 1 b * 2", "a b"),
+            ("TS.CREATERULE a b AGGREGATION avg 1", "a b"),
+            ("FT.SUGADD k s 1", "k"),
         ] {
             assert_eq!(keys(line).unwrap().join(" "), expected, "{line}");
         }
         assert_eq!(keys("MIGRATE h 1  0 10 KEYS a b").unwrap(), ["a", "b"]);
+        let secret = "MIGRATE h 1  0 10 COPY AUTH KEYS KEYS a b";
+        assert_eq!(keys(secret).unwrap(), ["a", "b"]);
+        let secret = "MIGRATE h 1  0 10 AUTH2 KEYS KEYS KEYS a b";
+        assert_eq!(keys(secret).unwrap(), ["a", "b"]);
     }
 
     #[test]
@@ -252,6 +315,9 @@ mod tests {
             "INFO",
             "CLIENT LIST",
             "PUBLISH c m",
+            "FT.CREATE i SCHEMA t TEXT",
+            "HOTKEYS GET",
+            "CLUSTERSCAN 0",
         ] {
             assert_eq!(keys(line).unwrap(), [""; 0], "{line}");
         }
@@ -264,6 +330,8 @@ mod tests {
             "EVAL s -1 a",
             "EVAL s x a",
             "ZUNION 99999999999999999999 a",
+            "MSETEX 3 a 1 b 2",
+            "MSETEX x a 1",
             "LMPOP 2 a LEFT",
         ] {
             let expected = if line.starts_with("LMPOP") {
