@@ -17,6 +17,7 @@ pub use self::empty::ClusterEmptyError;
 pub(crate) use self::empty::Reasons;
 pub use self::outcome::Outcome;
 pub(crate) use self::signed::sign;
+use self::text::one_line;
 use crate::node::NodeId;
 
 /// What went wrong with a command, in the terms of a caller.
@@ -111,6 +112,11 @@ impl Error {
             .because(reply)
     }
 
+    /// What redis-rs or a server says, in its own words; of no node, where several made the answer.
+    pub(crate) fn said(kind: ErrorKind, outcome: Outcome, e: RedisError) -> Self {
+        Self::new(kind, outcome, one_line(e.to_string())).because(e)
+    }
+
     pub(crate) fn at(mut self, node: &NodeId) -> Self {
         self.0.node = Some(node.clone());
         self
@@ -191,8 +197,18 @@ impl Error {
         io.get_ref()?.downcast_ref::<Self>()
     }
 
-    /// The code of the server's error reply, when it is one.
-    pub(crate) fn server_code(&self) -> Option<&str> {
+    /// Why each node is out, for [`ErrorKind::ClusterEmpty`].
+    #[must_use]
+    pub fn cluster_empty(&self) -> Option<&ClusterEmptyError> {
+        match &self.0.source {
+            Some(Source::Empty(empty)) => Some(empty),
+            _ => None,
+        }
+    }
+
+    /// The code of the server's error reply, such as `WRONGTYPE`, when it is one.
+    #[must_use]
+    pub fn server_code(&self) -> Option<&str> {
         match &self.0.source {
             Some(Source::Redis(e)) if self.kind() == ErrorKind::Server => e.code(),
             _ => None,
@@ -239,14 +255,9 @@ impl fmt::Debug for Error {
     }
 }
 
-impl StdError for Error {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match self.0.source.as_ref()? {
-            Source::Redis(e) => Some(e),
-            Source::Empty(e) => Some(e),
-        }
-    }
-}
+/// Without a source: the text has the words of whatever is behind it, and a chain that says one sentence
+/// four times is read four times. [`Error::server_code`] and [`Error::cluster_empty`] have the rest.
+impl StdError for Error {}
 
 impl From<ClusterEmptyError> for Error {
     fn from(empty: ClusterEmptyError) -> Self {
@@ -314,18 +325,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_cluster_keeps_its_reasons_as_the_source() {
+    fn an_empty_cluster_keeps_its_reasons() {
         let empty = ClusterEmptyError::new(Arc::new([]), Duration::from_millis(70));
         let redis = RedisError::from(empty);
         let error = Error::from_redis(&redis).unwrap();
         assert_eq!(error.retry_after(), Some(Duration::from_millis(70)));
-        assert!(
-            error
-                .source()
-                .unwrap()
-                .downcast_ref::<ClusterEmptyError>()
-                .is_some()
-        );
+        let empty = error.cluster_empty().expect("its reasons");
+        assert_eq!(empty.to_string(), error.to_string(), "said once");
+        assert!(error.source().is_none());
         assert!(redis.is_connection_dropped());
     }
 }

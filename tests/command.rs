@@ -80,7 +80,7 @@ fn every_command_of_redis_rs_is_known() {
 
 /// The names in redis-rs's sources, of the version that `Cargo.lock` names.
 fn methods_of_redis_rs() -> BTreeSet<String> {
-    let lock = include_str!("../../Cargo.lock");
+    let lock = include_str!("../Cargo.lock");
     let (_, rest) = lock
         .split_once("name = \"redis\"\nversion = \"")
         .expect("locked");

@@ -410,3 +410,70 @@ fn what_is_refused_is_repeated_in_one_line() {
         assert!(is_one_line(&text), "{} bytes: {text:.300}", text.len());
     }
 }
+
+/// The texts of an error and of all that are behind it.
+fn chain(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
+    std::iter::successors(Some(error), |e| e.source())
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[tokio::test]
+async fn no_chain_of_errors_says_a_sentence_twice_and_none_names_a_node_cluster() {
+    let server = Server::start();
+    let cluster = FlusterCluster::from_urls([server.url()]).unwrap();
+    let mut client = cluster.get_client("k").unwrap();
+    let _: () = client.set("k", "text").await.unwrap();
+    let mut ours: Vec<fluster::Error> = Vec::new();
+    let get = redis::Cmd::get("k");
+    ours.push(cluster.run_with_key::<u64>("k", &get).await.unwrap_err());
+    ours.push(cluster.run::<u64>(&get).await.unwrap_err());
+    let wrong = redis::Cmd::lpush("k", "x");
+    ours.push(cluster.run::<Value>(&wrong).await.unwrap_err());
+    assert_eq!(ours[2].server_code(), Some("WRONGTYPE"));
+    let both = redis::Cmd::mget(&["k", "l"]);
+    ours.push(cluster.run::<u64>(&both).await.unwrap_err());
+    let mut pipe = redis::pipe();
+    pipe.lpush("k", "x");
+    ours.push(cluster.pipeline(&pipe).await.remove(0).unwrap_err());
+    ours.push(cluster.pipeline(pipe.atomic()).await.remove(0).unwrap_err());
+    ours.push(
+        cluster
+            .run::<Value>(redis::cmd("NO.SUCH").arg("k"))
+            .await
+            .unwrap_err(),
+    );
+    let replicas = cluster.replicas("k", 1).unwrap();
+    let quorum = replicas
+        .write(&wrong, fluster::Quorum::One)
+        .await
+        .unwrap_err();
+    assert_eq!(chain(&quorum).len(), 1, "{:?}", chain(&quorum));
+    server.kill();
+    ours.push(cluster.run::<Value>(&get).await.unwrap_err());
+    ours.push(fluster::Error::from(cluster.get_client("k").unwrap_err()));
+    assert!(ours.last().unwrap().cluster_empty().is_some());
+    let push = cluster.queue("jobs").push("x").await.unwrap_err();
+    assert_eq!(chain(&push).len(), 1, "{:?}", chain(&push));
+    let redis = client.get::<_, Value>("k").await.unwrap_err();
+    // redis-rs prints an error of the connection and its own source alike; ours is in there once.
+    assert!(chain(&redis).len() <= 2, "{:?}", chain(&redis));
+    for error in &ours {
+        let texts = chain(error);
+        for (n, text) in texts.iter().enumerate() {
+            assert!(!text.contains("node cluster"), "{texts:?}");
+            assert!(
+                texts[n + 1..].iter().all(|later| !text.contains(later)),
+                "{texts:?}"
+            );
+        }
+        assert!(
+            error.node().is_none_or(|node| *node != "cluster"),
+            "{error:?}"
+        );
+    }
+    assert!(
+        ours[4].node().is_some() && ours[5].node().is_some(),
+        "pipelines name who answered"
+    );
+}

@@ -46,7 +46,7 @@ impl ConnectionLike for FlusterCluster {
         Box::pin(async move {
             let request = Request::many(pipeline, offset, count)?;
             if request.is_transaction() {
-                return Ok(self.atomic(pipeline).await?);
+                return Ok(self.atomic(pipeline).await?.0);
             }
             let each = self.each(pipeline).await;
             each.into_iter()

@@ -12,7 +12,7 @@ use crate::cluster::core::Snapshot;
 use crate::cluster::plan::{Plan, cross_node, home, refused, target};
 use crate::cluster::target::Target;
 use crate::connection::args::args;
-use crate::connection::reply::{Reply, many, parse, signed};
+use crate::connection::reply::{Reply, many, parse_of, signed};
 use crate::connection::request::{Request, Shared};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
@@ -43,8 +43,11 @@ impl FlusterCluster {
     pub async fn pipeline(&self, pipe: &Pipeline) -> Vec<Result<Value, Error>> {
         if pipe.is_transaction() {
             return match self.atomic(pipe).await {
-                Ok(values) => match values.into_iter().next() {
-                    Some(Value::Array(values)) => values.into_iter().map(answered).collect(),
+                Ok((values, node)) => match values.into_iter().next() {
+                    Some(Value::Array(values)) => {
+                        let parse = |value| parse_of(value, node.as_ref());
+                        values.into_iter().map(parse).collect()
+                    }
                     other => vec![Ok(other.unwrap_or(Value::Nil))],
                 },
                 Err(error) => vec![Err(error)],
@@ -52,7 +55,7 @@ impl FlusterCluster {
         }
         let raw = self.each(pipe).await;
         raw.into_iter()
-            .map(|result| result.and_then(|(value, _)| answered(value)))
+            .map(|result| result.and_then(|(value, node)| parse_of(value, node.as_ref())))
             .collect()
     }
 
@@ -76,11 +79,16 @@ impl FlusterCluster {
     }
 
     /// An atomic pipeline, which must be one node's.
-    pub(crate) async fn atomic(&self, pipe: &Pipeline) -> Result<Vec<Value>, Error> {
+    ///
+    /// The values, and who gave them; nobody, where there was nothing to ask.
+    pub(crate) async fn atomic(
+        &self,
+        pipe: &Pipeline,
+    ) -> Result<(Vec<Value>, Option<NodeId>), Error> {
         let core = self.core();
         let request = Request::Many(pipe);
         if let Some(nothing) = request.answer_to_nothing() {
-            return Ok(many(nothing));
+            return Ok((many(nothing), None));
         }
         let request = Shared::check(request)?;
         let target = one_home(&core.snapshot.load(), &[], pipe)?;
@@ -89,11 +97,8 @@ impl FlusterCluster {
             Value::Array(values) => values,
             value => vec![value],
         };
-        Ok(many(signed(
-            Reply::Many(values),
-            request.request(),
-            node.id(),
-        )))
+        let reply = signed(Reply::Many(values), request.request(), node.id());
+        Ok((many(reply), Some(node.id().clone())))
     }
 
     /// The node of all these keys.
@@ -152,8 +157,4 @@ fn one_home<'a>(
         return Err(cross_node(snapshot, what, keys.iter().copied()));
     }
     Ok(Target::Keys(keys))
-}
-
-fn answered(value: Value) -> Result<Value, Error> {
-    parse(value, &NodeId::from("cluster"))
 }

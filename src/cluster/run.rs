@@ -12,7 +12,7 @@ use crate::cluster::merge::Piece;
 use crate::cluster::plan::{Plan, refused, target};
 use crate::command::Scatter;
 use crate::connection::args::args;
-use crate::connection::reply::parse;
+use crate::connection::reply::{parse, parse_of};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 
@@ -54,7 +54,7 @@ impl FlusterCluster {
         match node {
             By::Backend(backend) => parse(value, backend.id()),
             By::Node(Some(node)) => parse(value, &node),
-            By::Node(None) => parse(value, &NodeId::from("cluster")),
+            By::Node(None) => parse_of(value, None),
         }
     }
 
@@ -161,10 +161,9 @@ impl FlusterCluster {
         }
         // One command per key: a `DEL` of many says only how many there were.
         let results = self.pipeline(&pipe).await;
-        let here = NodeId::from("cluster");
         results
             .into_iter()
-            .map(|result| result.and_then(|value| parse(value, &here)))
+            .map(|result| result.and_then(|value| parse_of(value, None)))
             .collect()
     }
 

@@ -3,7 +3,6 @@
 use redis::{FromRedisValue, RedisError, Value};
 
 use super::request::Request;
-use crate::error::text::one_line;
 use crate::error::{Error, ErrorKind, Outcome, sign};
 use crate::node::NodeId;
 
@@ -34,14 +33,21 @@ pub(crate) fn many(reply: Reply) -> Vec<Value> {
 
 /// The answer as the caller's type; an error reply as an error.
 pub(crate) fn parse<T: FromRedisValue>(value: Value, node: &NodeId) -> Result<T, Error> {
-    let value = value
-        .extract_error()
-        .map_err(|e| Error::answered(node, e))?;
+    parse_of(value, Some(node))
+}
+
+/// The same for an answer that several nodes gave, or none: its error names nobody.
+pub(crate) fn parse_of<T: FromRedisValue>(value: Value, node: Option<&NodeId>) -> Result<T, Error> {
+    let value = value.extract_error().map_err(|e| match node {
+        Some(node) => Error::answered(node, e),
+        None => Error::said(ErrorKind::Server, Outcome::Answered, e),
+    })?;
     T::from_redis_value(value).map_err(|e| {
-        let e = RedisError::from(e);
-        Error::new(ErrorKind::Type, Outcome::Answered, one_line(e.to_string()))
-            .at(node)
-            .because(e)
+        let error = Error::said(ErrorKind::Type, Outcome::Answered, RedisError::from(e));
+        match node {
+            Some(node) => error.at(node),
+            None => error,
+        }
     })
 }
 

@@ -108,11 +108,8 @@ impl fmt::Display for PushError {
     }
 }
 
-impl StdError for PushError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&self.last)
-    }
-}
+/// Without a source: the text says what each node answered, and [`PushError::error`] has the last.
+impl StdError for PushError {}
 
 /// For those who have one error type: the last error's kind, and all of the text.
 impl From<PushError> for Error {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use redis::{FromRedisValue, Value};
 
-use crate::connection::reply::parse;
+use crate::connection::reply::{parse, parse_of};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 
@@ -63,7 +63,7 @@ impl Acks {
     pub fn value<T: FromRedisValue>(&self) -> Result<T, Error> {
         match self.acked.first() {
             Some((node, value)) => parse(value.clone(), node),
-            None => parse(Value::Nil, &NodeId::from("cluster")),
+            None => parse_of(Value::Nil, None),
         }
     }
 }
@@ -151,11 +151,8 @@ impl fmt::Display for QuorumError {
     }
 }
 
-impl std::error::Error for QuorumError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.refused.as_ref().map(|e| e as _)
-    }
-}
+/// Without a source: the text has everybody's words.
+impl std::error::Error for QuorumError {}
 
 impl From<QuorumError> for Error {
     fn from(quorum: QuorumError) -> Self {
