@@ -51,7 +51,7 @@ async fn tls() {
             "tls_to_plain",
             format!("rediss://{}", plain.name()),
             Reason::Timeout,
-            "too long",
+            "no end of the TLS handshake within",
         ),
         // The server resets the connection without a word. So does a server that is just dying, or a
         // load balancer: that is no proof of anything, and takes three strikes within the response
