@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fluster::FlusterCluster;
+use fluster::{FlusterCluster, Node};
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
@@ -12,7 +12,7 @@ use metrics::{
 use parking_lot::Mutex;
 use redis::AsyncCommands;
 
-use crate::support::{Server, eventually, fleet, urls};
+use crate::support::{Server, eventually, eventually_some, fleet, urls};
 use crate::workload::SOON;
 
 /// Keeps the last value of every metric by its name and labels.
@@ -71,6 +71,26 @@ impl Recorded {
     pub fn get(&self, name: &str) -> f64 {
         self.0.lock().get(name).copied().unwrap_or_default()
     }
+
+    /// The gauges with this node's label.
+    fn gauges_of(&self, node: &str) -> Vec<(String, f64)> {
+        let is_gauge = |name: &str| {
+            [
+                "fluster_node_",
+                "fluster_connections",
+                "fluster_queue_depth",
+            ]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+        };
+        let all = self.0.lock();
+        let of_node = all
+            .iter()
+            .filter(|(name, _)| is_gauge(name) && name.contains(&format!("node={node}")));
+        of_node
+            .map(|(name, value)| (name.clone(), *value))
+            .collect()
+    }
 }
 
 impl Recorder for Recorded {
@@ -97,8 +117,15 @@ fn metrics_have_the_documented_names_and_labels() {
         .build()
         .unwrap();
     let servers: [Server; 2] = fleet();
-    metrics::with_local_recorder(&seen, || runtime.block_on(an_outage_with_metrics(&servers)));
     let a = servers[0].name();
+    let work = async {
+        // Gauges end with the cluster, and the last counts are written then.
+        let _cluster = an_outage_with_metrics(&servers).await;
+        let probes = format!("fluster_connections{{node={a},kind=probe,state=open}}");
+        let state = format!("fluster_node_state{{node={a}}}");
+        (seen.get(&state), seen.get(&probes))
+    };
+    let (state, probes) = metrics::with_local_recorder(&seen, || runtime.block_on(work));
     let of = |name: &str, more: &str| seen.get(&format!("{name}{{node={a}{more}}}"));
     assert_eq!(
         of("fluster_commands_total", ",outcome=ok"),
@@ -122,9 +149,8 @@ fn metrics_have_the_documented_names_and_labels() {
     assert_eq!(of("fluster_command_duration_seconds", ""), 3.0);
     assert_eq!(of("fluster_ejections_total", ",reason=refused"), 1.0);
     assert!(of("fluster_probes_total", ",result=ok") >= 2.0);
-    assert_eq!(of("fluster_node_state", ""), 2.0, "on probation");
-    assert_eq!(of("fluster_connections", ",kind=dedicated,state=open"), 0.0);
-    assert_eq!(of("fluster_connections", ",kind=probe,state=open"), 0.0);
+    assert_eq!(state, 2.0, "on probation");
+    assert_eq!(probes, 0.0);
     assert_eq!(
         of("fluster_failovers_total", ""),
         1.0,
@@ -140,7 +166,85 @@ fn metrics_have_the_documented_names_and_labels() {
     }
 }
 
-async fn an_outage_with_metrics(servers: &[Server]) {
+/// A gauge that stays at "down" for ever is an alarm for ever.
+#[test]
+fn gauges_of_a_node_that_is_gone_end_as_no_number() {
+    let seen = Recorded::default();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let servers: [Server; 2] = fleet();
+    let gone = async || {
+        let cluster = FlusterCluster::from_urls(urls(&servers)).unwrap();
+        let [a, b] = servers.each_ref().map(Server::name);
+        let state = |node: &str| seen.get(&format!("fluster_node_state{{node={node}}}"));
+        let gauges_of = |node: &str| seen.gauges_of(node);
+        let all = async || {
+            for n in 0..50 {
+                let key = format!("k{n}");
+                let mut client = cluster.get_client(&key).unwrap();
+                // While one is dead it may fail.
+                drop(client.get::<_, Option<String>>(&key).await);
+            }
+        };
+        all().await;
+        let own = cluster.get_client_of_node(&a).unwrap();
+        let own = own.dedicated().await.unwrap();
+        assert_eq!((state(&a), state(&b)), (3.0, 3.0));
+        servers[0].kill();
+        eventually_some(SOON, async || {
+            all().await;
+            (state(&a) < 2.0).then_some(())
+        })
+        .await;
+        cluster.remove_node(a.as_str()).unwrap();
+        assert_eq!(gauges_of(&a).len(), 7, "{:?}", gauges_of(&a));
+        let ended = |node: &str| gauges_of(node).iter().all(|(_, value)| value.is_nan());
+        assert!(ended(&a), "{:?}", gauges_of(&a));
+        // What it had is closed later, and changes nothing; the others live on.
+        drop(own);
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        assert!(ended(&a), "{:?}", gauges_of(&a));
+        assert_eq!(state(&b), 3.0);
+
+        servers[0].restart();
+        cluster
+            .add_node(Node::new(servers[0].url()).unwrap())
+            .unwrap();
+        assert_eq!(
+            state(&a),
+            3.0,
+            "from the start, before anything happened to it"
+        );
+        all().await;
+        let lane = format!("fluster_connections{{node={a},kind=lane,state=open}}");
+        assert_eq!(seen.get(&lane), 1.0);
+
+        // A second cluster of this process has the same series, and does not end them.
+        let other = FlusterCluster::from_urls(urls(&servers)).unwrap();
+        let _: Option<String> = other
+            .get_client_of_node(&a)
+            .unwrap()
+            .get("k")
+            .await
+            .unwrap();
+        assert_eq!(seen.get(&lane), 2.0);
+        other.shutdown(Duration::ZERO).await;
+        assert_eq!((seen.get(&lane), state(&a)), (1.0, 3.0));
+
+        cluster.shutdown(Duration::ZERO).await;
+        assert!(
+            ended(&a) && ended(&b),
+            "{:?} {:?}",
+            gauges_of(&a),
+            gauges_of(&b)
+        );
+    };
+    metrics::with_local_recorder(&seen, || runtime.block_on(gone()));
+}
+
+async fn an_outage_with_metrics(servers: &[Server]) -> FlusterCluster {
     let cluster = FlusterCluster::from_urls(urls(servers)).unwrap();
     let key = (0..)
         .map(|n| format!("k{n}"))
@@ -174,4 +278,5 @@ async fn an_outage_with_metrics(servers: &[Server]) {
     eventually(SOON, || cluster.status().active() == 2).await;
     let _: Option<String> = client.get(&key).await.unwrap();
     cluster.remove_node(servers[1].name()).unwrap();
+    cluster
 }

@@ -89,6 +89,7 @@ impl Core {
         });
         for gone in known.values() {
             gone.flush();
+            gone.meter().end();
             if let Some(pool) = gone.pool_if_used() {
                 // What comes back from its borrower has no next user, however long clients are held.
                 pool.close();

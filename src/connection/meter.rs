@@ -1,6 +1,13 @@
 //! The metrics of one node; their handles are registered once, when the node is built.
+//!
+//! The facade cannot take a series back, so the gauges of a node that is gone end as "not a number", which no
+//! comparison of an alert is true for; its counters just stand still.
 
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use metrics::{Counter, Gauge, counter, gauge, histogram};
+use parking_lot::Mutex;
 
 use super::error_replies::{ErrorReplies, each_code};
 use super::reply::Reply;
@@ -16,6 +23,10 @@ pub(crate) enum Use {
     Probe,
     Subscription,
 }
+
+/// How many living meters each name has: two clusters of one process, or a node's successor and the one it takes
+/// the name from, share their series, and the last one ends them.
+static USERS: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
 
 /// The state as a number, the better the higher.
 fn gauge_of(state: NodeState) -> u8 {
@@ -37,13 +48,19 @@ pub(crate) struct Meter {
     rejected: Counter,
     maybe_executed: Counter,
     error_replies: ErrorReplies,
-    duration: Histogram,
+    failovers: Counter,
+    lanes: Arc<Tally>,
+    probing: Arc<Tally>,
+    subscriptions: Arc<Tally>,
+    /// Guards the gauges from being set after their end.
+    gauges: Mutex<Option<Gauges>>,
+}
+
+/// The gauges that are set, not counted.
+#[derive(Debug)]
+struct Gauges {
     state: Gauge,
     degraded: Gauge,
-    failovers: Counter,
-    lanes: Gauge,
-    probing: Gauge,
-    subscriptions: Gauge,
     dedicated_idle: Gauge,
     dedicated_in_use: Gauge,
 }
@@ -53,7 +70,14 @@ impl Meter {
         let name = || node.to_string();
         let commands = |outcome: &'static str| counter!("fluster_commands_total", "node" => name(), "outcome" => outcome);
         let connections = |kind: &'static str, state: &'static str| gauge!("fluster_connections", "node" => name(), "kind" => kind, "state" => state);
-        Self {
+        let tally = |kind| Arc::new(Tally::new(connections(kind, "open")));
+        let gauges = Gauges {
+            state: gauge!("fluster_node_state", "node" => name()),
+            degraded: gauge!("fluster_node_degraded", "node" => name()),
+            dedicated_idle: connections("dedicated", "idle"),
+            dedicated_in_use: connections("dedicated", "in_use"),
+        };
+        let meter = Self {
             node: name(),
             ok: commands("ok"),
             answered: commands(Outcome::Answered.as_str()),
@@ -61,15 +85,84 @@ impl Meter {
             rejected: commands(Outcome::Rejected.as_str()),
             maybe_executed: commands(Outcome::MaybeExecuted.as_str()),
             error_replies: ErrorReplies::new(),
-            duration: histogram!("fluster_command_duration_seconds", "node" => name()),
-            state: gauge!("fluster_node_state", "node" => name()),
-            degraded: gauge!("fluster_node_degraded", "node" => name()),
             failovers: counter!("fluster_failovers_total", "node" => name()),
-            lanes: connections("lane", "open"),
-            probing: connections("probe", "open"),
-            subscriptions: connections("subscription", "open"),
-            dedicated_idle: connections("dedicated", "idle"),
-            dedicated_in_use: connections("dedicated", "in_use"),
+            lanes: tally("lane"),
+            probing: tally("probe"),
+            subscriptions: tally("subscription"),
+            gauges: Mutex::new(Some(gauges)),
+        };
+        meter.begin();
+        meter
+    }
+
+    fn begin(&self) {
+        let mut users = USERS.lock();
+        let users = users.entry(self.node.clone()).or_default();
+        *users += 1;
+        if *users == 1 {
+            // A node of this name may have been here before.
+            for tally in self.tallies() {
+                tally.gauge.set(0.0);
+            }
+            self.pool(0, 0);
+        }
+        self.state(NodeState::Up);
+        self.degraded(false);
+    }
+
+    /// The node is gone: its gauges end, unless another one of its name lives.
+    pub(crate) fn end(&self) {
+        let Some(gauges) = self.gauges.lock().take() else {
+            return;
+        };
+        let mut users = USERS.lock();
+        let left = users.get(&self.node).map_or(0, |n| n - 1);
+        match left {
+            0 => drop(users.remove(&self.node)),
+            _ => drop(users.insert(self.node.clone(), left)),
+        }
+        for tally in self.tallies() {
+            tally.end(left == 0);
+        }
+        if left == 0 {
+            for gauge in [
+                gauges.state,
+                gauges.degraded,
+                gauges.dedicated_idle,
+                gauges.dedicated_in_use,
+            ] {
+                gauge.set(f64::NAN);
+            }
+        }
+    }
+
+    fn tallies(&self) -> [&Arc<Tally>; 3] {
+        [&self.lanes, &self.probing, &self.subscriptions]
+    }
+
+    /// Once a second, so that exporters that drop what is idle drop what is gone, and that alone.
+    pub(crate) fn alive(&self, state: NodeState, degraded: bool) {
+        self.state(state);
+        self.degraded(degraded);
+        for tally in self.tallies() {
+            tally.add(0);
+        }
+        let counters = [
+            &self.ok,
+            &self.answered,
+            &self.not_sent,
+            &self.rejected,
+            &self.maybe_executed,
+            &self.failovers,
+        ];
+        for counter in counters {
+            counter.increment(0);
+        }
+    }
+
+    fn set(&self, value: impl FnOnce(&Gauges)) {
+        if let Some(gauges) = &*self.gauges.lock() {
+            value(gauges);
         }
     }
 
@@ -78,8 +171,14 @@ impl Meter {
         if succeeded > 0 {
             self.ok.increment(succeeded);
         }
-        for (took, count) in answers.counts() {
-            self.duration.record_many(took, count as usize);
+        let mut counts = answers.counts().peekable();
+        if counts.peek().is_none() {
+            return;
+        }
+        // Asked for each time: a handle would be of no use once an exporter has dropped the idle series.
+        let duration = histogram!("fluster_command_duration_seconds", "node" => self.node.clone());
+        for (took, count) in counts {
+            duration.record_many(took, count as usize);
         }
     }
 
@@ -105,12 +204,12 @@ impl Meter {
 
     /// 3 up, 2 on probation, 1 being probed, 0 down.
     pub(crate) fn state(&self, state: NodeState) {
-        self.state.set(gauge_of(state));
+        self.set(|gauges| gauges.state.set(gauge_of(state)));
     }
 
     /// 1 while the node is much slower than its peers.
     pub(crate) fn degraded(&self, is: bool) {
-        self.degraded.set(f64::from(u8::from(is)));
+        self.set(|gauges| gauges.degraded.set(f64::from(u8::from(is))));
     }
 
     pub(crate) fn ejected(&self, reason: &'static str) {
@@ -125,33 +224,73 @@ impl Meter {
 
     /// How many exclusive connections there are, and how many of them nobody uses.
     pub(crate) fn pool(&self, open: usize, idle: usize) {
-        self.dedicated_idle.set(idle as f64);
-        self.dedicated_in_use.set((open - idle) as f64);
+        self.set(|gauges| {
+            gauges.dedicated_idle.set(idle as f64);
+            gauges.dedicated_in_use.set((open - idle) as f64);
+        });
     }
 
     /// Counts an open connection until the guard is dropped; exclusive ones are counted by their pool.
     pub(crate) fn connection(&self, kind: Use) -> OpenConnection {
-        let gauge = match kind {
+        let tally = match kind {
             Use::Lane => Some(&self.lanes),
             Use::Dedicated => None,
             Use::Probe => Some(&self.probing),
             Use::Subscription => Some(&self.subscriptions),
         };
-        if let Some(gauge) = gauge {
-            gauge.increment(1.0);
+        if let Some(tally) = tally {
+            tally.add(1);
         }
-        OpenConnection(gauge.cloned())
+        OpenConnection(tally.cloned())
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Our share of a gauge that several may add to.
+#[derive(Debug)]
+struct Tally {
+    gauge: Gauge,
+    /// What we added; `None` once it has ended, however many connections are still open.
+    open: Mutex<Option<i32>>,
+}
+
+impl Tally {
+    fn new(gauge: Gauge) -> Self {
+        let open = Mutex::new(Some(0));
+        Self { gauge, open }
+    }
+
+    fn add(&self, n: i32) {
+        if let Some(open) = &mut *self.open.lock() {
+            *open += n;
+            self.gauge.increment(n);
+        }
+    }
+
+    fn end(&self, for_all: bool) {
+        let Some(open) = self.open.lock().take() else {
+            return;
+        };
+        match for_all {
+            true => self.gauge.set(f64::NAN),
+            false => self.gauge.decrement(open),
+        }
     }
 }
 
 /// One open connection in `fluster_connections`.
 #[derive(Debug)]
-pub(crate) struct OpenConnection(Option<Gauge>);
+pub(crate) struct OpenConnection(Option<Arc<Tally>>);
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        if let Some(gauge) = &self.0 {
-            gauge.decrement(1.0);
+        if let Some(tally) = &self.0 {
+            tally.add(-1);
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::connection::reply::parse;
 use crate::error::text::one_line;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::queue::message::{EntryId, Place, Which};
+use crate::queue::meter::Teller;
 use crate::queue::scripts::{RELEASE, TICK, raw};
 use crate::queue::shared::{Shared, Source};
 use crate::queue::shelf::Due;
@@ -25,6 +26,7 @@ const LEASES: usize = 500;
 
 /// Keeps what the consumer holds of the node; ends when it is closed and holds nothing more.
 pub(crate) async fn run(shared: Arc<Shared>, source: Arc<Source>) {
+    let _teller = Teller(Arc::clone(&source.meter));
     let visibility = shared.queue.options.visibility;
     // A third: one renewal may fail, and the next one still comes in time.
     let period = visibility / 3;
@@ -206,7 +208,7 @@ async fn do_chores(shared: &Shared, source: &Source) -> Duration {
             }
             let died = u64::try_from(dead).unwrap_or_default();
             source.meter.dead.increment(died);
-            source.meter.depth.set(depth as f64);
+            source.meter.depth(depth as f64);
             if expired > 0 {
                 tracing::info!(
                     queue = shared.queue.name(), group = &*shared.group, node = %source.node(),

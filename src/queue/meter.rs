@@ -36,10 +36,35 @@ pub(crate) struct NodeMeter {
     pub(crate) acked: Counter,
     pub(crate) dead: Counter,
     pub(crate) chores_failed: Counter,
-    pub(crate) depth: Gauge,
+    depth: Mutex<Depth>,
+}
+
+struct Depth {
+    gauge: Gauge,
+    /// Whether this process said it last, as far as it knows.
+    told: bool,
+}
+
+/// While it lives, a keeper may tell the depth of its node; then the gauge ends as "not a number", since a series
+/// cannot be taken back.
+pub(crate) struct Teller(pub(crate) Arc<NodeMeter>);
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        let mut depth = self.0.depth.lock();
+        if std::mem::take(&mut depth.told) {
+            depth.gauge.set(f64::NAN);
+        }
+    }
 }
 
 impl NodeMeter {
+    pub(crate) fn depth(&self, depth: f64) {
+        let mut gauge = self.depth.lock();
+        gauge.told = true;
+        gauge.gauge.set(depth);
+    }
+
     fn new(queue: &str, node: &NodeId) -> Self {
         let labels = || [("queue", queue.to_owned()), ("node", node.to_string())];
         let pushed = RESULTS.map(|(_, result)| {
@@ -56,7 +81,10 @@ impl NodeMeter {
             acked: counter!("fluster_queue_acked_total", &labels()),
             dead: counter!("fluster_queue_dead_total", &labels()),
             chores_failed: counter!("fluster_queue_chores_failed_total", &labels()),
-            depth: gauge!("fluster_queue_depth", &labels()),
+            depth: Mutex::new(Depth {
+                gauge: gauge!("fluster_queue_depth", &labels()),
+                told: false,
+            }),
         }
     }
 
