@@ -1,5 +1,6 @@
 //! One node at run time: its gate, its lane, its exclusive connections, its dials.
 
+mod address;
 mod dialling;
 mod errors;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub(crate) use self::unheard::{Trouble, Unheard};
 use crate::backend::gate::Gate;
 use crate::backend::lane::{Lane, outcome};
 use crate::backend::pool::Pool;
+use crate::clock::now_micros;
 use crate::connection::dial::Dialer;
 use crate::connection::link::{Fault, Link, LinkError};
 use crate::connection::meter::Meter;
@@ -55,6 +57,8 @@ pub(crate) trait Observer: Send + Sync {
     fn dialling(&self);
     /// The server behind the node's lane said who it is.
     fn identified(&self, backend: &Arc<Backend>, identity: &Identity);
+    /// The node's name leads elsewhere now; its connections were taken out of use.
+    fn moved(&self, backend: &Arc<Backend>);
     /// When the node's next probe is due, while it is out.
     fn retry_after(&self, backend: &Backend) -> Option<Duration>;
 }
@@ -348,6 +352,7 @@ impl Backend {
         match e.fault {
             Fault::Misuse => return false,
             Fault::Timeout => {
+                self.vitals.lost_connection(now_micros());
                 self.lane.retire(link);
                 self.report(epoch, seen);
                 // The next caller finds a lane, or the verdict, sooner; that there is none may be

@@ -12,6 +12,7 @@ mod empty;
 pub(crate) mod events;
 mod everywhere;
 mod evidence;
+mod exchange;
 mod factory;
 mod failover;
 pub(crate) mod features;

@@ -19,6 +19,8 @@ mod aside;
 mod client_side;
 pub mod frames;
 #[cfg(target_os = "linux")]
+mod names;
+#[cfg(target_os = "linux")]
 mod network;
 mod process;
 pub mod proxy;

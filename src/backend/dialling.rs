@@ -100,6 +100,7 @@ impl Backend {
         let Ok(_permit) = self.dials.acquire_many(share).await else {
             return Err(NoLane::NodeOut);
         };
+        self.follow_name(false).await;
         let pass = self.gate.read();
         if !pass.admits() {
             return Err(NoLane::NodeOut);
@@ -107,18 +108,23 @@ impl Backend {
         // For exclusive connections too: without its probes a node that goes out would stay out.
         self.observer.dialling();
         Vitals::count(&self.vitals.dials);
-        match self
-            .dialer
-            .dial(
-                pass.epoch(),
-                self.meter.connection(kind),
-                ear,
-                self.most_read(kind),
-            )
-            .await
-        {
+        let moves = self.moves();
+        let dial = |ear| {
+            let open = self.meter.connection(kind);
+            self.dialer
+                .dial(pass.epoch(), open, ear, self.most_read(kind))
+        };
+        let mut dialled = dial(ear.clone()).await;
+        let mut after = self.moves();
+        if moves != after {
+            // The name led elsewhere while we dialled: this one is to the wrong server.
+            drop(dialled);
+            dialled = dial(ear).await;
+            after = after.min(self.moves());
+        }
+        match dialled {
             // It may have gone out while we dialled: such a link is stale before its first use.
-            Ok(link) if self.gate.read().epoch() == pass.epoch() => Ok(link),
+            Ok(link) if self.gate.read().epoch() == pass.epoch() => Ok(link.after(after)),
             Ok(_) => Err(NoLane::NodeOut),
             Err(e) => Err(NoLane::Dial(e)),
         }
@@ -192,13 +198,16 @@ impl DialDuty {
         self.backend
             .lane
             .close(&self.report, &result, Instant::now());
+        // The name may have led elsewhere just before the link was in use.
+        self.backend.leave_old_address();
         if let Err(why) = &result {
             self.backend.report_dial(epoch, why);
         }
         let is_up = result.is_ok();
         self.report.tell(result);
-        // After those who wait for the lane were told: their commands go first.
-        if is_up && self.backend.inquiry().last().is_none() {
+        // After those who wait for the lane were told: their commands go first. Each time: it may be another
+        // server by now.
+        if is_up {
             self.backend.identify().await;
         }
     }

@@ -1,7 +1,7 @@
 //! What a server says of itself, in `INFO server`: its version, and the id of its run.
 //!
 //! Neither is known from the set-up: `HELLO` has a version and no run id, and RESP2 connections send none. So it
-//! is asked in the background, on the lane, beside what the application sends. A server that refuses the
+//! is asked in the background, on each new lane, beside what the application sends. A server that refuses the
 //! question is not asked again: each refusal is a line in its `ACL LOG`.
 
 use std::fmt;
@@ -126,6 +126,7 @@ struct State {
 
 impl Inquiry {
     /// What the server said last.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for those who need a version"))]
     pub(crate) fn last(&self) -> Option<Identity> {
         self.state.lock().last.clone()
     }
@@ -145,12 +146,19 @@ impl Inquiry {
         Some(Asking(self))
     }
 
+    /// What it says tells nothing that is worth the question.
+    pub(crate) fn no_more(&self) {
+        self.state.lock().refused = true;
+    }
+
     /// Keeps the answer; returns it when it is one.
     fn end(&self, told: Told) -> Option<Identity> {
         let mut state = self.state.lock();
         match told {
             Told::Identity(identity) => {
                 state.hung_up = 0;
+                // A server that hides its id hides it always.
+                state.refused |= identity.run_id.is_none();
                 state.last = Some(identity.clone());
                 return Some(identity);
             }

@@ -100,6 +100,13 @@ impl Lane {
         }
     }
 
+    /// Takes the link in use out of use when it is not `fit`; a dial under way goes on.
+    pub(crate) fn keep(&self, fit: impl Fn(&Link) -> bool) {
+        if let Some(link) = self.current.load_full().filter(|link| !fit(link)) {
+            self.retire(&link);
+        }
+    }
+
     /// Takes whatever is there out of use, and tells those who wait for a dial that the node is out.
     pub(crate) fn shut(&self) {
         if let Some(link) = self.current.swap(None) {

@@ -73,6 +73,7 @@ impl managed::Manager for Manager {
             exclusive.link.wire().is_usable()
                 && exclusive.is_clean()
                 && exclusive.link.epoch() == backend.gate().read().epoch()
+                && exclusive.link.moves() == backend.moves()
                 && exclusive.link.age() < exclusive.lifetime
                 && micros(exclusive.last_used) >= self.suspect_before.load(Relaxed)
         });
@@ -198,6 +199,11 @@ impl Pool {
     /// Closes every idle connection.
     pub(crate) fn discard_idle(&self) {
         self.keep_idle(|_| false);
+    }
+
+    /// Closes the idle connections from before the node's name led elsewhere, which it did `moves` times.
+    pub(crate) fn discard_strays(&self, moves: u64) {
+        self.keep_idle(|e| e.link.moves() == moves);
     }
 
     /// Closes the idle connections that know that they are dead.

@@ -33,6 +33,7 @@ impl Probe for RedisProbe {
     fn probe(&self, backend: Arc<Backend>) -> Probing {
         Box::pin(async move {
             Vitals::count(&backend.vitals().probes);
+            backend.follow_name(true).await;
             let open = backend.meter().connection(Use::Probe);
             let epoch = backend.gate().read().epoch();
             let link = match backend

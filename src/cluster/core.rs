@@ -16,9 +16,9 @@ use crate::budget::repair::RepairBudget;
 use crate::budget::retry::RetryBudget;
 use crate::cluster::events::{self, Event};
 use crate::cluster::evidence::Late;
+use crate::cluster::exchange::Servers;
 use crate::cluster::features::InUse;
 use crate::cluster::invalidation::Invalidations;
-use crate::cluster::monitor;
 use crate::cluster::options::Options;
 use crate::cluster::outage::Outage;
 use crate::cluster::scripts::Scripts;
@@ -87,6 +87,7 @@ pub(crate) struct State {
     /// Why each node is out, as of a published snapshot: a caller that asks over and over must not
     /// pay for a list of a thousand nodes each time.
     pub(super) empty: Option<(u64, Reasons)>,
+    pub(super) servers: Servers,
     next_key: u64,
 }
 
@@ -138,6 +139,7 @@ impl Core {
                 sent: 0,
                 out_since: BTreeMap::new(),
                 outage: Outage::default(),
+                servers: Servers::default(),
                 next_key,
             }),
             changing: Mutex::new(()),
@@ -166,7 +168,7 @@ impl Core {
         let result = change(&mut self.state.lock(), &mut effects);
         for backend in effects.shut {
             backend.shut();
-            monitor::refresh_address(self, &backend, Duration::ZERO);
+            backend.refresh_address(Duration::ZERO);
         }
         for event in effects.events {
             // No receiver is no error.
@@ -190,6 +192,7 @@ impl Core {
             }
             backend.shut();
             backend.flush();
+            backend.meter().end();
         }
         self.published.send_modify(|n| *n += 1);
     }
@@ -204,6 +207,7 @@ impl State {
     pub(crate) fn forget(&mut self, key: u64) {
         self.health.remove(key);
         self.slowness.forget(key);
+        self.servers.forget(key);
         self.out_since.remove(&key);
     }
 }

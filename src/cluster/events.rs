@@ -76,6 +76,14 @@ pub enum Event {
         /// The node.
         node: NodeId,
     },
+    /// Two nodes that were two servers are one now: the name of one of them leads to the server of the other. Both
+    /// names are looked up, at once and for a while; see [`AddressChanged`](Self::AddressChanged).
+    SameServer {
+        /// The node whose connection was made last.
+        node: NodeId,
+        /// The other one.
+        other: NodeId,
+    },
     /// The reader was too slow: this many events were dropped before the next one.
     Missed(u64),
 }

@@ -12,7 +12,7 @@ use crate::clock::{later, now_micros};
 use crate::cluster::core::{Core, Snapshot, set_watch};
 use crate::cluster::events::Event;
 use crate::cluster::evidence::say_stalls;
-use crate::cluster::monitor::{no_answer, refresh_address};
+use crate::cluster::monitor::no_answer;
 use crate::cluster::options::SlowNodes;
 use crate::connection::link::Link;
 use crate::health::latency::Histogram;
@@ -23,9 +23,6 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// A node that was silent for this long, ± 20 %, is asked for a sign of life.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-
-/// A name is looked up again after this long.
-const LOOK_UP_EVERY: Duration = Duration::from_secs(30);
 
 pub(super) async fn run_housekeeping(core: &Arc<Core>, number: u64) {
     let mut tick = interval(HOUSEKEEPING);
@@ -54,6 +51,10 @@ pub(super) async fn run_housekeeping(core: &Arc<Core>, number: u64) {
         core.locked(|state, _| {
             for backend in snapshot.nodes.iter() {
                 set_watch(state, backend, now);
+                if let Some(is) = state.health.state(backend.key()) {
+                    let degraded = state.slowness.is_degraded(backend.key());
+                    backend.meter().alive(is, degraded);
+                }
             }
             core.tell_outage(state, now);
             say_stalls(state, now);
@@ -65,7 +66,7 @@ pub(super) async fn run_housekeeping(core: &Arc<Core>, number: u64) {
                 backend.meter().pool(open, idle);
             }
             if backend.is_used() {
-                refresh_address(core, backend, LOOK_UP_EVERY);
+                backend.refresh_in_time(now);
             }
             heartbeat(core, number, backend);
         }

@@ -8,7 +8,6 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, sleep_until, timeout_at};
 use tracing::Instrument as _;
 
-use crate::backend::Backend;
 use crate::cluster::core::{Core, State};
 use crate::cluster::events::Event;
 use crate::cluster::{evidence, housekeeping};
@@ -260,39 +259,4 @@ async fn run_watchdog(core: &Arc<Core>, number: u64) {
             return;
         }
     }
-}
-
-/// Looks a node's name up again when the last answer is older than `age`, in the background; a new
-/// address takes the old connections out of use.
-pub(crate) fn refresh_address(core: &Core, backend: &Arc<Backend>, age: Duration) {
-    let Some(resolver) = &backend.dialer().resolver else {
-        return;
-    };
-    if !resolver.is_older_than(age) || !resolver.begin_refresh() {
-        return;
-    }
-    let (events, backend) = (core.events.clone(), Arc::clone(backend));
-    let limit = core.limits.connect_timeout;
-    let look_up = async move {
-        let Some(resolver) = &backend.dialer().resolver else {
-            return;
-        };
-        let result = resolver.look_up(limit).await;
-        resolver.end_refresh();
-        match result {
-            Ok(true) => {
-                let node = backend.id().clone();
-                tracing::info!(%node, address = ?resolver.pinned(), "the node's name leads elsewhere now");
-                backend.shut();
-                // No receiver is no error.
-                let _ = events.send(Event::AddressChanged { node });
-            }
-            Ok(false) => {}
-            Err(error) => {
-                tracing::debug!(node = %backend.id(), %error, "look-up failed; the last address stays")
-            }
-        }
-    };
-    // A cluster that closes, or a caller without a runtime, needs no address.
-    let _ = core.tasks.spawn(look_up);
 }

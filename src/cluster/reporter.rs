@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use crate::backend::identity::Identity;
 use crate::backend::{Backend, Observer};
 use crate::cluster::core::Core;
-use crate::cluster::monitor;
+use crate::cluster::events::Event;
+use crate::connection::resolve::Resolver;
 use crate::health::verdict::{Observation, Seen, Verdict, judge};
 
 /// A handle to the core that the nodes can hold without keeping the cluster alive.
@@ -20,7 +21,7 @@ impl Observer for Reporter {
         let judgement = judge(&what);
         if judgement.refuses_writes {
             // A demoted master: its name may lead to the new one by now.
-            monitor::refresh_address(&core, backend, Duration::from_secs(1));
+            backend.refresh_address(Duration::from_secs(1));
         }
         if matches!(what.seen, Seen::Io(std::io::ErrorKind::TimedOut, _)) {
             core.timed_out(backend, epoch, what, now);
@@ -49,6 +50,25 @@ impl Observer for Reporter {
         tracing::debug!(node = %backend.id(), version = ?identity.version, "a server said who it is");
         if let (Some(core), Some(version)) = (self.0.upgrade(), identity.version) {
             core.check_version(backend, version);
+        }
+        if let (Some(core), Some(run_id)) = (self.0.upgrade(), &identity.run_id) {
+            core.identified(backend, run_id);
+        }
+    }
+
+    fn moved(&self, backend: &Arc<Backend>) {
+        let node = backend.id().clone();
+        let address = backend
+            .dialer()
+            .resolver
+            .as_ref()
+            .and_then(Resolver::pinned);
+        tracing::info!(%node, ?address, "the node's name leads elsewhere now");
+        if let Some(core) = self.0.upgrade() {
+            // Subscriptions follow.
+            core.published.send_modify(|n| *n += 1);
+            // No receiver is no error.
+            let _ = core.events.send(Event::AddressChanged { node });
         }
     }
 

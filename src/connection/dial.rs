@@ -261,15 +261,18 @@ impl Dialer {
             return Err(DialError::io(io::ErrorKind::Unsupported.into()));
         };
         progress.at(Step::LookUp);
-        let addrs = resolver.addresses(self.timeout).await.map_err(|e| {
-            match resolve::is_own_limit(&e) {
-                // It says nothing about the name, nor about the server.
-                true => DialError::io(e),
-                false => DialError::new(Seen::Dns, e),
-            }
-        })?;
+        let addrs = resolver
+            .addresses(&self.tasks, self.timeout)
+            .await
+            .map_err(|e| {
+                match resolve::is_own_limit(&e) {
+                    // It says nothing about the name, nor about the server.
+                    true => DialError::io(e),
+                    false => DialError::new(Seen::Dns, e),
+                }
+            })?;
         progress.at(Step::Connect);
-        // At most two: the two families of one host. The first to accept is tried first next time.
+        // At most two: one of each family. The first to accept is tried first next time.
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for addr in addrs {
             match connect_to(addr).await {
@@ -278,6 +281,9 @@ impl Dialer {
                     return Ok(stream);
                 }
                 Err(e) => last = e,
+            }
+            if !resolver.falls_back(&last) {
+                break;
             }
         }
         Err(DialError::io(last))

@@ -56,6 +56,14 @@ impl ErrorReplies {
             .get_or_init(|| Box::new(std::array::from_fn(|_| OnceLock::new())));
         all[at].get_or_init(register).increment(1);
     }
+
+    /// Keeps what has begun from being taken for idle.
+    pub(super) fn alive(&self) {
+        let begun = self.0.get().into_iter().flat_map(|all| all.iter());
+        for counter in begun.filter_map(OnceLock::get) {
+            counter.increment(0);
+        }
+    }
 }
 
 /// Tells `count` the code of each error in a reply.

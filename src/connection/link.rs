@@ -52,6 +52,8 @@ pub(crate) struct Link {
     created: Instant,
     /// The node's ejection count when the dial began: a link from before an ejection is stale.
     epoch: u64,
+    /// How often the node's name had moved when the dial began: a link from before a move leads elsewhere.
+    moves: u64,
     /// Counts this connection in the metrics while it lives.
     _open: Option<OpenConnection>,
 }
@@ -75,6 +77,7 @@ impl Link {
             driver,
             created: Instant::now(),
             epoch,
+            moves: 0,
             _open: None,
         }
     }
@@ -84,6 +87,17 @@ impl Link {
         let mut link = self;
         link._open = Some(open);
         link
+    }
+
+    /// The name had moved so often when the dial began.
+    pub(crate) fn after(self, moves: u64) -> Self {
+        let mut link = self;
+        link.moves = moves;
+        link
+    }
+
+    pub(crate) fn moves(&self) -> u64 {
+        self.moves
     }
 
     pub(crate) fn wire(&self) -> &Wire {

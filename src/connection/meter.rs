@@ -158,6 +158,7 @@ impl Meter {
         for counter in counters {
             counter.increment(0);
         }
+        self.error_replies.alive();
     }
 
     fn set(&self, value: impl FnOnce(&Gauges)) {

@@ -19,6 +19,8 @@ pub(crate) struct Vitals {
     /// When the node last came into use after it was out, or after the cluster had begun without it;
     /// 0 when it was there all the time.
     returned: AtomicU64,
+    /// When a connection was lost last; 0 when none was.
+    lost: AtomicU64,
     pub(crate) dials: AtomicU64,
     pub(crate) failed_dials: AtomicU64,
     pub(crate) probes: AtomicU64,
@@ -38,6 +40,7 @@ impl Default for Vitals {
             succeeded: AtomicU64::new(0),
             usual: AtomicU64::new(0),
             returned: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
             dials: AtomicU64::new(0),
             failed_dials: AtomicU64::new(0),
             probes: AtomicU64::new(0),
@@ -127,6 +130,17 @@ impl Vitals {
                 u128::from(ago) < window.as_micros()
             }
         }
+    }
+
+    /// A connection ended that we had not given up, or one was given up since nothing came over it: what leads to
+    /// the node may have changed.
+    pub(crate) fn lost_connection(&self, now: u64) {
+        self.lost.store(now, Relaxed);
+    }
+
+    /// Microseconds (see [`micros`]) of the last connection lost; 0 when there was none.
+    pub(crate) fn last_lost(&self) -> u64 {
+        self.lost.load(Relaxed)
     }
 
     pub(crate) fn count(counter: &AtomicU64) {

@@ -288,6 +288,12 @@ impl Tap {
         }
     }
 
+    /// The connection ended, and not because we closed it.
+    fn lost(&self) {
+        self.vitals.lost_connection(now_micros());
+        self.wire.set_dead();
+    }
+
     fn note_read(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.in_setup && !self.wire.is_in_setup() {
             self.in_setup = false;
@@ -306,7 +312,7 @@ impl Tap {
         }
         if bytes.is_empty() {
             driver.eof.store(true, Relaxed);
-            self.wire.set_dead();
+            self.lost();
             return Ok(());
         }
         let now = now_micros();
@@ -350,7 +356,7 @@ impl Tap {
             Glance::Stray if self.pushes == Pushes::Expected => Ok(()),
             Glance::Closed => {
                 self.wire.driver.eof.store(true, Relaxed);
-                self.wire.set_dead();
+                self.lost();
                 Err(io::Error::new(
                     io::ErrorKind::BrokenPipe,
                     "closed by the server while idle",
@@ -379,7 +385,7 @@ impl AsyncRead for Tap {
         match Pin::new(&mut this.socket).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => Poll::Ready(this.note_read(&buf.filled()[before..])),
             Poll::Ready(Err(e)) => {
-                this.wire.set_dead();
+                this.lost();
                 Poll::Ready(Err(e))
             }
             Poll::Pending => Poll::Pending,
@@ -412,7 +418,7 @@ impl AsyncWrite for Tap {
                 Poll::Ready(Ok(n))
             }
             Poll::Ready(Err(e)) => {
-                this.wire.set_dead();
+                this.lost();
                 Poll::Ready(Err(e))
             }
             Poll::Pending => Poll::Pending,

@@ -140,6 +140,7 @@ impl Listener {
         // What is dead, or leads to a node that has nothing of ours any more, is closed.
         self.ears.retain(|key, ear| {
             ear.link.wire().is_usable()
+                && ear.link.moves() == ear.backend.moves()
                 && ear.backend.gate().read().admits()
                 && wanted.contains_key(key)
         });

@@ -1,0 +1,91 @@
+//! Where a node's name leads, and what follows when it leads elsewhere.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Backend;
+use crate::clock::now_micros;
+use crate::connection::resolve::Asked;
+
+/// A name is looked up again after this long, ...
+const EVERY: Duration = Duration::from_secs(30);
+/// ... and after this long where something has just happened, ...
+const CLOSELY: Duration = Duration::from_millis(500);
+/// ... which is for this long: what names lead to is told late by resolvers that cache.
+const UNSETTLED: Duration = Duration::from_secs(30);
+
+impl Backend {
+    /// How often the node's name has led elsewhere.
+    pub(crate) fn moves(&self) -> u64 {
+        self.dialer.resolver.as_ref().map_or(0, |name| name.moves())
+    }
+
+    /// Looks the node's name up again when the last answer is older than `age`, in the background; a new
+    /// address takes the old connections out of use.
+    pub(crate) fn refresh_address(self: &Arc<Self>, age: Duration) {
+        let resolver = self.dialer.resolver.as_ref();
+        if resolver.is_some_and(|name| name.is_older_than(age)) {
+            // A cluster that closes, or a caller without a runtime, needs no address.
+            let _ = self.look_up();
+        }
+    }
+
+    /// The look-up that is due at any time: each second for a while after a return or a lost connection.
+    pub(crate) fn refresh_in_time(self: &Arc<Self>, now: Instant) {
+        let lost = self.vitals.last_lost();
+        let ago = now_micros().saturating_sub(lost);
+        let unsettled = (lost > 0 && u128::from(ago) < UNSETTLED.as_micros())
+            || self.vitals.returned_within(Some(UNSETTLED), now);
+        self.refresh_address(if unsettled { CLOSELY } else { EVERY });
+    }
+
+    /// Something says that the name may lead elsewhere by now: it is looked up, and closely for a while.
+    pub(crate) fn doubt_address(self: &Arc<Self>) {
+        self.vitals.lost_connection(now_micros());
+        self.refresh_address(Duration::ZERO);
+    }
+
+    /// Before a dial: when a connection was lost since the name was looked up, or the node is out and `probed`,
+    /// asks again and waits for a moment. Without an answer the last good address serves.
+    pub(super) async fn follow_name(self: &Arc<Self>, probed: bool) {
+        let Some(resolver) = &self.dialer.resolver else {
+            return;
+        };
+        let lost = match probed && !self.gate.read().admits() {
+            true => u64::MAX,
+            false => self.vitals.last_lost(),
+        };
+        if !resolver.is_older_than_loss(lost) {
+            // Nothing was lost since; or it was never looked up, which the dial waits for as long as it may.
+            return;
+        }
+        let asked = match resolver.asking() {
+            None if !resolver.has_just_asked(Instant::now()) => self.look_up(),
+            asking => asking,
+        };
+        if let Some(asked) = asked {
+            asked.for_a_moment().await;
+        }
+    }
+
+    /// Takes what leads to an earlier address out of use; what is in flight there goes on.
+    pub(super) fn leave_old_address(&self) {
+        let moves = self.moves();
+        self.lane.keep(|link| link.moves() == moves);
+        if let Some(pool) = self.pool.get() {
+            pool.discard_strays(moves);
+        }
+    }
+
+    fn look_up(self: &Arc<Self>) -> Option<Asked> {
+        let weak = Arc::downgrade(self);
+        let moved = move || {
+            if let Some(backend) = weak.upgrade() {
+                backend.leave_old_address();
+                backend.observer.moved(&backend);
+            }
+        };
+        let resolver = self.dialer.resolver.as_ref()?;
+        resolver.look_up(&self.dialer.tasks, moved)
+    }
+}
