@@ -275,3 +275,14 @@ fn it_selects_from_real_srv_records() {
     );
     select("_redis._tcp.other.test").refuses(65, &["srv"]);
 }
+
+/// proxenos lists them: servers that told a registry the address they listen on.
+#[test]
+fn a_server_at_the_address_of_all_is_placed_by_its_address() {
+    let files = Files::new();
+    let list = files.write("servers", "[::]:7000\n0.0.0.0:7001\n");
+    fluster(["select", "-b", "file", "-h", &list, "k"]).works();
+    let nodes = "--node a=redis://[::]:7000 --node b=redis://10.0.0.1";
+    run(&format!("locate --placement proxenos {nodes} k")).works();
+    run("status --node a=redis://[::]:7000").refuses(2, &["no server's address"]);
+}

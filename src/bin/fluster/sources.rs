@@ -123,7 +123,7 @@ fn url(host: &str, port: Option<u16>) -> Result<[String; 2], Fault> {
 fn authority(text: &str, port: Option<u16>) -> Result<(&str, Option<u16>), Fault> {
     let bare =
         |host: &'_ str| -> Option<_> { host.strip_prefix('[')?.strip_suffix(']').map(str::len) };
-    if text.parse::<Ipv6Addr>().is_ok() {
+    if is_ipv6(text) {
         return Ok((text, port));
     }
     let (host, own) = match text.rsplit_once(':') {
@@ -148,10 +148,16 @@ fn authority(text: &str, port: Option<u16>) -> Result<(&str, Option<u16>), Fault
 }
 
 fn bracketed(host: &str) -> String {
-    match host.parse::<Ipv6Addr>() {
-        Ok(_) => format!("[{host}]"),
-        Err(_) => host.to_owned(),
+    match is_ipv6(host) {
+        true => format!("[{host}]"),
+        false => host.to_owned(),
     }
+}
+
+/// An address of IPv6, with its zone or without.
+fn is_ipv6(host: &str) -> bool {
+    let (address, _) = host.split_once('%').unwrap_or((host, ""));
+    address.parse::<Ipv6Addr>().is_ok()
 }
 
 #[cfg(test)]
@@ -168,6 +174,8 @@ mod tests {
             ("::1", Some(3), ("::1", Some(3))),
             ("[::1]", Some(3), ("::1", Some(3))),
             ("[::1]:4", None, ("::1", Some(4))),
+            ("fe80::1%eth0", Some(5), ("fe80::1%eth0", Some(5))),
+            ("[fe80::1%eth0]:6", None, ("fe80::1%eth0", Some(6))),
         ] {
             assert_eq!(authority(text, given).unwrap(), expected, "{text}");
         }
