@@ -69,7 +69,7 @@ impl World {
             .unwrap()
     }
 
-    /// One write with a quorum of `needed`; whether it returned before the slow ones could answer.
+    /// One write with a quorum of `needed`; whether it returned without an answer of a slow one.
     async fn check(&self, replicas: &[Replica], quorum: Quorum, needed: usize) -> bool {
         let case = format!("{replicas:?} {quorum}");
         let count = |wanted| replicas.iter().filter(|r| **r == wanted).count();
@@ -96,7 +96,8 @@ impl World {
                 }
                 let known = acks.count() + acks.failed().len() + acks.pending().len();
                 assert_eq!(known, n, "{case}: {acks:?}");
-                took < SLOW
+                // By state, not by the clock: how fast this machine is says nothing.
+                !acks.nodes().any(|node| node.as_str().ends_with("Slow"))
             }
             Err(error) => {
                 assert!(up + slow < needed, "{case}: {error}");
@@ -155,7 +156,7 @@ async fn truth_table(world: &World, mixes: Vec<Vec<Replica>>) {
         fast.iter().filter(|f| **f).count(),
     );
     println!(
-        "{} cases, {quick} of {expected} returned before a slow replica could answer",
+        "{} cases, {quick} of {expected} returned without the answer of a slow replica",
         cases.len()
     );
     assert!(
