@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use fluster::{ErrorKind, FlusterCluster, Outcome};
 
-use super::rig::{Kind, Record, ms, pass, scene, slack};
+use super::rig::{Kind, Lateness, Record, ms, pass, scene, slack};
 use crate::support::{Server, fleet, urls};
 
 /// Tasks of the load: no more commands than this are in flight at any moment.
@@ -505,6 +505,7 @@ async fn rolling_restart() {
     let scene = scene("44 rolling_restart", &servers).await;
     let title = scene.name();
     let load = scene.load();
+    let lateness = Lateness::watch();
     pass(ms(200)).await;
     for server in &servers {
         let kill = scene.strike(|| server.kill());
@@ -525,6 +526,13 @@ async fn rolling_restart() {
         "{title}: {errors} errors: {:?}",
         record.kinds()
     );
+    // A failed call waits 5 ms for the dial that tells: on a machine that is late itself the second try may
+    // come before the verdict, once for each that was in flight.
+    let behind = lateness.end().await;
     let twice = record.failed().filter(|c| c.second).count();
-    assert_eq!(twice, 0, "{title}: the second try meets the stand-in");
+    let early = if behind > ms(4) { TASKS } else { 0 };
+    assert!(
+        twice <= early,
+        "{title}: the second try meets the stand-in: {twice}, and a sleep was late by {behind:?}"
+    );
 }

@@ -1,6 +1,7 @@
 //! What every scenario uses: a cluster under load, a record of every call, and what must hold.
 
 mod criteria;
+mod lateness;
 mod site;
 mod sockets;
 
@@ -10,6 +11,7 @@ use fluster::{Event, FlusterCluster};
 use parking_lot::Mutex;
 
 pub use self::criteria::{Budget, slack};
+pub use self::lateness::Lateness;
 pub use self::site::Site;
 pub use self::sockets::sockets_to;
 use super::report;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use fluster::{FlusterCluster, Node, Outcome};
 
 use super::aside::{T, give_up_after, memory, status_of};
-use super::rig::{Kind, Load, Record, SOON, ms, pass, scene, slack};
+use super::rig::{Kind, Lateness, Load, Record, SOON, ms, pass, scene, slack};
 use crate::support::{PortClaim, Server, alone, eventually_some, test_name};
 
 /// Four servers that keep what they acknowledged; the last one comes and goes.
@@ -180,34 +180,6 @@ fn spent(cluster: &FlusterCluster) -> (u64, u64) {
     let status = cluster.status();
     let sum = |of: fn(&fluster::NodeStatus) -> u64| status.nodes.iter().map(of).sum();
     (sum(|n| n.dials), sum(|n| n.probes))
-}
-
-/// How late this process itself is: the most by which a sleep was too long.
-struct Lateness {
-    ends: Arc<AtomicBool>,
-    task: tokio::task::JoinHandle<Duration>,
-}
-
-impl Lateness {
-    fn watch() -> Self {
-        let ends = Arc::new(AtomicBool::new(false));
-        let until = Arc::clone(&ends);
-        let task = tokio::spawn(async move {
-            let mut most = Duration::ZERO;
-            while !until.load(Relaxed) {
-                let began = Instant::now();
-                pass(ms(5)).await;
-                most = most.max(began.elapsed().saturating_sub(ms(5)));
-            }
-            most
-        });
-        Self { ends, task }
-    }
-
-    async fn end(self) -> Duration {
-        self.ends.store(true, Relaxed);
-        self.task.await.expect("it only sleeps")
-    }
 }
 
 /// Of a thousand nodes 450 refuse, 50 are silent, and half of them serve: what that costs.
