@@ -59,7 +59,7 @@ impl FlusterCluster {
     /// # Errors
     ///
     /// The first node's error, when any fails: a set with a part missing would pass for the whole.
-    /// [`ErrorKind::ClusterEmpty`] when every node is out.
+    /// [`ErrorKind::ClusterEmpty`](crate::ErrorKind::ClusterEmpty) when every node is out.
     pub async fn zrevrange_with_int_score(
         &self,
         key: impl ToRedisArgs,

@@ -24,7 +24,7 @@ pub struct Change {
     /// The nodes that keep their connections and their health.
     pub kept: usize,
     /// The share of all keys whose owner changed, 0 to 1. Exact for rings and the modulo rules, measured on
-    /// 16 384 keys (to about ± 0.01) for those that score nodes; [`Migration`] says more.
+    /// 16 384 keys (to about ± 0.01) for those that score nodes; [`Migration`](crate::placement::Migration) says more.
     pub moved: f64,
 }
 

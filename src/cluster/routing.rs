@@ -81,9 +81,9 @@ impl FlusterCluster {
     ///
     /// # Errors
     ///
-    /// An answer of the server comes back as [`ErrorKind::Server`]; everything else says what is known
+    /// An answer of the server comes back as [`ErrorKind::Server`](crate::ErrorKind::Server); everything else says what is known
     /// of the command, see [`Error::outcome`]. With every candidate out it is
-    /// [`ErrorKind::ClusterEmpty`].
+    /// [`ErrorKind::ClusterEmpty`](crate::ErrorKind::ClusterEmpty).
     ///
     /// # Cancellation
     ///
