@@ -38,6 +38,7 @@ impl Plan {
         Ok((Self::found(snapshot, cmd, found)?, request))
     }
 
+    #[inline]
     fn found(
         snapshot: &Snapshot,
         cmd: &Cmd,

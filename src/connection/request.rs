@@ -93,10 +93,15 @@ impl<'a> Shared<'a> {
     }
 
     /// [`check`](Self::check) of one command that was looked up in the table already.
+    #[inline]
     pub(crate) fn looked_up(
         cmd: &'a Cmd,
         found: Option<(&'static Spec, bool)>,
     ) -> Result<Self, Error> {
+        // The usual case, by one look at the table.
+        if is_plain(cmd, found) {
+            return Ok(Self(Request::One(cmd)));
+        }
         match refusal_on_lane(cmd, found) {
             Some(why) => Err(refused(why)),
             None => Ok(Self(Request::One(cmd))),
@@ -174,10 +179,15 @@ fn unpaired(cmd: &Cmd) -> Option<String> {
     None
 }
 
+/// Whether nothing that follows its name can make the command unfit for a shared connection.
+#[inline]
+fn is_plain(cmd: &Cmd, found: Option<(&'static Spec, bool)>) -> bool {
+    matches!(found, Some((_, true))) && !cmd.is_no_response()
+}
+
 /// Why a command may not be put on a connection that others share; `found` is its entry in the table.
 fn refusal_on_lane(cmd: &Cmd, found: Option<(&'static Spec, bool)>) -> Option<String> {
-    // The usual case, by one look at the table.
-    if !cmd.is_no_response() && matches!(found, Some((_, true))) {
+    if is_plain(cmd, found) {
         return None;
     }
     if let Some(why) = unpaired(cmd) {

@@ -18,11 +18,16 @@ pub(crate) fn one_line(words: impl AsRef<[u8]>) -> String {
 
 /// The same, of at most so many characters: for a whole message that holds several of them.
 pub(crate) fn escaped(words: impl AsRef<[u8]>, longest: usize) -> String {
+    let words = words.as_ref();
+    // The usual case, on the way of each error reply: nothing in it has to be looked at twice.
+    if words.len() <= longest && words.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        return String::from_utf8_lossy(words).into_owned();
+    }
     let mut line = Line {
         longest,
         ..Line::default()
     };
-    for chunk in words.as_ref().utf8_chunks() {
+    for chunk in words.utf8_chunks() {
         for c in chunk.valid().chars() {
             let went_in = match is_unseen(c) {
                 true => line.push(c.escape_default()),
