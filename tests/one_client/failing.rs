@@ -1,6 +1,8 @@
 //! Nodes that die, or fall silent, in the middle of something.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use fluster::{Error, ErrorKind, Event, Failover, FlusterCluster, Outcome};
@@ -88,21 +90,31 @@ async fn a_node_that_dies_during_a_pipeline_of_a_thousand_fails_only_its_own_com
     // Known to be whole first.
     assert!(cluster.pipeline(&pipe).await.iter().all(Result::is_ok));
     let dead = servers[1].name();
+    let done = Arc::new(AtomicUsize::new(0));
+    let over = Arc::new(AtomicBool::new(false));
     let runner = {
         let (cluster, pipe) = (cluster.clone(), pipe.clone());
+        let (done, over) = (Arc::clone(&done), Arc::clone(&over));
         tokio::spawn(async move {
             let mut rounds = Vec::new();
-            let until = Instant::now() + Duration::from_millis(500);
-            while Instant::now() < until {
+            while !over.load(SeqCst) {
                 rounds.push(cluster.pipeline(&pipe).await);
+                done.fetch_add(1, SeqCst);
             }
             rounds
         })
     };
-    tokio::time::sleep(Duration::from_millis(150)).await;
+    eventually(SOON, || done.load(SeqCst) >= 3).await;
     servers[1].stop();
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    // Until a round waits for it: a kill between two rounds would cut nothing.
+    let mut before = usize::MAX;
+    while std::mem::replace(&mut before, done.load(SeqCst)) != before {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
     servers[1].kill();
+    let after = done.load(SeqCst) + 3;
+    eventually(SOON, || done.load(SeqCst) >= after).await;
+    over.store(true, SeqCst);
     let rounds = runner.await.unwrap();
     let mut unsure = 0;
     let mut acked: BTreeMap<&String, u64> = keys.iter().map(|k| (k, 1)).collect();
