@@ -273,9 +273,12 @@ impl Backend {
         if !tasks.has_runtime() {
             return Err(self.no_runtime());
         }
-        tasks
-            .enter(self.call_inside(began, request, deadline))
-            .await
+        if !tasks.is_placed() {
+            return self.call_inside(began, request, deadline).await;
+        }
+        // Boxed, as few need it: else every call's future has room for it twice, and is moved once more.
+        let inside = Box::pin(self.call_inside(began, request, deadline));
+        tasks.enter(inside).await
     }
 
     async fn call_inside(

@@ -254,14 +254,19 @@ fn without_pairs(words: &str) -> String {
 /// Where the value of the first pair begins, and where it ends.
 fn pair(words: &str) -> Option<(usize, usize)> {
     const KEYS: [&str; 5] = ["pass", "pwd", "secret", "token", "credential"];
-    let lower = words.to_ascii_lowercase();
+    let bytes = words.as_bytes();
+    // The end of the key that begins here. By bytes: each node's name goes through it at each change.
+    let key_at = |at: usize| {
+        matches!(bytes[at] | 0x20, b'p' | b's' | b't' | b'c').then_some(())?;
+        let is_here = |key: &&&str| {
+            let here = bytes.get(at..at + key.len());
+            here.is_some_and(|here| here.eq_ignore_ascii_case(key.as_bytes()))
+        };
+        Some(at + KEYS.iter().find(is_here)?.len())
+    };
     let mut from = 0;
     loop {
-        let found = KEYS.iter().filter_map(|key| {
-            let at = lower[from..].find(key)?;
-            Some(from + at + key.len())
-        });
-        let key = found.min()?;
+        let key = (from..bytes.len()).find_map(key_at)?;
         from = key;
         let is_word = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
         let name = key
