@@ -1,6 +1,7 @@
 //! One node at run time: its gate, its lane, its exclusive connections, its dials.
 
 mod address;
+pub(crate) mod answer;
 mod dialling;
 mod errors;
 #[cfg(test)]
@@ -12,6 +13,7 @@ pub(crate) mod leftover;
 mod observe;
 pub(crate) mod pool;
 pub(crate) mod probe;
+pub(crate) mod role;
 pub(crate) mod standin;
 mod unheard;
 
@@ -24,7 +26,6 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use self::identity::{Identity, Inquiry};
-pub(crate) use self::observe::error_class;
 use self::unheard::Troubles;
 pub(crate) use self::unheard::{Trouble, Unheard};
 use crate::backend::gate::Gate;

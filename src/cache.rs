@@ -21,15 +21,15 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use metrics::Counter;
-use redis::{Cmd, Value};
+use redis::Cmd;
 
 use crate::backend::Trouble;
+use crate::backend::answer::Answer;
 use crate::cache::flight::Flights;
 use crate::cluster::FlusterCluster;
 use crate::cluster::invalidation::UnderWay;
 use crate::error::text::{one_line, quoted};
 use crate::error::{Error, ErrorKind, Outcome};
-use crate::node::NodeId;
 use crate::replication::{
     Acks, LONGEST_TTL, Quorum, QuorumError, ReadFrom, ReadRepair, Replicas, TakeBack,
 };
@@ -122,8 +122,8 @@ impl<V, C: Codec<V>> Cache<V, C> {
         let replicas = self.replicas(full)?;
         let mut cmd = redis::cmd("GET");
         cmd.arg(full);
-        let (value, node) = replicas.read_value(&cmd, &self.inner.read_from).await?;
-        self.decode(value, &node)
+        let read_from = &self.inner.read_from;
+        self.decode(replicas.read_answer(&cmd, read_from).await?)
     }
 
     /// Keeps `value` under `key` for `ttl`, 1 ms to 100 years, on as many replicas as the quorum says;
@@ -151,7 +151,7 @@ impl<V, C: Codec<V>> Cache<V, C> {
 
     async fn write(&self, full: &[u8], value: &V, ttl: Duration) -> Result<Acks, QuorumError> {
         let core = self.inner.cluster.core();
-        let mut invalidating = core.invalidations.write(full);
+        let mut invalidating = core.invalidations().write(full);
         let work = Arc::new(invalidating.begin());
         self.put(full, value, ttl, work).await
     }
@@ -215,7 +215,7 @@ impl<V, C> Cache<V, C> {
     fn replicas(&self, full: &[u8]) -> Result<Replicas, Error> {
         let cluster = &self.inner.cluster;
         // A cluster that was made smaller than the number of copies has fewer of them.
-        let nodes = cluster.core().snapshot.load().nodes.len();
+        let nodes = cluster.core().topology().nodes.len();
         let replicas = cluster.replicas(full, self.inner.replicas.min(nodes))?;
         let replicas = replicas.standin_ttl(self.inner.standin_ttl);
         Ok(match self.inner.read_repair {
@@ -224,18 +224,23 @@ impl<V, C> Cache<V, C> {
         })
     }
 
-    fn decode(&self, value: Value, node: &NodeId) -> Result<Option<V>, Error>
+    fn decode(&self, answer: Answer) -> Result<Option<V>, Error>
     where
         C: Codec<V>,
     {
-        let bytes: Option<Vec<u8>> = crate::connection::reply::parse(value, node)?;
+        let node = answer.node().cloned();
+        let bytes: Option<Vec<u8>> = answer.parse()?;
         let decode = |bytes| {
             self.inner.codec.decode(bytes).map_err(|e| {
                 let text = format!(
                     "the cached value cannot be decoded: {}",
                     one_line(e.to_string())
                 );
-                Error::new(ErrorKind::Type, Outcome::Answered, text).at(node)
+                let error = Error::new(ErrorKind::Type, Outcome::Answered, text);
+                match &node {
+                    Some(node) => error.at(node),
+                    None => error,
+                }
             })
         };
         bytes.map(decode).transpose()

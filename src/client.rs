@@ -13,7 +13,8 @@ pub use self::dedicated::DedicatedClient;
 use crate::backend::Backend;
 use crate::backend::lane::NoLane;
 use crate::backend::pool::NoLoan;
-use crate::connection::reply::{Reply, many, one, signed};
+use crate::backend::role::Role;
+use crate::connection::reply::{Reply, signed};
 use crate::connection::request::{Request, Shared, refused};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
@@ -140,9 +141,8 @@ impl Client {
         let shared = Shared::check(request)?;
         let now = Instant::now();
         let deadline = now + self.backend.limits().deadline;
-        let stand_in = self.is_stand_in();
-        let backend = &self.backend;
-        match backend.call_for(now, shared, deadline, stand_in).await {
+        let role = Role::standing_in(self.is_stand_in());
+        match self.backend.execute(now, shared, role, deadline).await {
             Ok(Reply::Aborted(e)) => Err(e),
             Ok(reply) => Ok(signed(reply, request, self.node())),
             Err(e) => Err(e.into()),
@@ -170,7 +170,7 @@ impl Eq for Client {}
 
 impl ConnectionLike for Client {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        Box::pin(async move { self.send(Request::One(cmd)).await.map(one) })
+        Box::pin(async move { self.send(Request::One(cmd)).await.map(Reply::into_value) })
     }
 
     fn req_packed_commands<'a>(
@@ -181,7 +181,7 @@ impl ConnectionLike for Client {
     ) -> RedisFuture<'a, Vec<Value>> {
         Box::pin(async move {
             let request = Request::many(pipeline, offset, count)?;
-            self.send(request).await.map(many)
+            self.send(request).await.map(Reply::into_values)
         })
     }
 

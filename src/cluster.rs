@@ -1,5 +1,6 @@
 //! The cluster: what an application builds, asks for clients, changes and shuts down.
 
+pub(crate) mod attempts;
 mod batch;
 pub(crate) mod builder;
 mod change;
@@ -82,7 +83,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.core.close_gates();
         // Aborted tasks end by themselves; nobody is left to wait for them.
-        drop(self.core.tasks.close());
+        drop(self.core.tasks().close());
         self.core.close_connections();
     }
 }
@@ -143,7 +144,7 @@ impl FlusterCluster {
     }
 
     pub(crate) fn deadline(&self) -> Duration {
-        self.view.deadline.unwrap_or(self.core().limits.deadline)
+        self.view.deadline.unwrap_or(self.core().limits().deadline)
     }
 
     /// A cluster of these servers with all defaults; see [`Node`] for the forms of a URL.
@@ -232,7 +233,7 @@ impl FlusterCluster {
     /// What happens to the cluster from now on.
     #[must_use]
     pub fn events(&self) -> Events {
-        Events::new(self.core().events.subscribe())
+        Events::new(self.core().listen())
     }
 
     /// Refuses new calls, gives those in flight `grace` to finish, then ends every task and closes every
@@ -249,28 +250,28 @@ impl FlusterCluster {
         core.close_gates();
         let until = later(Instant::now(), grace);
         // Without a runtime there is no timer to wait by, and the rest is done all the same.
-        let may_wait = core.tasks.has_runtime();
+        let may_wait = core.tasks().has_runtime();
         while may_wait && Instant::now() < until && in_flight(core) > 0 {
-            core.tasks.sleep(Duration::from_millis(2)).await;
+            core.tasks().sleep(Duration::from_millis(2)).await;
         }
-        let running = core.tasks.close();
+        let running = core.tasks().close();
         core.close_connections();
         if may_wait {
             let ended = tasks::wait_for(running, Duration::from_secs(1));
-            core.tasks.enter(ended).await;
+            core.tasks().enter(ended).await;
         }
         tracing::info!("the cluster is shut down");
     }
 }
 
 fn in_flight(core: &Core) -> u64 {
-    let snapshot = core.snapshot.load();
+    let snapshot = core.topology();
     snapshot.nodes.iter().map(|b| b.in_flight()).sum()
 }
 
 impl fmt::Debug for FlusterCluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let snapshot = self.core().snapshot.load();
+        let snapshot = self.core().topology();
         f.debug_struct("FlusterCluster")
             .field(
                 "nodes",

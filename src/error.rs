@@ -1,5 +1,6 @@
 //! The error of a command: what kind, what is known of the command, which node.
 
+mod class;
 mod empty;
 mod outcome;
 pub(crate) mod redact;
@@ -13,11 +14,13 @@ use std::time::Duration;
 
 use redis::RedisError;
 
+pub(crate) use self::class::{class_of, class_of_error};
 pub use self::empty::ClusterEmptyError;
 pub(crate) use self::empty::Reasons;
 pub use self::outcome::Outcome;
 pub(crate) use self::signed::sign;
 use self::text::one_line;
+use crate::health::verdict::{Class, Route};
 use crate::node::NodeId;
 
 /// What went wrong with a command, in the terms of a caller.
@@ -76,6 +79,8 @@ struct Inner {
     kind: ErrorKind,
     outcome: Outcome,
     node: Option<NodeId>,
+    /// What the server's error reply says, when it is one.
+    class: Option<Class>,
     retry_after: Option<Duration>,
     message: String,
     source: Option<Source>,
@@ -93,6 +98,7 @@ impl Error {
             kind,
             outcome,
             node: None,
+            class: None,
             retry_after: None,
             message: message.into(),
             source: None,
@@ -101,15 +107,24 @@ impl Error {
 
     /// The server's error reply, or what one of a transaction says of all.
     pub(crate) fn answered(node: &NodeId, reply: RedisError) -> Self {
-        Self::refused_by(node, Outcome::Answered, reply)
+        let words = signed::without_signature(&reply, node);
+        Self::of_reply(words, reply).at(node)
     }
 
-    /// The same, where the reply says more of what became of the command.
-    pub(crate) fn refused_by(node: &NodeId, outcome: Outcome, reply: RedisError) -> Self {
-        let words = signed::without_signature(&reply, node);
-        Self::new(ErrorKind::Server, outcome, words)
-            .at(node)
-            .because(reply)
+    /// A server's error reply, of no node, where several made the answer.
+    pub(crate) fn answered_by_several(reply: RedisError) -> Self {
+        Self::of_reply(one_line(reply.to_string()), reply)
+    }
+
+    fn of_reply(words: String, reply: RedisError) -> Self {
+        let class = class_of_error(&reply);
+        let outcome = match class.route() {
+            Route::Rejected => Outcome::Rejected,
+            _ => Outcome::Answered,
+        };
+        let mut error = Self::new(ErrorKind::Server, outcome, words).because(reply);
+        error.0.class = Some(class);
+        error
     }
 
     /// What redis-rs or a server says, in its own words; of no node, where several made the answer.
@@ -124,6 +139,12 @@ impl Error {
 
     pub(crate) fn because(mut self, source: RedisError) -> Self {
         self.0.source = Some(Source::Redis(source));
+        self
+    }
+
+    /// The same failure, of which more is known.
+    pub(crate) fn with_outcome(mut self, outcome: Outcome) -> Self {
+        self.0.outcome = outcome;
         self
     }
 
@@ -204,6 +225,11 @@ impl Error {
             Some(Source::Empty(empty)) => Some(empty),
             _ => None,
         }
+    }
+
+    /// What the server's error reply says of node and command.
+    pub(crate) fn class(&self) -> Option<Class> {
+        self.0.class
     }
 
     /// The code of the server's error reply, such as `WRONGTYPE`, when it is one.

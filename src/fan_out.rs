@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use redis::{Cmd, ToRedisArgs, Value};
 
 use crate::cluster::FlusterCluster;
-use crate::connection::reply::{one, parse};
+use crate::connection::reply::parse;
 use crate::connection::request::{Request, Shared};
 use crate::error::Error;
 use crate::node::NodeId;
@@ -32,7 +32,7 @@ impl FlusterCluster {
     pub async fn fan_out(&self, cmd: &Cmd) -> Vec<(NodeId, Result<Value, Error>)> {
         let core = self.core();
         let deadline = Instant::now() + self.deadline();
-        let snapshot = core.snapshot.load_full();
+        let snapshot = core.topology_full();
         let asked = snapshot.live.iter().map(|i| Arc::clone(&snapshot.nodes[i]));
         join_all(asked.map(|backend| async move {
             let result = match Shared::check(Request::One(cmd)) {
@@ -41,7 +41,8 @@ impl FlusterCluster {
             };
             let node = backend.id().clone();
             let value = result.and_then(|reply| {
-                one(reply)
+                reply
+                    .into_value()
                     .extract_error()
                     .map_err(|e| Error::answered(&node, e))
             });

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend::Backend;
+use crate::backend::role::Role;
 use crate::cluster::FlusterCluster;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
@@ -85,7 +86,7 @@ impl FlusterCluster {
     pub fn replicas(&self, key: impl AsRef<[u8]>, n: usize) -> Result<Replicas, Error> {
         let key = key.as_ref();
         let core = self.core();
-        let snapshot = core.snapshot.load();
+        let snapshot = core.topology();
         let nodes = snapshot.nodes.len();
         if n == 0 || n > nodes {
             return Err(refused(format!(
@@ -117,6 +118,12 @@ impl FlusterCluster {
             repair: None,
             standin_ttl: None,
         })
+    }
+}
+
+impl Member {
+    pub(crate) fn role(&self) -> Role<'static> {
+        Role::standing_in(self.stand_in)
     }
 }
 

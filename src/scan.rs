@@ -13,7 +13,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use redis::{Cmd, ScanOptions};
 
 use crate::cluster::FlusterCluster;
-use crate::connection::reply::{one, parse};
+use crate::connection::reply::parse;
 use crate::connection::request::Shared;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
@@ -92,7 +92,7 @@ impl Scan {
         from: &BTreeMap<String, Option<u64>>,
     ) -> Self {
         let (mut places, mut done) = (VecDeque::new(), Vec::new());
-        for backend in cluster.core().snapshot.load().nodes.iter() {
+        for backend in cluster.core().topology().nodes.iter() {
             let node = backend.id().clone();
             match from.get(&node.to_string()) {
                 Some(None) => done.push(node),
@@ -165,8 +165,7 @@ impl Scan {
 async fn page(cluster: FlusterCluster, node: NodeId, cmd: Cmd) -> Page {
     let core = cluster.core();
     let backend = core
-        .snapshot
-        .load()
+        .topology()
         .nodes
         .iter()
         .find(|b| *b.id() == node)
@@ -180,7 +179,7 @@ async fn page(cluster: FlusterCluster, node: NodeId, cmd: Cmd) -> Page {
         let deadline = Instant::now() + cluster.deadline();
         match backend.call(Shared::ours(&cmd), deadline).await {
             Ok(reply) => {
-                let (cursor, keys): (u64, Vec<Vec<u8>>) = parse(one(reply), &node)?;
+                let (cursor, keys): (u64, Vec<Vec<u8>>) = parse(reply.into_value(), &node)?;
                 return Ok((cursor, keys.into()));
             }
             Err(e) if e.outcome() == Outcome::MaybeExecuted && tries < TRIES => tries += 1,

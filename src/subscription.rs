@@ -91,7 +91,7 @@ impl FlusterCluster {
         let listener = Listener::new(core, topics, sender);
         // From the first dial on in the cluster's own runtime: its connections outlive the caller's.
         let task = listener.run(Arc::downgrade(core), self.deadline(), report);
-        let task = core.tasks.spawn(task).map_err(no_task)?;
+        let task = core.tasks().spawn(task).map_err(no_task)?;
         let subscription = Subscription { receiver, task };
         // Without an answer the task was ended: the cluster is closing.
         match settled.await {

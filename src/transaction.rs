@@ -80,7 +80,7 @@ impl FlusterCluster {
             // Those who conflict must not meet again at once.
             let longest = LONGEST_PAUSE.min(Duration::from_millis(1 << attempt.min(10)));
             let pause = longest.mul_f64(fastrand::f64());
-            self.core().tasks.sleep(pause).await;
+            self.core().tasks().sleep(pause).await;
         }
     }
 
@@ -137,7 +137,10 @@ enum Attempt {
 
 fn again_if_safe(error: Error) -> Result<Attempt, Error> {
     match error.kind() {
-        ErrorKind::Closed | ErrorKind::Refused | ErrorKind::Config => Err(error),
+        // A refusal may be one of its commands' own, and the others were executed.
+        ErrorKind::Closed | ErrorKind::Refused | ErrorKind::Config | ErrorKind::Server => {
+            Err(error)
+        }
         _ if error.outcome().is_safe_to_repeat() => Ok(Attempt::Again(error)),
         _ => Err(error),
     }
@@ -154,6 +157,6 @@ fn ours(e: RedisError, node: &NodeId) -> Error {
                 .at(node)
                 .because(e)
         }
-        _ => Error::answered(node, e),
+        _ => Error::answered(node, e).with_outcome(Outcome::Answered),
     }
 }

@@ -266,6 +266,45 @@ fn mentions(line: &str, word: &str) -> bool {
     })
 }
 
+/// Words that only the place of a decision may have: another file that has one decides a second time.
+const DECISIONS: &[(&str, &[&str])] = &[
+    // What a reply of a server says.
+    ("classify_code(", &["error/class", "health/verdict/reply"]),
+    // Whether a command goes on to another node. A transaction begins anew on the same one.
+    (
+        "is_safe_to_repeat()",
+        &["cluster/attempts", "error/outcome", "transaction"],
+    ),
+    ("Failover::IfSafe", &["cluster/attempts", "cluster/options"]),
+    // What a stand-in's writes are given.
+    (
+        "\"PEXPIRE\"",
+        &["backend/standin", "command/table"],
+    ),
+];
+
+#[test]
+fn each_decision_is_taken_in_one_place() {
+    for (word, places) in DECISIONS {
+        let files = files();
+        let has = |file: &&File| !file.is_test && code_lines(&file.code).any(|l| l.contains(word));
+        let found: Vec<_> = files.iter().filter(has).map(File::name).collect();
+        for name in &found {
+            assert!(
+                places.contains(&name.as_str()),
+                "src/{name}.rs decides by `{word}` too"
+            );
+        }
+        assert!(!found.is_empty(), "nothing has `{word}` any more");
+    }
+}
+
+/// The lines without those of comments.
+fn code_lines(code: &str) -> impl Iterator<Item = &str> {
+    code.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+}
+
 #[test]
 fn no_file_is_long() {
     for file in files().iter().filter(|f| !f.is_test && !f.is_made) {

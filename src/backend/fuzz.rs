@@ -4,9 +4,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use redis::{PushKind, RedisError, Value, VerbatimFormat, make_extension_error, parse_redis_value};
 
-use super::error_class;
 use crate::connection::reply::Reply;
-use crate::health::verdict::{Class, classify_code};
+use crate::error::class_of;
+use crate::health::verdict::Class;
 
 /// Codes that mean something, and such as nobody has seen.
 fn any_error_text() -> impl Strategy<Value = String> {
@@ -81,7 +81,7 @@ fn classes<'a>(values: impl IntoIterator<Item = &'a Value>) -> Vec<Class> {
     let mut found = Vec::new();
     for value in values {
         if let Value::ServerError(e) = value {
-            found.push(classify_code(e.code(), e.details().unwrap_or_default()));
+            found.push(class_of(e));
         }
     }
     found
@@ -91,7 +91,7 @@ proptest! {
     #[test]
     fn one_reply_is_an_error_only_when_it_is_one(value in any_value()) {
         let expected = classes([&value]).pop();
-        prop_assert_eq!(error_class(&Reply::One(value)), expected);
+        prop_assert_eq!(Reply::One(value).class(), expected);
     }
 
     #[test]
@@ -103,7 +103,7 @@ proptest! {
                 other => inside.extend(classes([other])),
             }
         }
-        let found = error_class(&Reply::Many(values));
+        let found = Reply::Many(values).class();
         prop_assert_eq!(found.is_some(), !inside.is_empty());
         prop_assert!(found.is_none_or(|class| inside.contains(&class)), "{:?} of {:?}", found, inside);
     }
@@ -111,7 +111,7 @@ proptest! {
     #[test]
     fn an_aborted_transaction_is_always_an_error(code in "\\PC{0,12}", detail in prop::option::of("\\PC{0,40}")) {
         let error = make_extension_error(code, detail);
-        prop_assert!(error_class(&Reply::Aborted(error)).is_some());
+        prop_assert!(Reply::Aborted(error).class().is_some());
     }
 
     #[test]
@@ -121,7 +121,7 @@ proptest! {
     ], 0..60)) {
         if let Ok(value) = parse_redis_value(&bytes) {
             let is_error = matches!(value, Value::ServerError(_));
-            prop_assert_eq!(error_class(&Reply::One(value)).is_some(), is_error);
+            prop_assert_eq!(Reply::One(value).class().is_some(), is_error);
         }
     }
 }
@@ -130,7 +130,7 @@ proptest! {
 #[test]
 fn the_corpus_holds() {
     let parsed = |text: &str| parse_redis_value(text.as_bytes()).expect(text);
-    let many = |text: &str| error_class(&Reply::Many(vec![parsed(text)]));
+    let many = |text: &str| Reply::Many(vec![parsed(text)]).class();
     assert_eq!(
         many("*2\r\n-LOADING x\r\n-ERR y\r\n"),
         Some(Class::NotReady)
@@ -138,15 +138,11 @@ fn the_corpus_holds() {
     assert_eq!(many("*2\r\n+OK\r\n:1\r\n"), None);
     // Two levels down is data of a script or a module, not the fate of a command.
     assert_eq!(many("*1\r\n*1\r\n-OOM x\r\n"), None);
-    assert_eq!(
-        error_class(&Reply::One(parsed("*1\r\n-OOM x\r\n"))),
-        None,
-        "data"
-    );
-    assert_eq!(error_class(&Reply::Many(Vec::new())), None);
+    assert_eq!(Reply::One(parsed("*1\r\n-OOM x\r\n")).class(), None, "data");
+    assert_eq!(Reply::Many(Vec::new()).class(), None);
     let io = RedisError::from(std::io::Error::other("x"));
-    assert!(error_class(&Reply::Aborted(io)).is_some());
+    assert!(Reply::Aborted(io).class().is_some());
     for text in ["", " ", "-", "ERR", "\u{0}", "ERR max number"] {
-        let _ = error_class(&Reply::One(server_error(text)));
+        let _ = Reply::One(server_error(text)).class();
     }
 }

@@ -16,7 +16,8 @@ use super::Backend;
 use crate::connection::link::{Fault, Link};
 use crate::connection::reply::Reply;
 use crate::connection::request::Request;
-use crate::health::verdict::{Class, classify_code};
+use crate::error::class_of;
+use crate::health::verdict::Class;
 
 /// How often in a row a connection may end over the question before it counts as refused: some proxies hang up
 /// on what they do not know, and a server that is being killed hangs up once.
@@ -97,7 +98,7 @@ fn told(reply: &Reply) -> Told {
             text.as_str().into()
         }
         Reply::One(Value::ServerError(e)) => {
-            return match classify_code(e.code(), e.details().unwrap_or_default()) {
+            return match class_of(e) {
                 Class::NoPerm | Class::UnknownCommand | Class::Answer => Told::Refused,
                 _ => Told::Nothing,
             };

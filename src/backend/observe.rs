@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use redis::Value;
-
 use super::Backend;
 use crate::backend::lane::NoLane;
 use crate::backend::pool::Pool;
@@ -16,7 +14,7 @@ use crate::connection::link::{Fault, LinkError};
 use crate::connection::reply::Reply;
 use crate::error::Outcome;
 use crate::health::latency::Histogram;
-use crate::health::verdict::{Class, Observation, Phase, Route, Seen, classify_code, route, worst};
+use crate::health::verdict::{Observation, Phase, Route, Seen, route};
 
 impl Backend {
     pub(crate) fn dial_observation(&self, e: &DialError) -> Observation {
@@ -63,7 +61,7 @@ impl Backend {
         sent_at: Instant,
         began: Option<Instant>,
     ) {
-        let Some(class) = error_class(reply) else {
+        let Some(class) = reply.class() else {
             self.vitals.succeeded();
             if let Some(began) = began {
                 self.vitals.answered(began.elapsed());
@@ -133,39 +131,6 @@ impl Backend {
         if e.fault == Fault::Lost {
             // A dead connection is rarely alone: the verify dial tells, and feeds the lane.
             let _ = self.dial_lane(false);
-        }
-    }
-}
-
-/// The error class that a reply carries: of the error itself, or the worst of a pipeline or
-/// transaction. `None` for the usual case, a value.
-pub(crate) fn error_class(reply: &Reply) -> Option<Class> {
-    fn of(value: &Value) -> Option<Class> {
-        match value {
-            Value::ServerError(e) => Some(classify_code(e.code(), e.details().unwrap_or_default())),
-            _ => None,
-        }
-    }
-    match reply {
-        Reply::One(value) => of(value),
-        Reply::Aborted(e) => Some(worst(
-            e.clone()
-                .into_server_errors()
-                .iter()
-                .flat_map(|all| all.iter())
-                .map(|(_, e)| classify_code(e.code(), e.details().unwrap_or_default())),
-        )),
-        Reply::Many(values) => {
-            // One level down: the errors of a transaction are inside the reply to its EXEC.
-            let mut errors = values
-                .iter()
-                .flat_map(|v| match v {
-                    Value::Array(inner) => inner.as_slice(),
-                    other => std::slice::from_ref(other),
-                })
-                .filter_map(of)
-                .peekable();
-            errors.peek().is_some().then(|| worst(errors))
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use redis::Value;
 
-use crate::backend::{Backend, error_class};
+use crate::backend::Backend;
 use crate::connection::meter::Use;
 use crate::connection::reply::Reply;
 use crate::connection::request::Request;
@@ -50,7 +50,7 @@ impl Probe for RedisProbe {
             let sent_at = Instant::now();
             let limit = backend.limits().response_timeout;
             let seen = match link.call(Request::One(&ping), Some(limit)).await {
-                Ok(reply) => match error_class(&reply) {
+                Ok(reply) => match reply.class() {
                     Some(class) => Seen::Error(class),
                     None if carries(&reply, &token) => Seen::Value,
                     None => Seen::WrongToken,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join;
 use redis::{Cmd, Pipeline, Value};
 
+use crate::backend::role::Role;
 use crate::backend::{Backend, Unheard};
 use crate::command::{Spec, is_read_only};
 use crate::connection::args::args;
@@ -18,10 +19,7 @@ use crate::error::Error;
 
 /// What follows a write on a stand-in: `PEXPIRE key ttl LT` for each of its keys, which shortens a time to
 /// live and never prolongs one.
-pub(crate) fn caps<'a>(
-    keys: impl IntoIterator<Item = &'a [u8]>,
-    ttl: Duration,
-) -> Option<Pipeline> {
+fn caps<'a>(keys: impl IntoIterator<Item = &'a [u8]>, ttl: Duration) -> Option<Pipeline> {
     let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
     let mut caps = Pipeline::new();
     for key in keys {
@@ -53,31 +51,27 @@ fn written<'a>(request: Request<'a>) -> Vec<&'a [u8]> {
 }
 
 impl Backend {
-    /// [`call_from`](Self::call_from) to the regular node of a key, or to one that stands in for it: there what the
-    /// request writes gets at most the time to live that the cluster allows stand-ins.
-    pub(crate) async fn call_for(
+    /// The request to a node in its role: the one way of what may write a key.
+    ///
+    /// A stand-in is given what it writes for at most the time to live that the cluster allows stand-ins. The cap goes
+    /// right behind the request on the same connection. What was written is written: a cap that fails is counted and
+    /// said, and is no error of the caller's.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`call`](Self::call).
+    pub(crate) async fn execute(
         self: &Arc<Self>,
         began: Instant,
         request: Shared<'_>,
+        role: Role<'_>,
         deadline: Instant,
-        stand_in: bool,
     ) -> Result<Reply, Error> {
-        let caps = match self.limits().standin_ttl {
-            Some(ttl) if stand_in => caps(written(request.request()), ttl),
-            _ => None,
+        let caps = match (self.limits().standin_ttl, role) {
+            (None, _) | (_, Role::Owner) => None,
+            (Some(ttl), Role::StandIn) => caps(written(request.request()), ttl),
+            (Some(ttl), Role::StandInFor(keys)) => caps(keys, ttl),
         };
-        self.call_with(began, request, deadline, caps).await
-    }
-
-    /// [`call_from`](Self::call_from), with `caps` right behind it on the same connection. What was written is
-    /// written: a cap that fails is counted and said, and is no error of the caller's.
-    pub(crate) async fn call_with(
-        self: &Arc<Self>,
-        began: Instant,
-        request: Shared<'_>,
-        deadline: Instant,
-        caps: Option<Pipeline>,
-    ) -> Result<Reply, Error> {
         let Some(caps) = caps else {
             return self.call_from(began, request, deadline).await;
         };

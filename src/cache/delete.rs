@@ -8,7 +8,7 @@ use redis::Value;
 
 use crate::backend::Backend;
 use crate::cache::Cache;
-use crate::connection::reply::{one, parse};
+use crate::connection::reply::{Reply, parse};
 use crate::connection::request::Shared;
 use crate::error::Error;
 use crate::node::NodeId;
@@ -68,12 +68,12 @@ impl<V, C> Cache<V, C> {
         let mut cmd = redis::cmd("DEL");
         cmd.arg(&full);
         let cluster = &self.inner.cluster;
-        let _invalidating = cluster.core().invalidations.delete(&full);
+        let _invalidating = cluster.core().invalidations().delete(&full);
         let deadline = Instant::now() + cluster.deadline();
         let cmd = &cmd;
         let calls = self.holders(&full).into_iter().map(|backend| async move {
             let reply = backend.call(Shared::ours(cmd), deadline).await;
-            (backend.id().clone(), reply.map(one))
+            (backend.id().clone(), reply.map(Reply::into_value))
         });
         let mut deletion = Deletion::default();
         for (node, result) in join_all(calls).await {
@@ -89,7 +89,7 @@ impl<V, C> Cache<V, C> {
     /// nobody stands in past as many of these as there are replicas.
     fn holders(&self, full: &[u8]) -> Vec<Arc<Backend>> {
         let core = self.inner.cluster.core();
-        let snapshot = core.snapshot.load();
+        let snapshot = core.topology();
         let (wanted, now) = (self.inner.replicas, Instant::now());
         let (mut holders, mut steady) = (Vec::new(), 0);
         for index in snapshot.table.candidates(full) {

@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _};
 use redis::Value;
 
+use crate::backend::answer::Answer;
 use crate::cache::{Cache, Codec};
 use crate::cluster::Core;
 use crate::error::Error;
@@ -52,11 +53,14 @@ impl<V, C: Codec<V>> Cache<V, C> {
     async fn read_together(&self, keys: &[Vec<u8>]) -> Vec<Result<Option<V>, Error>> {
         let cluster = &self.inner.cluster;
         let doubted = self.doubted(cluster.core());
+        let is_doubted = |answer: &Answer| answer.node().is_some_and(|node| doubted.contains(node));
         let pieces = cluster.get_each_from(keys).await;
         let reads = keys.iter().zip(pieces).map(|(key, piece)| async {
             match piece {
-                Ok((Value::Nil, node)) if doubted.contains(&node) => self.read(key).await,
-                Ok((value, node)) => self.decode(value, &node),
+                Ok(answer) if answer.value == Value::Nil && is_doubted(&answer) => {
+                    self.read(key).await
+                }
+                Ok(answer) => self.decode(answer),
                 Err(error) => Err(error),
             }
         });
@@ -68,7 +72,7 @@ impl<V, C: Codec<V>> Cache<V, C> {
         let Some(repair) = self.inner.read_repair.filter(|_| self.inner.replicas > 1) else {
             return Vec::new();
         };
-        let (snapshot, now) = (core.snapshot.load(), Instant::now());
+        let (snapshot, now) = (core.topology(), Instant::now());
         let nodes = snapshot.nodes.iter();
         nodes
             .filter(|b| b.vitals().returned_within(Some(repair.window), now))

@@ -13,7 +13,7 @@ use crate::backend::{Backend, RESENDS};
 use crate::command::Block;
 use crate::connection::args::args;
 use crate::connection::link::Fault;
-use crate::connection::reply::{Reply, many, one, signed};
+use crate::connection::reply::{Reply, signed};
 use crate::connection::request::{Exclusively, Request, refused};
 use crate::node::NodeId;
 use crate::tasks::NO_RUNTIME;
@@ -158,7 +158,7 @@ impl fmt::Debug for DedicatedClient {
 
 impl ConnectionLike for DedicatedClient {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        Box::pin(async move { self.send(Request::One(cmd)).await.map(one) })
+        Box::pin(async move { self.send(Request::One(cmd)).await.map(Reply::into_value) })
     }
 
     fn req_packed_commands<'a>(
@@ -169,7 +169,7 @@ impl ConnectionLike for DedicatedClient {
     ) -> RedisFuture<'a, Vec<Value>> {
         Box::pin(async move {
             let request = Request::many(pipeline, offset, count)?;
-            self.send(request).await.map(many)
+            self.send(request).await.map(Reply::into_values)
         })
     }
 

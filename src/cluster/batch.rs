@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use redis::{Cmd, Pipeline, Value};
 
+use crate::backend::answer::Answer;
 use crate::cluster::core::Core;
 use crate::cluster::merge::{self, Piece, gathered};
 use crate::cluster::plan::{Plan, target};
 use crate::cluster::target::Target;
 use crate::command::{self, Gather, Scatter};
 use crate::connection::args::args;
-use crate::connection::reply::{Reply, many, one};
+use crate::connection::reply::Reply;
 use crate::connection::request::Shared;
 use crate::error::Error;
 
@@ -192,9 +193,9 @@ impl<'a> Batch<'a> {
     pub(crate) fn answers(&self, pieces: &[usize], reply: Reply) -> Vec<Value> {
         let runs = self.runs(pieces).count();
         let values = if runs == 1 {
-            vec![one(reply)]
+            vec![reply.into_value()]
         } else {
-            many(reply)
+            reply.into_values()
         };
         let mut answers = Vec::with_capacity(pieces.len());
         for ((item, run), value) in self.runs(pieces).zip(values) {
@@ -207,29 +208,23 @@ impl<'a> Batch<'a> {
     }
 
     /// One answer per command, from those of its pieces.
-    pub(crate) fn finish(
-        self,
-        core: &Core,
-        pieces: Vec<Piece>,
-    ) -> Vec<Result<(Value, Option<crate::node::NodeId>), Error>> {
+    pub(crate) fn finish(self, core: &Core, pieces: Vec<Piece>) -> Vec<Result<Answer, Error>> {
         let mut pieces = pieces.into_iter();
         let results = self.items.into_iter().map(|item| {
             let mut own = pieces.by_ref().take(item.parts);
             match item.kind {
                 Kind::Refused(error) => Err(error),
-                Kind::One => match own.next() {
-                    Some(Ok((value, node))) => Ok((value, Some(node))),
-                    Some(Err(error)) => Err(error),
-                    None => Ok((Value::Nil, None)),
-                },
+                Kind::One => own
+                    .next()
+                    .unwrap_or_else(|| Ok(Answer::of_several(Value::Nil))),
                 Kind::Split(scatter) => {
                     let words: Vec<&[u8]> = args(item.cmd).collect();
-                    merge::together(&words, scatter, own.collect()).map(|value| (value, None))
+                    merge::together(&words, scatter, own.collect()).map(Answer::of_several)
                 }
                 Kind::Everywhere { gather, partial } => {
                     let value = gathered(gather, partial, own.collect())?;
                     remember(core, item.cmd, gather, &value);
-                    Ok((value, None))
+                    Ok(Answer::of_several(value))
                 }
             }
         });

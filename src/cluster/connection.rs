@@ -4,8 +4,6 @@ use redis::aio::ConnectionLike;
 use redis::{Cmd, Pipeline, RedisError, RedisFuture, Value};
 
 use crate::cluster::FlusterCluster;
-use crate::cluster::run::By;
-use crate::connection::reply::signed_value;
 use crate::connection::request::Request;
 use crate::error::Error;
 use crate::error::text::{escaped, one_line};
@@ -28,13 +26,7 @@ use crate::error::text::{escaped, one_line};
 /// `Pipeline::ignore_errors` shows them all.
 impl ConnectionLike for FlusterCluster {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        Box::pin(async move {
-            Ok(match self.answer(cmd).await? {
-                (value, By::Backend(backend)) => signed_value(value, backend.id()),
-                (value, By::Node(Some(node))) => signed_value(value, &node),
-                (value, By::Node(None)) => value,
-            })
-        })
+        Box::pin(async move { Ok(self.answer(cmd).await?.signed()) })
     }
 
     fn req_packed_commands<'a>(
@@ -51,8 +43,7 @@ impl ConnectionLike for FlusterCluster {
             let each = self.each(pipeline).await;
             each.into_iter()
                 .map(|result| match result {
-                    Ok((value, Some(node))) => Ok(signed_value(value, &node)),
-                    Ok((value, None)) => Ok(value),
+                    Ok(answer) => Ok(answer.signed()),
                     Err(error) => synthetic(error),
                 })
                 .collect()

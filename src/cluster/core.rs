@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 
@@ -28,7 +28,7 @@ use crate::health::stalls::Stalls;
 use crate::health::watchdog::Watchdog;
 use crate::health::{Health, NodeState, Watch};
 use crate::node::Node;
-use crate::placement::{Live, Table};
+use crate::placement::{Live, Placement, Table};
 use crate::tasks::Tasks;
 use crate::topology::Topology;
 
@@ -36,35 +36,35 @@ pub(crate) type Snapshot = Topology<Arc<Backend>>;
 
 /// Shared by all handles of one cluster and by its tasks.
 pub(crate) struct Core {
-    pub(crate) snapshot: ArcSwap<Snapshot>,
+    pub(super) snapshot: ArcSwap<Snapshot>,
     /// Guards who is healthy; held for microseconds, never across an await.
     pub(super) state: Mutex<State>,
     /// Serialises changes of the set of nodes, which take longer than `state` may be held.
-    pub(crate) changing: Mutex<()>,
+    pub(super) changing: Mutex<()>,
     /// Wakes the monitor when something is due earlier than it thinks.
-    pub(crate) wake: Notify,
+    pub(super) wake: Notify,
     /// Counts published snapshots, for those who wait for a node.
-    pub(crate) published: watch::Sender<u64>,
-    pub(crate) events: broadcast::Sender<Event>,
-    pub(crate) tasks: Arc<Tasks>,
-    pub(crate) options: Options,
-    pub(crate) limits: Arc<Limits>,
-    pub(crate) lookups: Arc<Semaphore>,
-    pub(crate) probe: Arc<dyn Probe>,
+    pub(super) published: watch::Sender<u64>,
+    pub(super) events: broadcast::Sender<Event>,
+    pub(super) tasks: Arc<Tasks>,
+    pub(super) options: Options,
+    pub(super) limits: Arc<Limits>,
+    pub(super) lookups: Arc<Semaphore>,
+    pub(super) probe: Arc<dyn Probe>,
     /// Guards the budget for commands that are sent again though they may have been executed.
-    pub(crate) budget: Mutex<RetryBudget>,
+    pub(super) budget: Mutex<RetryBudget>,
     /// Guards the budget for reads that ask a second replica.
-    pub(crate) hedges: Mutex<HedgeBudget>,
+    pub(super) hedges: Mutex<HedgeBudget>,
     /// Guards the budget for values that are copied to a node that lacks them.
-    pub(crate) repairs: Mutex<RepairBudget>,
+    pub(super) repairs: Mutex<RepairBudget>,
     /// What this process is doing for which key, for those who invalidate it.
-    pub(crate) invalidations: Arc<Invalidations>,
+    pub(super) invalidations: Arc<Invalidations>,
     /// What this cluster needs its servers to be new enough for.
-    pub(crate) in_use: InUse,
+    pub(super) in_use: InUse,
     /// Scripts for nodes that do not know them.
-    pub(crate) scripts: Scripts,
+    pub(super) scripts: Scripts,
     /// Where `clients()` stands.
-    pub(crate) cursor: AtomicUsize,
+    pub(super) cursor: AtomicUsize,
     pub(super) demanded_at: AtomicU64,
 }
 
@@ -195,6 +195,60 @@ impl Core {
             backend.meter().end();
         }
         self.published.send_modify(|n| *n += 1);
+    }
+}
+
+/// What the rooms above may ask.
+impl Core {
+    /// The nodes, who owns which key, and who serves now.
+    pub(crate) fn topology(&self) -> Guard<Arc<Snapshot>> {
+        self.snapshot.load()
+    }
+
+    /// The same, to be kept over an await.
+    pub(crate) fn topology_full(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Told of each new topology.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.published.subscribe()
+    }
+
+    /// Told what an application may want to know.
+    pub(crate) fn listen(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    pub(crate) fn tasks(&self) -> &Arc<Tasks> {
+        &self.tasks
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn placement(&self) -> &Placement {
+        &self.options.placement
+    }
+
+    pub(crate) fn invalidations(&self) -> &Arc<Invalidations> {
+        &self.invalidations
+    }
+
+    /// A read that may be hedged begins.
+    pub(crate) fn count_read(&self) {
+        self.hedges.lock().read();
+    }
+
+    /// Takes one hedge from the budget.
+    pub(crate) fn may_hedge(&self) -> bool {
+        self.hedges.lock().take()
+    }
+
+    /// Takes one repair from the budget.
+    pub(crate) fn may_repair(&self, now: Instant) -> bool {
+        self.repairs.lock().take(now)
     }
 }
 

@@ -8,23 +8,23 @@ use tokio::time::timeout_at;
 use tracing::Instrument as _;
 
 use crate::backend::Backend;
+use crate::backend::answer::Answer;
+use crate::backend::role::Role;
+use crate::cluster::attempts::{Attempts, Failed, Policy, Step, next_step};
 use crate::cluster::core::Core;
-use crate::cluster::options::{Failover, Refusals};
 use crate::cluster::plan::cross_node;
 use crate::cluster::target::Target;
 use crate::command;
 use crate::connection::args::args;
-use crate::connection::reply::{Reply, one};
+use crate::connection::reply::Reply;
 use crate::connection::request::{Request, Shared};
-use crate::error::{Error, ErrorKind, Outcome};
-use crate::health::verdict::{Route, classify_code};
+use crate::error::{Error, class_of};
 
-/// What to do with what one candidate gave.
-pub(crate) enum Next {
+/// What one candidate gave.
+pub(crate) enum Heard {
     Done(Value),
-    /// Try the next candidate; this is what to say when there is none.
-    Another(Error),
-    Failed(Error),
+    /// This is what failed; what follows is decided.
+    Failed(Error, Step),
 }
 
 impl Core {
@@ -35,55 +35,49 @@ impl Core {
         target: &Target<'_>,
         request: Shared<'_>,
         limit: Duration,
-    ) -> Result<(Value, Arc<Backend>), Error> {
+    ) -> Result<Answer, Error> {
         let mut now = Instant::now();
         let mut deadline = now + limit;
-        let mut tried: Vec<u64> = Vec::new();
-        let mut last: Option<Error> = None;
-        let mut left: Option<Arc<Backend>> = None;
+        let mut attempts = Attempts::default();
         let mut waited = false;
         loop {
-            let Some(backend) = self.next_candidate(target, &tried) else {
+            let Some(backend) = self.next_candidate(target, &attempts) else {
                 let key = target.key();
-                match last.take() {
+                match attempts.last_error() {
                     // It found out itself that every candidate is out: then it waits like those
                     // that come later.
-                    Some(error) if waited || !self.waits_for(key) => return Err(error),
+                    Some(error) if waited || !self.waits_for(key) => return Err(error.clone()),
                     None => self.still_together(target, request.request())?,
                     Some(_) => {}
                 }
-                left = None;
                 self.wait_for_node(key).await?;
-                tried.clear();
+                attempts.clear();
                 waited = true;
                 // The wait has its own limit; the call still has all of its time.
                 now = Instant::now();
                 deadline = now + limit;
                 continue;
             };
-            if let Some(left) = left.take() {
+            if let Some(left) = attempts.left() {
                 left.meter().failed_over();
             }
             let span = tracing::trace_span!("fluster.command", node = %backend.id());
-            let stand_in = self.caps_stand_ins() && self.stands_in(target.key(), &backend);
-            let call = backend.call_for(now, request, deadline, stand_in);
+            let role = || Role::standing_in(self.is_stand_in(target.key(), &backend));
+            let call = backend.execute(now, request, role(), deadline);
             let mut result = call.instrument(span).await;
             if let Some(eval) = self.scripts.instead_of(request.request(), &result) {
-                let eval = Shared::ours(&eval);
-                result = backend
-                    .call_for(Instant::now(), eval, deadline, stand_in)
-                    .await;
+                let (now, eval) = (Instant::now(), Shared::ours(&eval));
+                result = backend.execute(now, eval, role(), deadline).await;
             }
             let read_only = result.is_err() && is_read_only(request.request());
-            match self.judge(&backend, read_only, result) {
-                Next::Done(value) => return Ok((value, backend)),
-                Next::Another(error) if Instant::now() < deadline => {
+            match self.heard(&backend, read_only, result) {
+                Heard::Done(value) => return Ok(Answer::by(value, &backend)),
+                Heard::Failed(error, step) => {
                     now = Instant::now();
-                    tried.push(backend.key());
-                    left = Some(backend);
-                    last = Some(error);
+                    if let Some(error) = attempts.failed(backend, error, step, deadline) {
+                        return Err(error);
+                    }
                 }
-                Next::Another(error) | Next::Failed(error) => return Err(error),
             }
         }
     }
@@ -106,60 +100,52 @@ impl Core {
         }
     }
 
-    /// A transaction that the server refused is an answer; its errors are inside.
-    fn judge(&self, backend: &Backend, read_only: bool, result: Result<Reply, Error>) -> Next {
+    fn heard(&self, backend: &Backend, read_only: bool, result: Result<Reply, Error>) -> Heard {
         match result {
-            Ok(Reply::Aborted(e)) => Next::Failed(Error::answered(backend.id(), e)),
-            Ok(reply) => self.judge_answer(backend, one(reply)),
-            Err(error) => self.judge_one(backend, read_only, &mut None, Err(error)),
+            // A transaction that the server refused is an answer; its errors are inside.
+            Ok(Reply::Aborted(e)) => Heard::Failed(Error::answered(backend.id(), e), Step::Return),
+            Ok(reply) => self.heard_value(backend, reply.into_value()),
+            Err(error) => self.heard_one(backend, read_only, &mut None, Err(error)),
         }
     }
 
-    /// Decides on the answer to one command: the caller's, or the next candidate's turn. `granted` is
-    /// what the budget said to the request that the command was part of: one repetition for all of it.
-    pub(crate) fn judge_one(
+    /// Decides on the answer to one command. `granted` is what the budget said to the request that the command was
+    /// part of: one repetition for all of it.
+    pub(crate) fn heard_one(
         &self,
         backend: &Backend,
         read_only: bool,
         granted: &mut Option<bool>,
         result: Result<Value, Error>,
-    ) -> Next {
+    ) -> Heard {
         let error = match result {
-            Ok(value) => return self.judge_answer(backend, value),
+            Ok(value) => return self.heard_value(backend, value),
             Err(error) => error,
         };
-        if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Refused) {
-            return Next::Failed(error);
-        }
-        let safe = error.outcome().is_safe_to_repeat();
-        let goes_on = match self.options.failover {
-            Failover::Never => false,
-            Failover::IfSafe => safe || read_only,
-            Failover::Always => true,
+        let budget = || *granted.get_or_insert_with(|| self.may_repeat());
+        let step = next_step(self.policy(), Failed::from(&error), read_only, budget);
+        Heard::Failed(error, step)
+    }
+
+    fn heard_value(&self, backend: &Backend, value: Value) -> Heard {
+        let Value::ServerError(e) = &value else {
+            return Heard::Done(value);
         };
-        // What may have been executed and is sent again adds to the load of an outage.
-        if goes_on && (safe || *granted.get_or_insert_with(|| self.may_repeat())) {
-            Next::Another(error)
-        } else {
-            Next::Failed(error)
+        let failed = Failed::Refused(class_of(e));
+        // The caller's error replies stay what they are, for redis-rs's own types.
+        if next_step(self.policy(), failed, false, || false) == Step::Return {
+            return Heard::Done(value);
+        }
+        match value.extract_error() {
+            Ok(value) => Heard::Done(value),
+            Err(e) => Heard::Failed(Error::answered(backend.id(), e), Step::Another),
         }
     }
 
-    fn judge_answer(&self, backend: &Backend, value: Value) -> Next {
-        let Value::ServerError(e) = &value else {
-            return Next::Done(value);
-        };
-        let outcome = match classify_code(e.code(), e.details().unwrap_or_default()).route() {
-            _ if self.options.failover == Failover::Never => return Next::Done(value),
-            Route::Rejected => Outcome::Rejected,
-            Route::NotServing if self.options.refusals == Refusals::NextCandidate => {
-                Outcome::Answered
-            }
-            _ => return Next::Done(value),
-        };
-        match value.extract_error() {
-            Ok(value) => Next::Done(value),
-            Err(e) => Next::Another(Error::refused_by(backend.id(), outcome, e)),
+    fn policy(&self) -> Policy {
+        Policy {
+            failover: self.options.failover,
+            refusals: self.options.refusals,
         }
     }
 

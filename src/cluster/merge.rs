@@ -2,14 +2,13 @@
 
 use redis::Value;
 
+use crate::backend::answer::Answer;
 use crate::command::{Gather, Scatter};
-use crate::connection::reply::parse;
 use crate::error::text::one_line;
 use crate::error::{Error, ErrorKind, Outcome};
-use crate::node::NodeId;
 
 /// The result of one piece: its answer, which may be an error reply, and who gave it.
-pub(crate) type Piece = Result<(Value, NodeId), Error>;
+pub(crate) type Piece = Result<Answer, Error>;
 
 /// The answer to a part of a cut command, one value per key.
 pub(crate) fn apart(scatter: Scatter, keys: usize, value: Value, into: &mut Vec<Value>) {
@@ -38,7 +37,7 @@ pub(crate) fn together(
     let values = pieces
         .into_iter()
         .filter_map(Result::ok)
-        .map(|(value, _)| value);
+        .map(|answer| answer.value);
     Ok(match scatter {
         Scatter::Values { .. } => Value::Array(values.collect()),
         Scatter::Pairs => Value::Okay,
@@ -49,7 +48,7 @@ pub(crate) fn together(
 fn failed(piece: &Piece) -> bool {
     match piece {
         Err(_) => true,
-        Ok((value, _)) => matches!(value, Value::ServerError(_)),
+        Ok(answer) => answer.is_error(),
     }
 }
 
@@ -76,13 +75,10 @@ fn incomplete(words: &[&[u8]], scatter: Scatter, pieces: &[Piece]) -> Error {
         }
         bad += 1;
         if cause.is_none() {
-            cause = Some(match piece {
-                Err(error) => error.clone(),
-                Ok((value, node)) => match parse::<Value>(value.clone(), node) {
-                    Err(error) => error,
-                    Ok(_) => Error::new(ErrorKind::Server, Outcome::Answered, "no answer").at(node),
-                },
-            });
+            cause = match piece {
+                Err(error) => Some(error.clone()),
+                Ok(answer) => answer.error(),
+            };
         }
     }
     let good = pieces.len() - bad;
@@ -108,9 +104,9 @@ pub(crate) fn gathered(gather: Gather, partial: bool, pieces: Vec<Piece>) -> Res
     let mut good = Vec::with_capacity(nodes);
     let mut bad = None;
     for piece in pieces {
-        let answer = piece.and_then(|(value, node)| {
-            let value = parse::<Value>(value, &node)?;
-            Ok((node.to_string(), value))
+        let answer = piece.and_then(|answer| {
+            let name = answer.node().map(ToString::to_string).unwrap_or_default();
+            Ok((name, answer.parse()?))
         });
         match answer {
             Ok(answer) => good.push(answer),

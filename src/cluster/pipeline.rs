@@ -6,13 +6,14 @@ use std::time::Instant;
 use redis::{Pipeline, Value};
 
 use crate::backend::Backend;
+use crate::backend::answer::Answer;
 use crate::cluster::FlusterCluster;
 use crate::cluster::batch::Batch;
 use crate::cluster::core::Snapshot;
 use crate::cluster::plan::{Plan, cross_node, home, refused, target};
 use crate::cluster::target::Target;
 use crate::connection::args::args;
-use crate::connection::reply::{Reply, many, parse_of, signed};
+use crate::connection::reply::{Reply, parse_of, signed};
 use crate::connection::request::{Request, Shared};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
@@ -55,15 +56,12 @@ impl FlusterCluster {
         }
         let raw = self.each(pipe).await;
         raw.into_iter()
-            .map(|result| result.and_then(|(value, node)| parse_of(value, node.as_ref())))
+            .map(|result| result.and_then(Answer::parse))
             .collect()
     }
 
-    /// One raw answer per command, and who gave it when it was one node; an error reply is a value here.
-    pub(crate) async fn each(
-        &self,
-        pipe: &Pipeline,
-    ) -> Vec<Result<(Value, Option<NodeId>), Error>> {
+    /// One raw answer per command.
+    pub(crate) async fn each(&self, pipe: &Pipeline) -> Vec<Result<Answer, Error>> {
         let core = self.core();
         let deadline = Instant::now() + self.deadline();
         let mut batch = Batch::new();
@@ -88,17 +86,21 @@ impl FlusterCluster {
         let core = self.core();
         let request = Request::Many(pipe);
         if let Some(nothing) = request.answer_to_nothing() {
-            return Ok((many(nothing), None));
+            return Ok((nothing.into_values(), None));
         }
         let request = Shared::check(request)?;
         let target = one_home(&core.snapshot.load(), &[], pipe)?;
-        let (value, node) = core.route(&target, request, self.deadline()).await?;
-        let values = match value {
+        let answer = core.route(&target, request, self.deadline()).await?;
+        let node = answer.node().cloned();
+        let values = match answer.value {
             Value::Array(values) => values,
             value => vec![value],
         };
-        let reply = signed(Reply::Many(values), request.request(), node.id());
-        Ok((many(reply), Some(node.id().clone())))
+        let reply = match &node {
+            Some(node) => signed(Reply::Many(values), request.request(), node),
+            None => Reply::Many(values),
+        };
+        Ok((reply.into_values(), node))
     }
 
     /// The node of all these keys.

@@ -8,7 +8,6 @@ use crate::client::Client;
 use crate::cluster::FlusterCluster;
 use crate::cluster::core::Snapshot;
 use crate::cluster::target::Target;
-use crate::connection::reply::parse;
 use crate::connection::request::{Request, Shared};
 use crate::error::{ClusterEmptyError, Error};
 use crate::node::NodeId;
@@ -102,8 +101,7 @@ impl FlusterCluster {
         let limit = self.deadline();
         let request = Shared::check(Request::One(cmd))?;
         let target = Target::Key(key.as_ref());
-        let (value, node) = self.core().route(&target, request, limit).await?;
-        parse(value, node.id())
+        self.core().route(&target, request, limit).await?.parse()
     }
 }
 

@@ -1,27 +1,19 @@
 //! The cluster as one client: a command finds its node, or its nodes.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use redis::{Cmd, FromRedisValue, ToSingleRedisArg, Value};
 
-use crate::backend::Backend;
+use crate::backend::answer::Answer;
 use crate::cluster::FlusterCluster;
 use crate::cluster::batch::Batch;
 use crate::cluster::merge::Piece;
 use crate::cluster::plan::{Plan, refused, target};
 use crate::command::Scatter;
 use crate::connection::args::args;
-use crate::connection::reply::{parse, parse_of};
+use crate::connection::reply::parse_of;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
-
-/// Who gave an answer; in the usual case without another count of references to its name.
-pub(crate) enum By {
-    Backend(Arc<Backend>),
-    /// By its name; `None` when several had a part in it.
-    Node(Option<NodeId>),
-}
 
 impl FlusterCluster {
     /// Sends `cmd` to the node of its key, wherever the key stands in it, with failover as
@@ -50,12 +42,7 @@ impl FlusterCluster {
     /// # Ok(()) }
     /// ```
     pub async fn run<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, Error> {
-        let (value, node) = self.answer(cmd).await?;
-        match node {
-            By::Backend(backend) => parse(value, backend.id()),
-            By::Node(Some(node)) => parse(value, &node),
-            By::Node(None) => parse_of(value, None),
-        }
+        self.answer(cmd).await?.parse()
     }
 
     /// The name of the node that `cmd` would be sent to now. No I/O, no allocation.
@@ -89,15 +76,14 @@ impl FlusterCluster {
         }
     }
 
-    /// The raw answer to `cmd`, and who gave it when it was one node.
-    pub(crate) async fn answer(&self, cmd: &Cmd) -> Result<(Value, By), Error> {
+    /// The raw answer to `cmd`.
+    pub(crate) async fn answer(&self, cmd: &Cmd) -> Result<Answer, Error> {
         let core = self.core();
         let limit = self.deadline();
         let (plan, request) = Plan::of(&core.snapshot.load(), cmd)?;
         if let Plan::One { at, together } = plan {
             let target = target(cmd, at, together);
-            let (value, node) = core.route(&target, request, limit).await?;
-            return Ok((value, By::Backend(node)));
+            return core.route(&target, request, limit).await;
         }
         let mut batch = Batch::new();
         batch.push(core, cmd, Ok(plan), self.partially());
@@ -105,8 +91,7 @@ impl FlusterCluster {
         batch
             .finish(core, pieces)
             .pop()
-            .unwrap_or(Ok((Value::Nil, None)))
-            .map(|(value, node)| (value, By::Node(node)))
+            .unwrap_or_else(|| Ok(Answer::of_several(Value::Nil)))
     }
 
     /// The values of `keys`, one result per key in their order: a node that fails fails its own keys only.
@@ -122,7 +107,7 @@ impl FlusterCluster {
         let pieces = self.get_each_from(&keys).await;
         pieces
             .into_iter()
-            .map(|piece| piece.and_then(|(value, node)| parse(value, &node)))
+            .map(|piece| piece.and_then(Answer::parse))
             .collect()
     }
 
@@ -142,7 +127,7 @@ impl FlusterCluster {
         let pieces = self.pieces(&cmd, Scatter::Pairs).await;
         pieces
             .into_iter()
-            .map(|piece| piece.and_then(|(value, node)| parse(value, &node)))
+            .map(|piece| piece.and_then(Answer::parse))
             .collect()
     }
 

@@ -4,24 +4,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::future::join_all;
-use redis::{Pipeline, Value};
+use redis::Value;
 
 use crate::backend::Backend;
-use crate::backend::standin::caps;
+use crate::backend::answer::Answer;
+use crate::backend::role::Role;
+use crate::cluster::attempts::Attempts;
 use crate::cluster::batch::Batch;
 use crate::cluster::core::Core;
-use crate::cluster::failover::Next;
+use crate::cluster::failover::Heard;
 use crate::cluster::merge::Piece;
 use crate::connection::reply::Reply;
 use crate::error::{Error, ErrorKind, Outcome};
-
-/// What is known of a piece that has no result yet.
-#[derive(Clone, Default)]
-struct Attempts {
-    tried: Vec<u64>,
-    /// How the last one failed, and on which node.
-    last: Option<(Error, Arc<Backend>)>,
-}
 
 impl Core {
     /// Does all the work; one result per piece. A node that fails fails only its own pieces, and these
@@ -32,34 +26,30 @@ impl Core {
         deadline: Instant,
     ) -> Vec<Piece> {
         let mut done: Vec<Option<Piece>> = (0..batch.len()).map(|_| None).collect();
-        let mut attempts: Vec<Attempts> = vec![Attempts::default(); batch.len()];
+        let mut attempts: Vec<Attempts<Arc<Backend>>> = vec![Attempts::default(); batch.len()];
         let mut waiting: Vec<usize> = (0..batch.len()).collect();
         while !waiting.is_empty() {
             let mut groups: Vec<(Arc<Backend>, Vec<usize>)> = Vec::new();
             for piece in waiting.drain(..) {
-                let Attempts { tried, last } = &mut attempts[piece];
-                let next = self.next_candidate(batch.target(piece), tried);
-                match (next, last.take()) {
-                    (Some(backend), last) => {
-                        if let Some((_, left)) = last {
-                            left.meter().failed_over();
-                        }
-                        match groups.iter_mut().find(|(b, _)| Arc::ptr_eq(b, &backend)) {
-                            Some((_, pieces)) => pieces.push(piece),
-                            None => groups.push((backend, vec![piece])),
-                        }
-                    }
-                    (None, Some((error, _))) => done[piece] = Some(Err(error)),
-                    (None, None) => done[piece] = Some(Err(self.empty().into())),
+                let attempts = &attempts[piece];
+                let Some(backend) = self.next_candidate(batch.target(piece), attempts) else {
+                    let error = attempts.last_error().cloned();
+                    done[piece] = Some(Err(error.unwrap_or_else(|| self.empty().into())));
+                    continue;
+                };
+                if let Some(left) = attempts.left() {
+                    left.meter().failed_over();
+                }
+                match groups.iter_mut().find(|(b, _)| Arc::ptr_eq(b, &backend)) {
+                    Some((_, pieces)) => pieces.push(piece),
+                    None => groups.push((backend, vec![piece])),
                 }
             }
             let sent = groups.into_iter().map(|(backend, pieces)| async move {
                 let outgoing = batch.request(self, &pieces);
-                let caps = self.caps_of(batch, &pieces, &backend);
-                let request = outgoing.request();
-                let reply = backend
-                    .call_with(Instant::now(), request, deadline, caps)
-                    .await;
+                let role = self.role_of(batch, &pieces, &backend);
+                let (now, request) = (Instant::now(), outgoing.request());
+                let reply = backend.execute(now, request, role, deadline).await;
                 (backend, pieces, reply)
             });
             for (backend, pieces, reply) in join_all(sent).await {
@@ -67,18 +57,16 @@ impl Core {
                 let mut granted = None;
                 for (&piece, result) in pieces.iter().zip(results) {
                     let read_only = batch.is_read_only(piece);
-                    match self.judge_one(&backend, read_only, &mut granted, result) {
-                        Next::Done(value) => {
-                            done[piece] = Some(Ok((value, backend.id().clone())));
+                    match self.heard_one(&backend, read_only, &mut granted, result) {
+                        Heard::Done(value) => {
+                            done[piece] = Some(Ok(Answer::by(value, &backend)));
                         }
-                        Next::Another(error) if Instant::now() < deadline => {
-                            let attempts = &mut attempts[piece];
-                            attempts.tried.push(backend.key());
-                            attempts.last = Some((error, Arc::clone(&backend)));
-                            waiting.push(piece);
-                        }
-                        Next::Another(error) | Next::Failed(error) => {
-                            done[piece] = Some(Err(error))
+                        Heard::Failed(error, step) => {
+                            let node = Arc::clone(&backend);
+                            match attempts[piece].failed(node, error, step, deadline) {
+                                Some(error) => done[piece] = Some(Err(error)),
+                                None => waiting.push(piece),
+                            }
                         }
                     }
                 }
@@ -93,17 +81,11 @@ impl Core {
 }
 
 impl Core {
-    /// What limits the life of those pieces that the node is given as a stand-in.
-    fn caps_of(
-        &self,
-        batch: &Batch<'_>,
-        pieces: &[usize],
-        backend: &Arc<Backend>,
-    ) -> Option<Pipeline> {
-        let ttl = self.limits.standin_ttl?;
+    /// What the node is to the keys that these pieces write.
+    fn role_of<'a>(&self, batch: &Batch<'a>, pieces: &[usize], backend: &Arc<Backend>) -> Role<'a> {
         let written = pieces.iter().filter(|piece| !batch.is_read_only(**piece));
         let keys = written.flat_map(|piece| batch.target(*piece).keys());
-        caps(keys.filter(|key| self.stands_in(key, backend)), ttl)
+        Role::StandInFor(keys.filter(|key| self.is_stand_in(key, backend)).collect())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::backend::Backend;
+use crate::cluster::attempts::Attempts;
 use crate::cluster::core::{Core, Snapshot};
 
 /// What decides where something is sent.
@@ -44,7 +45,7 @@ impl Core {
     pub(crate) fn next_candidate(
         &self,
         target: &Target<'_>,
-        tried: &[u64],
+        tried: &Attempts<Arc<Backend>>,
     ) -> Option<Arc<Backend>> {
         let snapshot = self.snapshot.load();
         match target {
@@ -55,28 +56,33 @@ impl Core {
                 all.all(|other| other.is_some_and(|other| Arc::ptr_eq(other, first)))
                     .then(|| Arc::clone(first))
             }
-            Target::Node(backend) => (!tried.contains(&backend.key())).then(|| Arc::clone(backend)),
+            Target::Node(backend) => (!was_tried(tried, backend)).then(|| Arc::clone(backend)),
         }
     }
 
-    /// Whether what stand-ins are given has a limited time to live.
-    pub(crate) fn caps_stand_ins(&self) -> bool {
-        self.limits.standin_ttl.is_some()
-    }
-
-    /// Whether the node is another than the key's owner.
-    pub(crate) fn stands_in(&self, key: &[u8], backend: &Arc<Backend>) -> bool {
-        let snapshot = self.snapshot.load();
-        !Arc::ptr_eq(&snapshot.nodes[snapshot.table.owner(key)], backend)
+    /// Whether the node is another than the key's owner; `false` where nothing follows from it, as it costs a look-up.
+    pub(crate) fn is_stand_in(&self, key: &[u8], backend: &Arc<Backend>) -> bool {
+        self.limits.standin_ttl.is_some() && {
+            let snapshot = self.snapshot.load();
+            !Arc::ptr_eq(&snapshot.nodes[snapshot.table.owner(key)], backend)
+        }
     }
 }
 
-fn candidate<'a>(snapshot: &'a Snapshot, key: &[u8], tried: &[u64]) -> Option<&'a Arc<Backend>> {
+fn was_tried(tried: &Attempts<Arc<Backend>>, backend: &Backend) -> bool {
+    tried.has(|other| other.key() == backend.key())
+}
+
+fn candidate<'a>(
+    snapshot: &'a Snapshot,
+    key: &[u8],
+    tried: &Attempts<Arc<Backend>>,
+) -> Option<&'a Arc<Backend>> {
     if tried.is_empty() {
         return snapshot.route(key);
     }
     snapshot
         .live_candidates(key)
         .map(|i| &snapshot.nodes[i])
-        .find(|b| !tried.contains(&b.key()))
+        .find(|b| !was_tried(tried, b))
 }

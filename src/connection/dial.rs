@@ -20,9 +20,10 @@ use crate::connection::resolve::{self, Resolver};
 use crate::connection::step::{Progress, Step};
 use crate::connection::vitals::Vitals;
 use crate::connection::wire::{Pushes, Socket, Tap, Wire};
+use crate::error::class_of_error;
 use crate::error::redact::redacted;
 use crate::error::text::{one_line, quoted};
-use crate::health::verdict::{Class, Seen, classify_code, classify_line};
+use crate::health::verdict::{Class, Seen, classify_line};
 use crate::node::{Address, Endpoint, NodeId};
 use crate::tasks::{SpawnError, Tasks};
 
@@ -358,10 +359,7 @@ fn setup_fault(wire: &Wire, error: RedisError, secret: &str) -> DialError {
         ErrorKind::Parse if wire.saw_eof() => Seen::Io(io::ErrorKind::UnexpectedEof, None),
         ErrorKind::Parse => Seen::Garbage { valid: false },
         ErrorKind::AuthenticationFailed => Seen::Credentials,
-        ErrorKind::Server(_) | ErrorKind::Extension => Seen::Error(classify_code(
-            error.code().unwrap_or_default(),
-            error.detail().unwrap_or_default(),
-        )),
+        ErrorKind::Server(_) | ErrorKind::Extension => Seen::Error(class_of_error(&error)),
         _ => Seen::Misuse,
     };
     let error = match first_error_line(&said) {

@@ -3,7 +3,8 @@
 use redis::{FromRedisValue, RedisError, Value};
 
 use super::request::Request;
-use crate::error::{Error, ErrorKind, Outcome, sign};
+use crate::error::{Error, ErrorKind, Outcome, class_of, sign};
+use crate::health::verdict::{Class, worst};
 use crate::node::NodeId;
 
 /// What came back for it.
@@ -15,19 +16,56 @@ pub(crate) enum Reply {
     Aborted(RedisError),
 }
 
-pub(crate) fn one(reply: Reply) -> Value {
-    match reply {
-        Reply::One(value) => value,
-        Reply::Many(values) => Value::Array(values),
-        Reply::Aborted(_) => Value::Nil,
+impl Reply {
+    /// As one value.
+    pub(crate) fn into_value(self) -> Value {
+        match self {
+            Self::One(value) => value,
+            Self::Many(values) => Value::Array(values),
+            Self::Aborted(_) => Value::Nil,
+        }
     }
-}
 
-pub(crate) fn many(reply: Reply) -> Vec<Value> {
-    match reply {
-        Reply::Many(values) => values,
-        Reply::One(value) => vec![value],
-        Reply::Aborted(_) => Vec::new(),
+    /// As one value per command.
+    pub(crate) fn into_values(self) -> Vec<Value> {
+        match self {
+            Self::Many(values) => values,
+            Self::One(value) => vec![value],
+            Self::Aborted(_) => Vec::new(),
+        }
+    }
+
+    /// The error class that it carries: of the error itself, or the worst of a pipeline or transaction. `None`
+    /// for the usual case, a value.
+    pub(crate) fn class(&self) -> Option<Class> {
+        let of = |value: &Value| match value {
+            Value::ServerError(e) => Some(class_of(e)),
+            _ => None,
+        };
+        match self {
+            Self::One(value) => of(value),
+            Self::Aborted(e) => {
+                let inside = e.clone().into_server_errors();
+                Some(worst(
+                    inside
+                        .iter()
+                        .flat_map(|all| all.iter())
+                        .map(|(_, e)| class_of(e)),
+                ))
+            }
+            Self::Many(values) => {
+                // One level down: the errors of a transaction are inside the reply to its EXEC.
+                let mut errors = values
+                    .iter()
+                    .flat_map(|v| match v {
+                        Value::Array(inner) => inner.as_slice(),
+                        other => std::slice::from_ref(other),
+                    })
+                    .filter_map(of)
+                    .peekable();
+                errors.peek().is_some().then(|| worst(errors))
+            }
+        }
     }
 }
 
@@ -40,7 +78,7 @@ pub(crate) fn parse<T: FromRedisValue>(value: Value, node: &NodeId) -> Result<T,
 pub(crate) fn parse_of<T: FromRedisValue>(value: Value, node: Option<&NodeId>) -> Result<T, Error> {
     let value = value.extract_error().map_err(|e| match node {
         Some(node) => Error::answered(node, e),
-        None => Error::said(ErrorKind::Server, Outcome::Answered, e),
+        None => Error::answered_by_several(e),
     })?;
     T::from_redis_value(value).map_err(|e| {
         let error = Error::said(ErrorKind::Type, Outcome::Answered, RedisError::from(e));

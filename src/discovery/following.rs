@@ -85,7 +85,7 @@ impl FlusterCluster {
             left_out: None,
             shared: Arc::clone(&shared),
         };
-        let task = core.tasks.spawn(driver.run(Box::new(source)));
+        let task = core.tasks().spawn(driver.run(Box::new(source)));
         let task = task.map_err(|e| match e {
             SpawnError::Closed => BuildError::Closed,
             SpawnError::NoRuntime => BuildError::Option {
@@ -346,7 +346,7 @@ impl Driver {
         if made.nodes.is_empty() {
             return Err(invalid("no endpoint of it becomes a node".into()));
         }
-        let placement = &core.options.placement;
+        let placement = core.placement();
         self.follow
             .check_points(&made.nodes, placement)
             .map_err(invalid)?;

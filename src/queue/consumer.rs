@@ -73,7 +73,7 @@ impl Queue {
         // Heard from before the nodes are looked at: nothing falls in between.
         let events = self.cluster.events();
         let task = follower::run(Arc::clone(&shared), events);
-        match self.cluster.core().tasks.spawn(task) {
+        match self.cluster.core().tasks().spawn(task) {
             Ok(_) => Ok(Consumer { shared }),
             Err(SpawnError::Closed) => Err(Error::closed()),
             Err(SpawnError::NoRuntime) => Err(refused(NO_RUNTIME)),
@@ -110,7 +110,7 @@ impl Consumer {
     /// server first, which may take a round trip more than `wait`.
     pub async fn pop(&self, wait: Duration) -> Result<Option<Delivery>, Error> {
         let until = Instant::now() + wait.min(LONGEST_WAIT);
-        let tasks = &self.shared.queue.cluster.core().tasks;
+        let tasks = self.shared.queue.cluster.core().tasks();
         if !tasks.has_runtime() {
             return Err(refused(NO_RUNTIME));
         }
@@ -208,7 +208,7 @@ impl Consumer {
     ///
     /// The rest is done in the background.
     pub async fn close(self) {
-        let tasks = &self.shared.queue.cluster.core().tasks;
+        let tasks = self.shared.queue.cluster.core().tasks();
         // Without a runtime it is the drop that tells the servers, where it can.
         if tasks.has_runtime() {
             tasks.enter(finish(&self.shared)).await;
@@ -341,7 +341,7 @@ impl Drop for Consumer {
         if shared.finished.load(SeqCst) {
             return;
         }
-        let tasks = Arc::clone(&shared.queue.cluster.core().tasks);
+        let tasks = Arc::clone(shared.queue.cluster.core().tasks());
         // After a shutdown there is nobody left to tell.
         let _ = tasks.spawn(async move { finish(&shared).await });
     }

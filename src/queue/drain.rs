@@ -48,7 +48,7 @@ impl Queue {
                 return Ok(Drained { moved, left });
             }
             let pause = LOOK_EVERY.min(until.saturating_duration_since(Instant::now()));
-            self.cluster.core().tasks.sleep(pause).await;
+            self.cluster.core().tasks().sleep(pause).await;
             // Other processes may not have been told yet.
             moved += self.move_delayed(&client).await?;
         }

@@ -1,41 +1,59 @@
 //! What a failed push means: the next node's turn, or the end.
 
-use crate::error::{Error, ErrorKind, Outcome};
-use crate::health::verdict::{Route, classify_code};
+use crate::cluster::attempts::{Failed, Policy, Step, next_step};
+use crate::error::{Error, Outcome};
 use crate::queue::meter::Pushed;
 
 /// The error code of our own scripts for a node that has `max_len` messages.
 const FULL: &str = "FULL";
 
-/// How it counts in the metrics, and whether another node may have the message.
-///
-/// A node that is out, silent or unwilling is passed over. What the server would say anywhere, or what only an
-/// operator can mend (`WRONGTYPE`, `NOPERM`, an unknown command), goes to the caller: hidden, it would last.
-pub(crate) fn fate(error: &Error) -> (Pushed, bool) {
-    match (error.kind(), error.outcome()) {
-        (ErrorKind::Closed | ErrorKind::Refused, _) => (Pushed::Failed, false),
-        (ErrorKind::Server, _) => {
-            let code = error.server_code().unwrap_or_default();
-            match classify_code(code, "").route() {
-                _ if code == FULL => (Pushed::Full, true),
-                Route::Rejected | Route::NotServing => (Pushed::Refused, true),
-                _ => (Pushed::Failed, false),
-            }
+/// What came of a push that a node did not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PushOutcome {
+    /// How it counts in the metrics.
+    pub(crate) counts: Pushed,
+    /// Whether another node may have the message.
+    pub(crate) step: Step,
+}
+
+impl From<&Error> for PushOutcome {
+    /// A node that is out, silent or unwilling is passed over. What the server would say anywhere, or what only an
+    /// operator can mend (`WRONGTYPE`, `NOPERM`, an unknown command), goes to the caller: hidden, it would last.
+    fn from(error: &Error) -> Self {
+        if error.server_code() == Some(FULL) {
+            return Self {
+                counts: Pushed::Full,
+                step: Step::Another,
+            };
         }
-        (_, Outcome::NotSent) => (Pushed::NotSent, true),
-        (_, Outcome::Rejected) => (Pushed::Refused, true),
-        (_, Outcome::MaybeExecuted) => (Pushed::MaybeExecuted, true),
-        (_, Outcome::Answered) => (Pushed::Failed, false),
+        let failed = Failed::from(error);
+        // Copies have one id, so a second one costs no budget.
+        let step = next_step(Policy::PUSH, failed, false, || true);
+        let counts = match (step, failed) {
+            (Step::Return, _) => Pushed::Failed,
+            (_, Failed::Refused(_) | Failed::Unanswered(Outcome::Rejected)) => Pushed::Refused,
+            (_, Failed::Unanswered(Outcome::MaybeExecuted)) => Pushed::MaybeExecuted,
+            _ => Pushed::NotSent,
+        };
+        Self { counts, step }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
+    use crate::node::NodeId;
 
     fn server(code: &str) -> Error {
         let e = redis::make_extension_error(code.into(), Some("text".into()));
-        Error::new(ErrorKind::Server, Outcome::Answered, code).because(e)
+        Error::answered(&NodeId::from("a"), e)
+    }
+
+    /// How it counts, and whether it goes on.
+    fn fate(error: &Error) -> (Pushed, bool) {
+        let PushOutcome { counts, step } = error.into();
+        (counts, step == Step::Another)
     }
 
     #[test]

@@ -72,7 +72,7 @@ fn settle(shared: &Arc<Shared>) {
             state.sources.insert(slot, Arc::clone(&source));
             source
         };
-        let tasks = &shared.queue.cluster.core().tasks;
+        let tasks = shared.queue.cluster.core().tasks();
         let reader = tasks.spawn(reader::run(Arc::clone(shared), Arc::clone(&source)));
         let keeper = tasks.spawn(keeper::run(Arc::clone(shared), Arc::clone(&source)));
         let mut own = source.tasks.lock();

@@ -8,10 +8,11 @@ use futures_util::future::join_all;
 use redis::{Cmd, FromRedisValue, Value};
 
 use crate::client::Client;
+use crate::cluster::attempts::Attempts;
 use crate::connection::reply::parse;
 use crate::error::Error;
 use crate::node::NodeId;
-use crate::queue::fate::fate;
+use crate::queue::fate::PushOutcome;
 use crate::queue::message::MessageId;
 use crate::queue::meter::Pushed;
 use crate::queue::receipt::{PushError, Receipt};
@@ -129,33 +130,33 @@ impl Queue {
         when: When,
     ) -> Result<Receipt, PushError> {
         let deadline = self.deadline();
-        let fail = |tried, last| Err(PushError::new(id, tried, last));
+        let mut attempts = Attempts::default();
+        let fail =
+            |attempts: Attempts<_>, last| Err(PushError::new(id, attempts.into_tried(), last));
         let out = match self.outgoing(id, key, payload, when) {
             Ok(out) => out,
-            Err(why) => return fail(Vec::new(), why),
+            Err(why) => return fail(attempts, why),
         };
         let order = match self.order(id, key).await {
             Ok(order) => order,
-            Err(why) => return fail(Vec::new(), why),
+            Err(why) => return fail(attempts, why),
         };
-        let mut tried = Vec::new();
         for client in order {
+            let node = client.node().clone();
             let error = match self.push_to(&client, &out, deadline).await {
-                Ok(()) => return Ok(Receipt::new(id, client.node().clone(), &tried)),
+                Ok(()) => return Ok(Receipt::new(id, node, &attempts.into_tried())),
                 Err(error) => error,
             };
-            tried.push((client.node().clone(), error.clone()));
-            if !fate(&error).1 || Instant::now() >= deadline {
-                return fail(tried, error);
+            let step = PushOutcome::from(&error).step;
+            if let Some(last) = attempts.failed(node, error, step, deadline) {
+                return fail(attempts, last);
             }
         }
-        match tried.last() {
-            Some((_, last)) => {
-                let last = last.clone();
-                fail(tried, last)
-            }
-            None => fail(tried, refused("all nodes are being drained")),
-        }
+        let last = attempts.last_error().cloned();
+        fail(
+            attempts,
+            last.unwrap_or_else(|| refused("all nodes are being drained")),
+        )
     }
 
     pub(super) fn outgoing<'a>(
@@ -287,7 +288,7 @@ impl Queue {
                 Ok(())
             }
             Err(error) => {
-                meter.pushed(fate(&error).0);
+                meter.pushed(PushOutcome::from(&error).counts);
                 Err(named(error, &self.keys().stream))
             }
         }

@@ -6,11 +6,12 @@ use futures_util::future::join_all;
 use redis::{Pipeline, Value};
 
 use crate::client::Client;
-use crate::connection::reply::{many, parse};
+use crate::cluster::attempts::Attempts;
+use crate::connection::reply::{Reply, parse};
 use crate::connection::request::Shared;
 use crate::error::Error;
 use crate::node::NodeId;
-use crate::queue::fate::fate;
+use crate::queue::fate::PushOutcome;
 use crate::queue::message::MessageId;
 use crate::queue::push::Outgoing;
 use crate::queue::receipt::{PushError, Receipt};
@@ -70,7 +71,7 @@ impl Queue {
         loop {
             let mut nodes: Vec<(Client, Vec<usize>)> = Vec::new();
             for (n, item) in items.iter().enumerate() {
-                let Some(client) = item.next(deadline) else {
+                let Some(client) = item.next() else {
                     continue;
                 };
                 match nodes.iter_mut().find(|(c, _)| c == client) {
@@ -89,7 +90,7 @@ impl Queue {
             for ((client, list), results) in nodes.into_iter().zip(asked) {
                 for (n, result) in list.into_iter().zip(results) {
                     let result = self.judged(&client, result);
-                    items[n].answered(client.node(), result);
+                    items[n].answered(client.node(), result, deadline);
                 }
             }
         }
@@ -128,7 +129,11 @@ impl Queue {
             });
         }
         let request = Shared::all_ours(&pipe);
-        match client.answer(request, deadline).await.map(many) {
+        match client
+            .answer(request, deadline)
+            .await
+            .map(Reply::into_values)
+        {
             Ok(values) => {
                 let values = values.into_iter().skip(usize::from(!plain));
                 values
@@ -145,7 +150,7 @@ struct Item<'a> {
     id: MessageId,
     out: Result<Outgoing<'a>, Error>,
     order: std::vec::IntoIter<Client>,
-    tried: Vec<(NodeId, Error)>,
+    attempts: Attempts<NodeId>,
     end: Option<Result<NodeId, Error>>,
 }
 
@@ -163,42 +168,39 @@ impl<'a> Item<'a> {
             id,
             out,
             order: order.into_iter(),
-            tried: Vec::new(),
+            attempts: Attempts::default(),
             end,
         }
     }
 
-    /// The node to ask next, unless it is settled or too late.
-    fn next(&self, deadline: Instant) -> Option<&Client> {
-        let in_time = self.tried.is_empty() || Instant::now() < deadline;
-        self.order
-            .as_slice()
-            .first()
-            .filter(|_| self.end.is_none() && in_time)
+    /// The node to ask next, unless it is settled.
+    fn next(&self) -> Option<&Client> {
+        self.order.as_slice().first().filter(|_| self.end.is_none())
     }
 
-    fn answered(&mut self, node: &NodeId, result: Result<(), Error>) {
+    fn answered(&mut self, node: &NodeId, result: Result<(), Error>, deadline: Instant) {
         self.order.next();
-        match result {
-            Ok(()) => self.end = Some(Ok(node.clone())),
+        self.end = match result {
+            Ok(()) => Some(Ok(node.clone())),
             Err(error) => {
-                if !fate(&error).1 {
-                    self.end = Some(Err(error.clone()));
-                }
-                self.tried.push((node.clone(), error));
+                let step = PushOutcome::from(&error).step;
+                let end = self.attempts.failed(node.clone(), error, step, deadline);
+                end.map(Err)
             }
-        }
+        };
     }
 
     fn finish(self) -> Result<Receipt, PushError> {
         let last = match self.end {
-            Some(Ok(node)) => return Ok(Receipt::new(self.id, node, &self.tried)),
+            Some(Ok(node)) => {
+                return Ok(Receipt::new(self.id, node, &self.attempts.into_tried()));
+            }
             Some(Err(error)) => error,
-            None => match self.tried.last() {
-                Some((_, error)) => error.clone(),
+            None => match self.attempts.last_error() {
+                Some(error) => error.clone(),
                 None => refused("all nodes are being drained"),
             },
         };
-        Err(PushError::new(self.id, self.tried, last))
+        Err(PushError::new(self.id, self.attempts.into_tried(), last))
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use redis::{Cmd, FromRedisValue, Value};
 
 use crate::client::Client;
-use crate::connection::reply::{one, parse};
+use crate::connection::reply::{Reply, parse};
 use crate::connection::request::Shared;
 use crate::error::Error;
 
@@ -87,7 +87,10 @@ impl Script {
 
 /// The raw answer of the client's node; an error reply is a value.
 pub(crate) async fn raw(client: &Client, cmd: &Cmd, deadline: Instant) -> Result<Value, Error> {
-    client.answer(Shared::ours(cmd), deadline).await.map(one)
+    client
+        .answer(Shared::ours(cmd), deadline)
+        .await
+        .map(Reply::into_value)
 }
 
 fn is_unknown(value: &Value) -> bool {

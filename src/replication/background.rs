@@ -9,7 +9,7 @@ use redis::{Cmd, Value};
 
 use crate::backend::Unheard;
 use crate::cluster::Core;
-use crate::connection::reply::{Reply, one};
+use crate::connection::reply::Reply;
 use crate::connection::request::Shared;
 use crate::error::Error;
 use crate::replication::Member;
@@ -29,9 +29,9 @@ pub(super) fn send(
         let request = Shared::ours(&cmd);
         let reply = member
             .backend
-            .call_for(Instant::now(), request, deadline, member.stand_in)
+            .execute(Instant::now(), request, member.role(), deadline)
             .await;
-        (index, reply.map(one))
+        (index, reply.map(Reply::into_value))
     })
 }
 
@@ -43,7 +43,7 @@ pub(super) fn leave(core: &Core, mut running: Running) {
     }
     let rest = async move { while running.next().await.is_some() {} };
     // A closed cluster ends them here: its connections are gone as well.
-    let _ = core.tasks.spawn(rest);
+    let _ = core.tasks().spawn(rest);
 }
 
 /// Lets the writes of a quorum that was met run to their own deadlines on the other replicas. What becomes of
@@ -66,5 +66,5 @@ pub(super) fn leave_writes(
         drop(held);
     };
     // A closed cluster ends them here: its connections are gone as well.
-    let _ = core.tasks.spawn(rest);
+    let _ = core.tasks().spawn(rest);
 }

@@ -7,13 +7,13 @@ use futures_util::stream::StreamExt as _;
 use redis::{Cmd, FromRedisValue, Value};
 use tokio::time::timeout;
 
+use crate::backend::answer::Answer;
+use crate::cluster::attempts::{Attempts, Failed, Policy, Step, next_step};
 use crate::command::is_read_only;
 use crate::connection::args::args;
-use crate::connection::reply::{one, parse};
+use crate::connection::reply::Reply;
 use crate::connection::request::{Request, Shared};
 use crate::error::{Error, ErrorKind, Outcome};
-use crate::health::verdict::{Route, classify_code};
-use crate::node::NodeId;
 use crate::replication::background::{Running, leave, send};
 use crate::replication::{Quorum, ReadFrom, Replicas, refused};
 
@@ -23,9 +23,9 @@ enum Heard {
     Value(Value),
     /// It has no value, and it may be that it only lost it.
     Doubted,
-    /// The next replica may do better.
-    Failed(Error),
-    /// No other replica would do better.
+    /// No answer; whether the next replica is asked.
+    Failed(Error, Step),
+    /// An answer that no other replica would better.
     Final(Error),
 }
 
@@ -44,16 +44,11 @@ impl Replicas {
     ///
     /// Safe.
     pub async fn read<T: FromRedisValue>(&self, cmd: &Cmd, from: ReadFrom) -> Result<T, Error> {
-        let (value, node) = self.read_value(cmd, &from).await?;
-        parse(value, &node)
+        self.read_answer(cmd, &from).await?.parse()
     }
 
-    /// The raw answer, and who gave it.
-    pub(crate) async fn read_value(
-        &self,
-        cmd: &Cmd,
-        from: &ReadFrom,
-    ) -> Result<(Value, NodeId), Error> {
+    /// The raw answer.
+    pub(crate) async fn read_answer(&self, cmd: &Cmd, from: &ReadFrom) -> Result<Answer, Error> {
         Shared::check(Request::One(cmd))?;
         if !is_read_only(args(cmd)) {
             let name = String::from_utf8_lossy(args(cmd).next().unwrap_or_default()).to_uppercase();
@@ -76,7 +71,7 @@ impl Replicas {
                 self.of_majority(cmd, newest, deadline).await?
             }
         };
-        Ok((value, self.members[index].backend.id().clone()))
+        Ok(Answer::by(value, &self.members[index].backend))
     }
 
     /// Asks the first `limit` replicas one after the other.
@@ -87,24 +82,24 @@ impl Replicas {
         deadline: Instant,
     ) -> Result<(Value, usize), Error> {
         let mut doubted: Vec<usize> = Vec::new();
-        let mut last = None;
+        let mut attempts = Attempts::default();
         for (index, member) in self.members.iter().take(limit).enumerate() {
             let reply = member.backend.call(Shared::ours(cmd), deadline).await;
-            match self.hear(index, reply.map(one)) {
+            match self.hear(index, reply.map(Reply::into_value), || self.may_repeat()) {
                 Heard::Value(value) => {
                     self.found(cmd, &value, &doubted, index);
                     return Ok((value, index));
                 }
                 Heard::Doubted => doubted.push(index),
                 Heard::Final(error) => return Err(error),
-                Heard::Failed(error) if self.may_go_on(&error, deadline) => last = Some(error),
-                Heard::Failed(error) => {
-                    last = Some(error);
-                    break;
+                Heard::Failed(error, step) => {
+                    if attempts.failed(index, error, step, deadline).is_some() {
+                        break;
+                    }
                 }
             }
         }
-        self.nobody(&doubted, last)
+        self.nobody(&doubted, &attempts)
     }
 
     /// Asks the first replica, and the second when the first takes longer than `after`.
@@ -115,21 +110,21 @@ impl Replicas {
         deadline: Instant,
     ) -> Result<(Value, usize), Error> {
         let core = self.cluster.core();
-        core.hedges.lock().read();
+        core.count_read();
         let cmd = Arc::new(cmd.clone());
         let mut running = Running::new();
         running.push(send(0, &self.members[0], &cmd, deadline));
         let (mut next, mut may_hedge, mut hedge) = (1, self.members.len() > 1, None);
         let mut doubted: Vec<usize> = Vec::new();
-        let mut last = None;
+        let mut attempts = Attempts::default();
         loop {
-            let heard = if may_hedge && core.tasks.has_runtime() {
+            let heard = if may_hedge && core.tasks().has_runtime() {
                 let timed = async { timeout(after, running.next()).await };
-                match core.tasks.enter(timed).await {
+                match core.tasks().enter(timed).await {
                     Ok(heard) => heard,
                     Err(_) => {
                         may_hedge = false;
-                        if core.hedges.lock().take() {
+                        if core.may_hedge() {
                             hedge = Some(next);
                             running.push(send(next, &self.members[next], &cmd, deadline));
                             next += 1;
@@ -143,7 +138,7 @@ impl Replicas {
                 running.next().await
             };
             if let Some((index, result)) = heard {
-                match self.hear(index, result) {
+                match self.hear(index, result, || self.may_repeat()) {
                     Heard::Value(value) => {
                         if let Some(hedge) = hedge {
                             count_hedge(if index == hedge { "won" } else { "lost" });
@@ -154,10 +149,8 @@ impl Replicas {
                     }
                     Heard::Final(error) => return Err(error),
                     Heard::Doubted => doubted.push(index),
-                    Heard::Failed(error) => {
-                        let goes_on = self.may_go_on(&error, deadline);
-                        last = Some(error);
-                        if !goes_on {
+                    Heard::Failed(error, step) => {
+                        if attempts.failed(index, error, step, deadline).is_some() {
                             next = self.members.len();
                         }
                     }
@@ -167,7 +160,7 @@ impl Replicas {
             may_hedge = false;
             if running.is_empty() {
                 let Some(member) = self.members.get(next) else {
-                    return self.nobody(&doubted, last);
+                    return self.nobody(&doubted, &attempts);
                 };
                 running.push(send(next, member, &cmd, deadline));
                 next += 1;
@@ -192,10 +185,11 @@ impl Replicas {
         let mut answers: Vec<(usize, Value)> = Vec::new();
         let mut errors: Vec<Error> = Vec::new();
         while let Some((index, result)) = running.next().await {
-            match self.hear(index, result) {
+            // All were asked already: nothing is repeated.
+            match self.hear(index, result, || false) {
                 Heard::Value(value) => answers.push((index, value)),
                 Heard::Doubted => answers.push((index, Value::Nil)),
-                Heard::Failed(error) | Heard::Final(error) => errors.push(error),
+                Heard::Failed(error, _) | Heard::Final(error) => errors.push(error),
             }
             if answers.len() == needed || errors.len() > self.members.len() - needed {
                 break;
@@ -231,37 +225,34 @@ impl Replicas {
         Ok((value, index))
     }
 
-    /// Makes sense of one replica's reply.
-    fn hear(&self, index: usize, result: Result<Value, Error>) -> Heard {
-        let value = match result {
-            Ok(value) => value,
-            Err(error) if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Refused) => {
-                return Heard::Final(error);
-            }
-            Err(error) => return Heard::Failed(error),
-        };
-        match &value {
-            Value::Nil if self.is_doubted(index) => Heard::Doubted,
-            Value::ServerError(e) => {
-                let route = classify_code(e.code(), e.details().unwrap_or_default()).route();
-                let node = self.members[index].backend.id();
-                match (route, value.extract_error()) {
-                    (Route::Rejected, Err(e)) => {
-                        Heard::Failed(Error::refused_by(node, Outcome::Rejected, e))
-                    }
-                    // WRONGTYPE and the like: the next replica would say the same.
-                    (_, Err(e)) => Heard::Final(Error::answered(node, e)),
-                    (_, Ok(value)) => Heard::Value(value),
+    /// Makes sense of one replica's reply; the `budget` is asked when the read would be sent a second time.
+    fn hear(
+        &self,
+        index: usize,
+        result: Result<Value, Error>,
+        budget: impl FnOnce() -> bool,
+    ) -> Heard {
+        let error = match result {
+            Ok(Value::Nil) if self.is_doubted(index) => return Heard::Doubted,
+            Ok(value) => {
+                let answer = Answer::by(value, &self.members[index].backend);
+                match answer.error() {
+                    Some(error) => error,
+                    None => return Heard::Value(answer.value),
                 }
             }
-            _ => Heard::Value(value),
+            Err(error) => error,
+        };
+        let failed = Failed::from(&error);
+        match (next_step(Policy::READ, failed, true, budget), failed) {
+            // WRONGTYPE and the like: the next replica would say the same.
+            (Step::Return, Failed::Refused(_) | Failed::Hopeless) => Heard::Final(error),
+            (step, _) => Heard::Failed(error, step),
         }
     }
 
-    /// Whether a read that failed on one replica may be sent to the next.
-    fn may_go_on(&self, error: &Error, deadline: Instant) -> bool {
-        Instant::now() < deadline
-            && (error.outcome().is_safe_to_repeat() || self.cluster.core().may_repeat())
+    fn may_repeat(&self) -> bool {
+        self.cluster.core().may_repeat()
     }
 
     /// A value was found: the replicas that should have had it get it.
@@ -272,11 +263,15 @@ impl Replicas {
     }
 
     /// No replica gave a value.
-    fn nobody(&self, doubted: &[usize], last: Option<Error>) -> Result<(Value, usize), Error> {
-        match (doubted.first(), last) {
+    fn nobody(
+        &self,
+        doubted: &[usize],
+        attempts: &Attempts<usize>,
+    ) -> Result<(Value, usize), Error> {
+        match (doubted.first(), attempts.last_error()) {
             // Better than an error: the node did answer.
             (Some(&index), _) => Ok((Value::Nil, index)),
-            (None, Some(error)) => Err(error),
+            (None, Some(error)) => Err(error.clone()),
             (None, None) => Err(self.cluster.core().empty().into()),
         }
     }

@@ -9,7 +9,7 @@ use crate::backend::{Backend, Unheard};
 use crate::cluster::Core;
 use crate::cluster::invalidation::UnderWay;
 use crate::connection::args::args;
-use crate::connection::reply::{many, one};
+use crate::connection::reply::Reply;
 use crate::connection::request::Shared;
 use crate::replication::{LONGEST_TTL, Replicas, TakeBack};
 
@@ -66,21 +66,21 @@ impl Replicas {
         }
         let core = self.cluster.core();
         for &index in missing {
-            if !core.repairs.lock().take(Instant::now()) {
+            if !core.may_repair(Instant::now()) {
                 return;
             }
-            let limits = [core.limits.standin_ttl, self.standin_ttl];
+            let limits = [core.limits().standin_ttl, self.standin_ttl];
             let cap = limits.into_iter().flatten().min();
             let copy = Copy {
                 from: Arc::clone(&self.members[has].backend),
                 to: Arc::clone(&self.members[index].backend),
                 cap: cap.filter(|_| self.members[index].stand_in),
-                work: Arc::new(core.invalidations.begin(key)),
+                work: Arc::new(core.invalidations().begin(key)),
                 core: Arc::downgrade(core),
-                deadline: Instant::now() + core.limits.deadline,
+                deadline: Instant::now() + core.limits().deadline,
             };
             // A closed cluster has nothing to repair.
-            let _ = core.tasks.spawn(async move {
+            let _ = core.tasks().spawn(async move {
                 if copy.run().await {
                     metrics::counter!("fluster_read_repairs_total", "node" => copy.to.id().to_string())
                         .increment(1);
@@ -114,7 +114,8 @@ impl Copy {
         if !self.from.hear(Unheard::Repair, 1, &reply) {
             return false;
         }
-        let Some(Value::Array(pair)) = reply.map(many).unwrap_or_default().pop() else {
+        let Some(Value::Array(pair)) = reply.map(Reply::into_values).unwrap_or_default().pop()
+        else {
             return false;
         };
         let [Value::BulkString(value), Value::Int(left)] = pair.as_slice() else {
@@ -143,7 +144,7 @@ impl Copy {
         };
         let done = self.to.call(Shared::ours(set), self.deadline).await;
         let worked = self.to.hear(Unheard::Repair, 1, &done);
-        let wrote = done.is_ok_and(|reply| one(reply) == Value::Okay);
+        let wrote = done.is_ok_and(|reply| reply.into_value() == Value::Okay);
         if worked && !wrote {
             // There was a value, and it stays.
             guard.disarm();

@@ -50,9 +50,9 @@ impl TakeBack {
             work,
             set: Arc::clone(set),
             nodes: nodes.into_iter().collect(),
-            tasks: Arc::clone(&core.tasks),
-            runtime: core.tasks.runtime(),
-            limit: core.limits.deadline,
+            tasks: Arc::clone(core.tasks()),
+            runtime: core.tasks().runtime(),
+            limit: core.limits().deadline,
             is_armed: true,
         }
     }

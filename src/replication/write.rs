@@ -30,7 +30,7 @@ impl Replicas {
     pub async fn write(&self, cmd: &Cmd, quorum: Quorum) -> Result<Acks, QuorumError> {
         let cmd = Arc::new(cmd.clone());
         let core = self.cluster.core();
-        let _invalidating = core.invalidations.delete(self.key());
+        let _invalidating = core.invalidations().delete(self.key());
         self.write_each(quorum, |_| Arc::clone(&cmd), ()).await
     }
 

@@ -56,7 +56,7 @@ impl Listener {
             settled: BTreeSet::new(),
             gaps: BTreeSet::new(),
             out,
-            published: core.published.subscribe(),
+            published: core.subscribe(),
             woken: Arc::default(),
             pinged: Instant::now(),
         }
@@ -116,7 +116,7 @@ impl Listener {
         let mut wanted: BTreeMap<u64, (Arc<Backend>, BTreeSet<usize>)> = BTreeMap::new();
         let mut failed = None;
         {
-            let snapshot = core.snapshot.load();
+            let snapshot = core.topology();
             let mut want = |backend: &Arc<Backend>, topic| {
                 let (_, topics) = wanted
                     .entry(backend.key())
