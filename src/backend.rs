@@ -14,7 +14,7 @@ mod observe;
 pub(crate) mod pool;
 pub(crate) mod probe;
 pub(crate) mod role;
-pub(crate) mod standin;
+pub(crate) mod stand_in;
 mod unheard;
 
 use std::fmt;
@@ -72,7 +72,7 @@ pub(crate) struct Limits {
     /// One call, over all candidates, dials and retries.
     pub(crate) deadline: Duration,
     /// The longest time to live of what a stand-in is given; `None`: as the writer says.
-    pub(crate) standin_ttl: Option<Duration>,
+    pub(crate) stand_in_ttl: Option<Duration>,
     pub(crate) pool_size: usize,
     pub(crate) pool_wait: Duration,
     pub(crate) idle_timeout: Duration,

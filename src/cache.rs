@@ -62,7 +62,7 @@ struct Inner<C> {
     quorum: Quorum,
     read_from: ReadFrom,
     read_repair: Option<ReadRepair>,
-    standin_ttl: Option<Duration>,
+    stand_in_ttl: Option<Duration>,
     codec: C,
     flights: Flights,
     meter: Meter,
@@ -181,7 +181,7 @@ impl<V, C: Codec<V>> Cache<V, C> {
     /// Where a value goes, and the commands for regular replicas and for stand-ins.
     fn prepare(&self, full: &[u8], value: &V, ttl: Duration) -> Result<Prepared, Error> {
         check_ttl(ttl).map_err(|why| {
-            Error::new(ErrorKind::Refused, Outcome::NotSent, format!("ttl: {why}"))
+            Error::new(ErrorKind::Invalid, Outcome::NotSent, format!("ttl: {why}"))
         })?;
         let bytes = self.inner.codec.encode(value).map_err(|e| {
             let text = format!(
@@ -198,7 +198,7 @@ impl<V, C: Codec<V>> Cache<V, C> {
             cmd.arg(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
             Arc::new(cmd)
         };
-        let cap = self.inner.standin_ttl.filter(|cap| *cap < ttl);
+        let cap = self.inner.stand_in_ttl.filter(|cap| *cap < ttl);
         let short = cap.filter(|_| replicas.has_stand_in()).map(set);
         Ok((replicas, set(ttl), short))
     }
@@ -217,7 +217,7 @@ impl<V, C> Cache<V, C> {
         // A cluster that was made smaller than the number of copies has fewer of them.
         let nodes = cluster.core().topology().nodes.len();
         let replicas = cluster.replicas(full, self.inner.replicas.min(nodes))?;
-        let replicas = replicas.standin_ttl(self.inner.standin_ttl);
+        let replicas = replicas.stand_in_ttl(self.inner.stand_in_ttl);
         Ok(match self.inner.read_repair {
             Some(repair) => replicas.read_repair(repair),
             None => replicas,

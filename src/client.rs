@@ -32,7 +32,7 @@ use crate::tasks::NO_RUNTIME;
 /// same node.
 ///
 /// Commands that block or change the state of their connection (`BLPOP`, `WATCH`, `SELECT`, `SUBSCRIBE`,
-/// ...) are refused before they are sent, with [`ErrorKind::Refused`]: [`dedicated`](Self::dedicated)
+/// ...) are refused before they are sent, with [`ErrorKind::Invalid`]: [`dedicated`](Self::dedicated)
 /// is the place for them.
 ///
 /// # Cancellation

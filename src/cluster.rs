@@ -41,8 +41,8 @@ use std::time::{Duration, Instant};
 pub(crate) use self::core::Core;
 use crate::build_error::BuildError;
 use crate::clock::later;
-use crate::cluster::builder::Builder;
-use crate::cluster::events::{Change, Events};
+use crate::cluster::builder::ClusterBuilder;
+use crate::cluster::events::{Events, TopologyChange};
 use crate::node::Node;
 use crate::placement::Migration;
 use crate::tasks;
@@ -106,12 +106,12 @@ impl FlusterCluster {
     /// ```no_run
     /// # use std::time::Duration;
     /// # async fn run(cluster: fluster::FlusterCluster) -> Result<(), fluster::Error> {
-    /// let hurry = cluster.within(Duration::from_millis(50));
+    /// let hurry = cluster.with_deadline(Duration::from_millis(50));
     /// let name: Option<String> = hurry.run(redis::cmd("GET").arg("name")).await?;
     /// # Ok(()) }
     /// ```
     #[must_use]
-    pub fn within(&self, deadline: Duration) -> Self {
+    pub fn with_deadline(&self, deadline: Duration) -> Self {
         let view = View {
             deadline: Some(deadline),
             ..self.view
@@ -127,7 +127,7 @@ impl FlusterCluster {
     ///
     /// Without it such a command fails, and names the nodes, when one is out.
     #[must_use]
-    pub fn partial(&self) -> Self {
+    pub fn allow_partial(&self) -> Self {
         let view = View {
             partial: true,
             ..self.view
@@ -159,16 +159,16 @@ impl FlusterCluster {
     }
 
     /// A builder, for everything else.
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> ClusterBuilder {
+        ClusterBuilder::default()
     }
 
     /// Adds a node under load. About its share of the keys moves to it; all others stay.
     ///
     /// # Errors
     ///
-    /// [`BuildError::DuplicateName`] when the name is taken, or what [`build`](Builder::build) says.
-    pub fn add_node(&self, node: Node) -> Result<Change, BuildError> {
+    /// [`BuildError::DuplicateName`] when the name is taken, or what [`build`](ClusterBuilder::build) says.
+    pub fn add_node(&self, node: Node) -> Result<TopologyChange, BuildError> {
         self.core().change(|mut nodes| {
             nodes.push(node);
             Ok(nodes)
@@ -181,7 +181,7 @@ impl FlusterCluster {
     ///
     /// [`BuildError::UnknownNode`] when there is none of this name, [`BuildError::NoNodes`] when it is
     /// the last.
-    pub fn remove_node(&self, name: impl AsRef<str>) -> Result<Change, BuildError> {
+    pub fn remove_node(&self, name: impl AsRef<str>) -> Result<TopologyChange, BuildError> {
         let name = name.as_ref();
         self.core().change(|mut nodes| {
             let index = nodes
@@ -202,8 +202,11 @@ impl FlusterCluster {
     ///
     /// # Errors
     ///
-    /// What [`build`](Builder::build) says; nothing is changed then.
-    pub fn set_nodes(&self, nodes: impl IntoIterator<Item = Node>) -> Result<Change, BuildError> {
+    /// What [`build`](ClusterBuilder::build) says; nothing is changed then.
+    pub fn set_nodes(
+        &self,
+        nodes: impl IntoIterator<Item = Node>,
+    ) -> Result<TopologyChange, BuildError> {
         self.core().change(|_| Ok(nodes.into_iter().collect()))
     }
 

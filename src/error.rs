@@ -45,7 +45,7 @@ pub enum ErrorKind {
     Type,
     /// What was asked for cannot be done in this way: the command cannot be sent over this kind of
     /// connection, or an argument makes no sense. The message has the remedy.
-    Refused,
+    Invalid,
     /// The keys of the command are on different nodes, and it cannot be cut.
     CrossNode,
     /// The watched keys of a transaction changed every time it was tried; it was not executed.
@@ -251,7 +251,7 @@ impl Error {
             ErrorKind::Closed => io::ErrorKind::ConnectionAborted,
             ErrorKind::Config => io::ErrorKind::PermissionDenied,
             ErrorKind::Conflict => io::ErrorKind::ResourceBusy,
-            ErrorKind::Refused | ErrorKind::CrossNode => io::ErrorKind::Unsupported,
+            ErrorKind::Invalid | ErrorKind::CrossNode => io::ErrorKind::Unsupported,
             ErrorKind::Server | ErrorKind::Type => io::ErrorKind::InvalidData,
         }
     }

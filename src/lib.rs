@@ -21,10 +21,10 @@ mod hash;
 mod health;
 mod node;
 pub mod placement;
+mod pubsub;
 mod queue;
 mod replication;
 mod scan;
-mod subscription;
 mod tasks;
 mod topology;
 mod transaction;
@@ -35,11 +35,11 @@ pub use crate::cache::Json;
 pub use crate::cache::{Cache, CacheBuilder, Codec, CodecError, Deletion, Raw};
 pub use crate::client::{Client, DedicatedClient};
 pub use crate::cluster::FlusterCluster;
-pub use crate::cluster::builder::Builder;
+pub use crate::cluster::builder::ClusterBuilder;
 pub use crate::cluster::clients::{Clients, Rounds};
 #[cfg(feature = "serde")]
 pub use crate::cluster::config::{Config, NodeConfig};
-pub use crate::cluster::events::{Change, Event, Events};
+pub use crate::cluster::events::{Event, Events, TopologyChange};
 pub use crate::cluster::options::{Failover, Refusals, SlowNodes};
 pub use crate::cluster::status::{ClusterStatus, NodeStatus};
 pub use crate::connection::credentials::{Credentials, CredentialsFuture, CredentialsProvider};
@@ -52,6 +52,7 @@ pub use crate::health::penalty_box::{Penalty, PenaltyBox};
 pub use crate::health::verdict::Reason;
 pub use crate::node::{Node, NodeId};
 pub use crate::placement::{HashRing, HashTags, Placement, Rendezvous};
+pub use crate::pubsub::{Message, Notice, Subscription};
 pub use crate::queue::Queue;
 pub use crate::queue::consumer::{Consumer, Deliveries};
 pub use crate::queue::dead::{DeadLetter, DeadLetters};
@@ -65,4 +66,3 @@ pub use crate::replication::{
     Acks, HedgeAfter, Quorum, QuorumError, ReadFrom, ReadRepair, Replicas,
 };
 pub use crate::scan::Scan;
-pub use crate::subscription::{Message, Notice, Subscription};

@@ -138,7 +138,7 @@ impl Node {
     ///
     /// At most 256 bytes, without white space, braces, control characters and others that cannot be seen,
     /// such as those that turn the direction of text: it stands in logs, metrics and on the command line.
-    /// [`build`](crate::Builder::build) refuses a node that is named so.
+    /// [`build`](crate::ClusterBuilder::build) refuses a node that is named so.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.id = NodeId::from(name.into());

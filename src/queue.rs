@@ -90,7 +90,7 @@ impl FlusterCluster {
 /// A queue over all nodes of a cluster; made by [`FlusterCluster::queue`], cheap to clone.
 ///
 /// The setters return a handle with another setting, and judge nothing: a setting that cannot work is the error
-/// of the first call that needs it, [`ErrorKind::Refused`], with the remedy. All producers and consumers of a
+/// of the first call that needs it, [`ErrorKind::Invalid`], with the remedy. All producers and consumers of a
 /// queue should use the same settings.
 #[derive(Clone)]
 pub struct Queue {
@@ -163,7 +163,7 @@ impl Queue {
     #[must_use]
     pub fn within(&self, deadline: Duration) -> Self {
         Self {
-            cluster: self.cluster.within(deadline),
+            cluster: self.cluster.with_deadline(deadline),
             ..self.clone()
         }
     }
@@ -220,7 +220,7 @@ impl fmt::Debug for Queue {
 }
 
 fn refused(why: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Refused, Outcome::NotSent, why)
+    Error::new(ErrorKind::Invalid, Outcome::NotSent, why)
 }
 
 /// Names the key in the error of a server that found something else there.

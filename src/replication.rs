@@ -49,7 +49,7 @@ pub struct Replicas {
     members: Vec<Member>,
     repair: Option<ReadRepair>,
     /// The longest life of what a repair puts on a stand-in, beside the cluster's own limit.
-    standin_ttl: Option<Duration>,
+    stand_in_ttl: Option<Duration>,
 }
 
 /// The longest time to live that is given to a server; more overflows the clocks of some.
@@ -72,7 +72,7 @@ impl FlusterCluster {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Refused`] for `n` of 0 or more than the cluster has nodes;
+    /// [`ErrorKind::Invalid`] for `n` of 0 or more than the cluster has nodes;
     /// [`ErrorKind::ClusterEmpty`] when every node is out.
     ///
     /// ```
@@ -116,7 +116,7 @@ impl FlusterCluster {
             requested: n,
             members,
             repair: None,
-            standin_ttl: None,
+            stand_in_ttl: None,
         })
     }
 }
@@ -152,8 +152,8 @@ impl Replicas {
         self
     }
 
-    pub(crate) fn standin_ttl(mut self, ttl: Option<Duration>) -> Self {
-        self.standin_ttl = ttl;
+    pub(crate) fn stand_in_ttl(mut self, ttl: Option<Duration>) -> Self {
+        self.stand_in_ttl = ttl;
         self
     }
 
@@ -184,5 +184,5 @@ impl fmt::Debug for Replicas {
 }
 
 fn refused(why: String) -> Error {
-    Error::new(ErrorKind::Refused, Outcome::NotSent, why)
+    Error::new(ErrorKind::Invalid, Outcome::NotSent, why)
 }

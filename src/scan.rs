@@ -51,11 +51,11 @@ impl FlusterCluster {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Refused`] for a text that is no token.
+    /// [`ErrorKind::Invalid`] for a text that is no token.
     pub fn scan_from(&self, token: &str, options: ScanOptions) -> Result<Scan, Error> {
         let places = places(token).ok_or_else(|| {
             let text = "the token is none that `Scan::token` gave";
-            Error::new(ErrorKind::Refused, Outcome::NotSent, text)
+            Error::new(ErrorKind::Invalid, Outcome::NotSent, text)
         })?;
         Ok(Scan::new(self, options, &places))
     }

@@ -111,7 +111,7 @@ impl FlusterCluster {
         pipe.atomic();
         if *own.node() != node {
             let text = "the steps have to give back the connection that they were given";
-            return Err(Error::new(ErrorKind::Refused, Outcome::NotSent, text));
+            return Err(Error::new(ErrorKind::Invalid, Outcome::NotSent, text));
         }
         self.is_at_home(keys, &pipe)?;
         // An empty one too: its EXEC says whether what the steps have read was still true at the end.
@@ -138,7 +138,7 @@ enum Attempt {
 fn again_if_safe(error: Error) -> Result<Attempt, Error> {
     match error.kind() {
         // A refusal may be one of its commands' own, and the others were executed.
-        ErrorKind::Closed | ErrorKind::Refused | ErrorKind::Config | ErrorKind::Server => {
+        ErrorKind::Closed | ErrorKind::Invalid | ErrorKind::Config | ErrorKind::Server => {
             Err(error)
         }
         _ if error.outcome().is_safe_to_repeat() => Ok(Attempt::Again(error)),

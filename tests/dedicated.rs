@@ -28,7 +28,7 @@ fn assert_refused(result: Result<Value, RedisError>, line: &str) -> String {
         Err(e) => e,
         Ok(value) => panic!("{line}: {value:?}"),
     };
-    assert_eq!(ours(&e).kind(), ErrorKind::Refused, "{line}: {e}");
+    assert_eq!(ours(&e).kind(), ErrorKind::Invalid, "{line}: {e}");
     assert_eq!(ours(&e).outcome(), Outcome::NotSent, "{line}: {e}");
     e.to_string()
 }
@@ -113,7 +113,7 @@ async fn what_a_lane_cannot_carry_is_refused_before_it_is_sent() {
                 .run_with_key::<Value>("k", &cmd(&line))
                 .await
                 .unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Refused, "{line}");
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{line}");
         }
     }
     let sent = server.info("total_commands_processed") - before;

@@ -149,7 +149,7 @@ const FLOORS: &[(&str, usize)] = &[
     ("queue", 3),
     ("replication", 3),
     ("scan", 3),
-    ("subscription", 3),
+    ("pubsub", 3),
     ("transaction", 3),
     // Optional edges.
     ("discovery", 4),
@@ -277,10 +277,7 @@ const DECISIONS: &[(&str, &[&str])] = &[
     ),
     ("Failover::IfSafe", &["cluster/attempts", "cluster/options"]),
     // What a stand-in's writes are given.
-    (
-        "\"PEXPIRE\"",
-        &["backend/standin", "command/table"],
-    ),
+    ("\"PEXPIRE\"", &["backend/stand_in", "command/table"]),
 ];
 
 #[test]

@@ -11,7 +11,7 @@ use crate::support::{Server, fleet, urls};
 
 fn refused(e: &RedisError, what: &str) {
     let error = Error::from_redis(e).unwrap_or_else(|| panic!("{what}: not ours: {e}"));
-    assert_eq!(error.kind(), ErrorKind::Refused, "{what}: {error}");
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{what}: {error}");
     assert_eq!(error.outcome(), Outcome::NotSent, "{what}: {error}");
 }
 
@@ -139,18 +139,18 @@ async fn what_has_no_reply_of_its_own_is_refused_on_every_way() {
     refuses_all(&mut cluster, "the cluster").await;
     for (what, cmd) in unpaired() {
         let error = cluster.run::<Value>(&cmd).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Refused, "run, {what}: {error}");
+        assert_eq!(error.kind(), ErrorKind::Invalid, "run, {what}: {error}");
         let error = cluster.run_with_key::<Value>("k", &cmd).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Refused, "{what}: {error}");
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{what}: {error}");
         for (_, result) in cluster.fan_out(&cmd).await {
             let error = result.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Refused, "all, {what}: {error}");
+            assert_eq!(error.kind(), ErrorKind::Invalid, "all, {what}: {error}");
         }
         let mut pipe = Pipeline::new();
         pipe.atomic().get("k").add_command(cmd);
         let results = cluster.pipeline(&pipe).await;
         let error = results[0].as_ref().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Refused, "pipeline, {what}");
+        assert_eq!(error.kind(), ErrorKind::Invalid, "pipeline, {what}");
     }
 }
 

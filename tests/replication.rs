@@ -6,11 +6,11 @@ mod metrics;
 mod quorum;
 mod reads;
 mod repair;
-mod standin;
+mod stand_in;
 
 use std::time::Duration;
 
-use fluster::{Builder, FlusterCluster, NodeId};
+use fluster::{ClusterBuilder, FlusterCluster, NodeId};
 
 use crate::support::{Server, eventually, urls};
 use crate::workload::SOON;
@@ -20,7 +20,7 @@ fn ms(millis: u64) -> Duration {
 }
 
 /// A cluster whose time-outs leave room for a busy machine.
-fn patient(servers: &[Server]) -> Builder {
+fn patient(servers: &[Server]) -> ClusterBuilder {
     FlusterCluster::builder()
         .nodes(urls(servers))
         .response_timeout(Duration::from_secs(5))

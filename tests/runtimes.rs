@@ -390,14 +390,14 @@ fn walk(cluster: &FlusterCluster, mut held: Held) -> Walked {
         cluster.run::<Value>(&redis::cmd("DBSIZE"))
     );
     step!("run_with_key", cluster.run_with_key::<Value>("k", &get));
-    step!("get_each", async {
-        first(cluster.get_each::<_, Value>(["k", "l"]).await)
+    step!("get_many", async {
+        first(cluster.get_many::<_, Value>(["k", "l"]).await)
     });
-    step!("set_each", async {
-        first(cluster.set_each([("k", 1), ("l", 2)]).await)
+    step!("set_many", async {
+        first(cluster.set_many([("k", 1), ("l", 2)]).await)
     });
-    step!("del_each", async {
-        first(cluster.del_each(["k", "l"]).await)
+    step!("del_many", async {
+        first(cluster.del_many(["k", "l"]).await)
     });
     step!("pipeline", async { first(cluster.pipeline(&pipe).await) });
     step!("pipeline, atomic", async {
@@ -758,7 +758,7 @@ fn waiting_for_a_node_needs_a_timer_and_says_so() {
             || drop(
                 background.block_on(
                     cluster
-                        .within(ms(100))
+                        .with_deadline(ms(100))
                         .get_client("k")
                         .unwrap()
                         .get::<_, Value>("k")

@@ -22,7 +22,7 @@ fn warned<F: Future<Output = ()>>(run: impl FnOnce(Warnings) -> F) -> Warnings {
 fn capped(url: &str) -> FlusterCluster {
     FlusterCluster::builder()
         .nodes([url])
-        .standin_ttl(Duration::from_secs(30))
+        .stand_in_ttl(Duration::from_secs(30))
         .response_timeout(Duration::from_secs(5))
         .build()
         .unwrap()
@@ -43,7 +43,7 @@ fn what_a_server_is_too_old_for_is_said_once_with_its_name_and_version() {
         eventually(SOON, || !warnings.with(&["too old"]).is_empty()).await;
         let said = warnings.with(&["too old", &node, "6.0.16"]);
         assert_eq!(said.len(), 1, "{said:?}");
-        assert!(said[0].contains("`standin_ttl` (Redis 7.0)"), "{said:?}");
+        assert!(said[0].contains("`stand_in_ttl` (Redis 7.0)"), "{said:?}");
         assert!(!said[0].contains("queues"), "nobody has one: {said:?}");
         // A queue is made later: that is said then, once.
         for _ in 0..3 {
@@ -67,7 +67,7 @@ fn of_a_server_that_is_new_enough_nothing_is_said() {
     let warnings = warned(async |_| {
         let cluster = FlusterCluster::builder()
             .nodes(urls(&servers))
-            .standin_ttl(Duration::from_secs(30))
+            .stand_in_ttl(Duration::from_secs(30))
             .build()
             .unwrap();
         drop(cluster.queue("jobs"));

@@ -27,7 +27,7 @@ impl Backend {
     /// No timer and no connection can be made where the caller is.
     pub(super) fn no_runtime(&self) -> Error {
         self.meter.failed(Outcome::NotSent);
-        Error::new(ErrorKind::Refused, Outcome::NotSent, NO_RUNTIME).at(self.id())
+        Error::new(ErrorKind::Invalid, Outcome::NotSent, NO_RUNTIME).at(self.id())
     }
 
     /// The caller's deadline passed before the command could be sent.
@@ -61,7 +61,7 @@ impl Backend {
                 (ErrorKind::ConnectionLost, text)
             }
             Fault::Misuse => (
-                ErrorKind::Refused,
+                ErrorKind::Invalid,
                 format!("the command cannot be sent: {}", said(&e.error)),
             ),
         };

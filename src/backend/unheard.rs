@@ -33,7 +33,7 @@ pub(crate) enum Unheard {
 impl Unheard {
     fn metric(self) -> &'static str {
         match self {
-            Self::Cap => "fluster_standin_caps_failed_total",
+            Self::Cap => "fluster_stand_in_caps_failed_total",
             Self::Repair => "fluster_read_repairs_failed_total",
             Self::Write => "fluster_replica_writes_failed_total",
             Self::Removal => "fluster_removals_failed_total",

@@ -24,7 +24,7 @@ pub struct CacheBuilder {
     quorum: Quorum,
     read_from: ReadFrom,
     read_repair: Option<ReadRepair>,
-    standin_ttl: Option<Duration>,
+    stand_in_ttl: Option<Duration>,
 }
 
 impl FlusterCluster {
@@ -43,7 +43,7 @@ impl FlusterCluster {
             quorum: Quorum::One,
             read_from: ReadFrom::FirstAvailable,
             read_repair: Some(ReadRepair::default()),
-            standin_ttl: Some(Duration::from_secs(60)),
+            stand_in_ttl: Some(Duration::from_secs(60)),
         }
     }
 }
@@ -78,8 +78,8 @@ impl CacheBuilder {
     ///
     /// What a stand-in holds is stale as soon as the owner is back and written again; a short life ends
     /// the conflict before the owner's next outage.
-    pub fn standin_ttl(mut self, ttl: Option<Duration>) -> Self {
-        self.standin_ttl = ttl;
+    pub fn stand_in_ttl(mut self, ttl: Option<Duration>) -> Self {
+        self.stand_in_ttl = ttl;
         self
     }
 
@@ -114,7 +114,7 @@ impl CacheBuilder {
     /// # Errors
     ///
     /// [`BuildError::Option`] for a number of replicas that the cluster cannot have, a quorum that can
-    /// never be met, or a `standin_ttl` below 1 ms or above 100 years.
+    /// never be met, or a `stand_in_ttl` below 1 ms or above 100 years.
     pub fn codec<V, C: Codec<V>>(self, codec: C) -> Result<Cache<V, C>, BuildError> {
         let nodes = self.cluster.core().topology().nodes.len();
         let n = self.replicas;
@@ -135,9 +135,9 @@ impl CacheBuilder {
                 why,
             });
         }
-        if let Some(ttl) = self.standin_ttl {
+        if let Some(ttl) = self.stand_in_ttl {
             check_ttl(ttl).map_err(|why| BuildError::Option {
-                name: "standin_ttl",
+                name: "stand_in_ttl",
                 why,
             })?;
         }
@@ -152,7 +152,7 @@ impl CacheBuilder {
                 quorum: self.quorum,
                 read_from: self.read_from,
                 read_repair: self.read_repair,
-                standin_ttl: self.standin_ttl,
+                stand_in_ttl: self.stand_in_ttl,
                 codec,
                 flights,
                 unkept: Trouble::default(),

@@ -52,7 +52,7 @@ impl<V, C> Cache<V, C> {
     /// stood in for one of them.
     ///
     /// Those are the nodes that would have been a replica while another one was out, as far back as copies
-    /// on stand-ins live ([`standin_ttl`](crate::CacheBuilder::standin_ttl)) and as far as this process
+    /// on stand-ins live ([`stand_in_ttl`](crate::CacheBuilder::stand_in_ttl)) and as far as this process
     /// has seen. What could not be reached is in the result, not an error: ask it.
     ///
     /// It ends what this process has under way for the key: whoever computes it now, repairs it, or still writes a
@@ -97,7 +97,7 @@ impl<V, C> Cache<V, C> {
             holders.push(index);
             let was_out = backend
                 .vitals()
-                .returned_within(self.inner.standin_ttl, now);
+                .returned_within(self.inner.stand_in_ttl, now);
             steady += usize::from(snapshot.live.contains(index) && !was_out);
             if steady == wanted {
                 break;

@@ -54,7 +54,7 @@ impl<V, C: Codec<V>> Cache<V, C> {
         let cluster = &self.inner.cluster;
         let doubted = self.doubted(cluster.core());
         let is_doubted = |answer: &Answer| answer.node().is_some_and(|node| doubted.contains(node));
-        let pieces = cluster.get_each_from(keys).await;
+        let pieces = cluster.get_many_from(keys).await;
         let reads = keys.iter().zip(pieces).map(|(key, piece)| async {
             match piece {
                 Ok(answer) if answer.value == Value::Nil && is_doubted(&answer) => {

@@ -43,7 +43,7 @@ pub(crate) enum Failed {
 impl From<&Error> for Failed {
     fn from(error: &Error) -> Self {
         match (error.kind(), error.class()) {
-            (ErrorKind::Closed | ErrorKind::Refused, _) => Self::Hopeless,
+            (ErrorKind::Closed | ErrorKind::Invalid, _) => Self::Hopeless,
             (_, Some(class)) => Self::Refused(class),
             (_, None) => Self::Unanswered(error.outcome()),
         }

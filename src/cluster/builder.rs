@@ -35,12 +35,12 @@ use crate::tasks::Tasks;
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
 #[derive(Clone, Default)]
-pub struct Builder {
+pub struct ClusterBuilder {
     nodes: Vec<Result<Node, BuildError>>,
     options: Options,
 }
 
-impl Builder {
+impl ClusterBuilder {
     /// Adds nodes by URL; see [`Node`] for the forms.
     pub fn nodes<U: AsRef<str>>(mut self, urls: impl IntoIterator<Item = U>) -> Self {
         self.nodes.extend(urls.into_iter().map(Node::new));
@@ -105,8 +105,8 @@ impl Builder {
     /// Every write command that goes to a stand-in is followed by `PEXPIRE key ttl LT` on the same
     /// connection, so that stale copies are gone soon after the owner is back. Needs Redis 7. A
     /// [`Cache`](crate::Cache) has a limit of its own.
-    pub fn standin_ttl(mut self, ttl: Duration) -> Self {
-        self.options.limits.standin_ttl = Some(ttl);
+    pub fn stand_in_ttl(mut self, ttl: Duration) -> Self {
+        self.options.limits.stand_in_ttl = Some(ttl);
         self
     }
 
@@ -231,9 +231,9 @@ impl Builder {
     }
 }
 
-impl fmt::Debug for Builder {
+impl fmt::Debug for ClusterBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
+        f.debug_struct("ClusterBuilder")
             .field("nodes", &self.nodes)
             .field("placement", &self.options.placement)
             .field("penalty", &self.options.penalty)

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::backend::Backend;
 use crate::build_error::BuildError;
 use crate::cluster::core::{self, Core};
-use crate::cluster::events::{Change, Event};
+use crate::cluster::events::{Event, TopologyChange};
 use crate::cluster::factory::{Maker, table};
 use crate::node::Node;
 use crate::placement::Migration;
@@ -24,7 +24,7 @@ impl Core {
     pub(crate) fn change(
         self: &Arc<Self>,
         edit: impl FnOnce(Vec<Node>) -> Result<Vec<Node>, BuildError>,
-    ) -> Result<Change, BuildError> {
+    ) -> Result<TopologyChange, BuildError> {
         let _one_at_a_time = self.changing.lock();
         if self.tasks.is_closed() {
             return Err(BuildError::Closed);
@@ -38,7 +38,7 @@ impl Core {
         let moved = old.table.moved(&table);
         let fingerprint = table.fingerprint();
         let mut known: BTreeMap<_, _> = old.nodes.iter().map(|b| (b.id().clone(), b)).collect();
-        let mut change = Change {
+        let mut change = TopologyChange {
             added: Vec::new(),
             removed: Vec::new(),
             kept: 0,

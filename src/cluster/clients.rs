@@ -35,7 +35,7 @@ impl FlusterCluster {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Refused`] when the cluster has no node of this name.
+    /// [`ErrorKind::Invalid`] when the cluster has no node of this name.
     ///
     /// ```
     /// # let cluster = fluster::FlusterCluster::from_urls(["redis://127.0.0.1"])?;
@@ -51,7 +51,7 @@ impl FlusterCluster {
             None => {
                 let text =
                     format!("no node is named {name:?}: see `status()` for the names in use");
-                Err(Error::new(ErrorKind::Refused, Outcome::NotSent, text))
+                Err(Error::new(ErrorKind::Invalid, Outcome::NotSent, text))
             }
         }
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 use self::words::without_values;
 use crate::build_error::BuildError;
 use crate::cluster::FlusterCluster;
-use crate::cluster::builder::Builder;
+use crate::cluster::builder::ClusterBuilder;
 use crate::cluster::options::{Failover, Refusals, SlowNodes};
 use crate::health::penalty_box::Penalty;
 use crate::node::Node;
@@ -66,31 +66,31 @@ pub struct Config {
     pub refusals: Option<Refusals>,
     /// `report` or `suspect`.
     pub slow_nodes: Option<SlowNodes>,
-    /// See [`Builder::response_timeout`].
+    /// See [`ClusterBuilder::response_timeout`].
     #[serde(deserialize_with = "number")]
     pub response_timeout_ms: Option<u64>,
-    /// See [`Builder::connect_timeout`].
+    /// See [`ClusterBuilder::connect_timeout`].
     #[serde(deserialize_with = "number")]
     pub connect_timeout_ms: Option<u64>,
-    /// See [`Builder::deadline`].
+    /// See [`ClusterBuilder::deadline`].
     #[serde(deserialize_with = "number")]
     pub deadline_ms: Option<u64>,
-    /// See [`Builder::wait_for_node`].
+    /// See [`ClusterBuilder::wait_for_node`].
     #[serde(deserialize_with = "number")]
     pub wait_for_node_ms: Option<u64>,
-    /// See [`Builder::pool_size`].
+    /// See [`ClusterBuilder::pool_size`].
     #[serde(deserialize_with = "number")]
     pub pool_size: Option<u64>,
-    /// See [`Builder::pool_wait`].
+    /// See [`ClusterBuilder::pool_wait`].
     #[serde(deserialize_with = "number")]
     pub pool_wait_ms: Option<u64>,
-    /// See [`Builder::idle_timeout`].
+    /// See [`ClusterBuilder::idle_timeout`].
     #[serde(deserialize_with = "number")]
     pub idle_timeout_ms: Option<u64>,
-    /// See [`Builder::max_lifetime`].
+    /// See [`ClusterBuilder::max_lifetime`].
     #[serde(deserialize_with = "number")]
     pub max_lifetime_ms: Option<u64>,
-    /// See [`Builder::max_reply`].
+    /// See [`ClusterBuilder::max_reply`].
     #[serde(deserialize_with = "number")]
     pub max_reply: Option<u64>,
     /// See [`Penalty::min_wait`].
@@ -161,7 +161,7 @@ impl TryFrom<NodeConfig> for Node {
     }
 }
 
-impl TryFrom<Config> for Builder {
+impl TryFrom<Config> for ClusterBuilder {
     type Error = BuildError;
 
     fn try_from(config: Config) -> Result<Self, BuildError> {
@@ -234,7 +234,7 @@ impl TryFrom<Config> for FlusterCluster {
     type Error = BuildError;
 
     fn try_from(config: Config) -> Result<Self, BuildError> {
-        Builder::try_from(config)?.build()
+        ClusterBuilder::try_from(config)?.build()
     }
 }
 

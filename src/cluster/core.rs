@@ -110,7 +110,7 @@ impl Core {
     ) -> Self {
         let now = Instant::now();
         let limits = Arc::new(options.limits.clone());
-        let in_use = InUse::new(limits.standin_ttl.is_some());
+        let in_use = InUse::new(limits.stand_in_ttl.is_some());
         let lookups = Arc::new(Semaphore::new(crate::connection::resolve::LOOKUPS));
         let mut health = Health::new(options.penalty.clone(), limits.response_timeout);
         let backends: Arc<[_]> = nodes

@@ -16,7 +16,7 @@ pub(crate) const BACKLOG: usize = 256;
 /// What a change of the set of nodes did.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Change {
+pub struct TopologyChange {
     /// The nodes that are new, or that have a new address under an old name.
     pub added: Vec<NodeId>,
     /// The nodes that are gone, or whose address changed; they finish what is in flight.
@@ -65,7 +65,7 @@ pub enum Event {
         slow: bool,
     },
     /// The set of nodes changed.
-    TopologyChanged(Change),
+    TopologyChanged(TopologyChange),
     /// This process was stalled while a call waited; that time is not held against any node.
     ClientStall {
         /// How long no task of this runtime ran.

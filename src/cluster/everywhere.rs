@@ -38,7 +38,7 @@ impl Core {
             None => self.empty().into(),
         };
         error.wrap(&format!(
-            "the command is for every node, and {} is out; `partial()` makes do with the others",
+            "the command is for every node, and {} is out; `allow_partial()` makes do with the others",
             names.join(", ")
         ))
     }

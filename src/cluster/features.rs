@@ -35,7 +35,7 @@ impl Feature {
         match self {
             Self::Core => "connections and commands",
             Self::Queue => "queues",
-            Self::StandInTtl => "`standin_ttl`",
+            Self::StandInTtl => "`stand_in_ttl`",
         }
     }
 
@@ -56,7 +56,7 @@ impl Features {
         Self(missing.fold(0, |bits, f| bits | f.bit()))
     }
 
-    /// What needs what: "queues need Redis 6.2, `standin_ttl` needs Redis 7.0".
+    /// What needs what: "queues need Redis 6.2, `stand_in_ttl` needs Redis 7.0".
     fn needs(self) -> String {
         let all = Feature::ALL.into_iter().filter(|f| self.0 & f.bit() != 0);
         let each = all.map(|f| {
@@ -73,8 +73,8 @@ pub(crate) struct InUse(AtomicU8);
 
 impl InUse {
     /// What every cluster uses, and what this one was built with.
-    pub(crate) fn new(standin_ttl: bool) -> Self {
-        let more = if standin_ttl {
+    pub(crate) fn new(stand_in_ttl: bool) -> Self {
+        let more = if stand_in_ttl {
             Feature::StandInTtl.bit()
         } else {
             0
@@ -125,11 +125,11 @@ mod tests {
         assert_eq!(all().too_new_for(Version(10, 0, 0)), Features(0));
         let lacks = all().too_new_for(Version(6, 2, 14));
         assert_eq!(lacks, Features(Feature::StandInTtl.bit()));
-        assert_eq!(lacks.needs(), "`standin_ttl` (Redis 7.0)");
+        assert_eq!(lacks.needs(), "`stand_in_ttl` (Redis 7.0)");
         let lacks = all().too_new_for(Version(6, 0, 16));
         assert_eq!(
             lacks.needs(),
-            "queues (Redis 6.2), `standin_ttl` (Redis 7.0)"
+            "queues (Redis 6.2), `stand_in_ttl` (Redis 7.0)"
         );
         assert_eq!(all().too_new_for(Version(5, 0, 14)), all());
         let core = Features(Feature::Core.bit());

@@ -105,7 +105,7 @@ impl Default for Options {
                 response_timeout: Duration::from_millis(500),
                 connect_timeout: Duration::from_millis(500),
                 deadline: Duration::from_millis(1500),
-                standin_ttl: None,
+                stand_in_ttl: None,
                 pool_size: 16,
                 pool_wait: Duration::from_millis(250),
                 idle_timeout: Duration::from_secs(300),
@@ -152,8 +152,8 @@ impl Options {
         if let Some(wait) = self.wait_for_node {
             in_range("wait_for_node", wait)?;
         }
-        if let Some(ttl) = limits.standin_ttl {
-            in_range("standin_ttl", ttl)?;
+        if let Some(ttl) = limits.stand_in_ttl {
+            in_range("stand_in_ttl", ttl)?;
         }
         if !(0.0..=1.0).contains(&self.hedge_budget) {
             return Err(BuildError::Option {

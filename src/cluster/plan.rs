@@ -30,7 +30,7 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Refused`] for commands that cannot be routed, [`ErrorKind::CrossNode`] for keys of
+    /// [`ErrorKind::Invalid`] for commands that cannot be routed, [`ErrorKind::CrossNode`] for keys of
     /// several nodes in a command that cannot be cut. Nothing was sent.
     pub(crate) fn of<'a>(snapshot: &Snapshot, cmd: &'a Cmd) -> Result<(Self, Shared<'a>), Error> {
         let found = Spec::find_plain(args(cmd));
@@ -123,7 +123,7 @@ pub(crate) fn home(snapshot: &Snapshot, key: &[u8]) -> (usize, Option<usize>) {
 }
 
 pub(crate) fn refused(why: String) -> Error {
-    Error::new(ErrorKind::Refused, Outcome::NotSent, why)
+    Error::new(ErrorKind::Invalid, Outcome::NotSent, why)
 }
 
 pub(crate) fn cross_node<'a>(

@@ -22,14 +22,14 @@ impl FlusterCluster {
     /// `MGET`, `MSET`, `DEL`, `UNLINK`, `EXISTS` and `TOUCH` over several nodes are cut, sent at once and
     /// put together in the order of the call. It is all or nothing for the answer, not for the servers: a
     /// cut `MSET` is not atomic, and when one node fails the error says which keys were done;
-    /// [`get_each`](Self::get_each), [`set_each`](Self::set_each) and [`del_each`](Self::del_each) give a
+    /// [`get_many`](Self::get_many), [`set_many`](Self::set_many) and [`del_many`](Self::del_many) give a
     /// result per key. Commands about the whole cluster (`DBSIZE`, `FLUSHALL`, `KEYS`, ...) go to every
-    /// node, see [`partial`](Self::partial). All of it: [the guide](crate::guide::commands).
+    /// node, see [`allow_partial`](Self::allow_partial). All of it: [the guide](crate::guide::commands).
     ///
     /// # Errors
     ///
     /// [`ErrorKind::CrossNode`] for other commands with keys on different nodes, and
-    /// [`ErrorKind::Refused`] for commands that no node is the right one for, or that fluster does not
+    /// [`ErrorKind::Invalid`] for commands that no node is the right one for, or that fluster does not
     /// know; both before anything is sent, with the remedy. Else as `run_with_key`.
     ///
     /// # Cancellation
@@ -50,7 +50,7 @@ impl FlusterCluster {
     /// # Errors
     ///
     /// [`ErrorKind::CrossNode`] for a command whose keys are on different nodes, also where [`run`](Self::run)
-    /// would cut it; [`ErrorKind::Refused`] for one that is for all nodes, or for none;
+    /// would cut it; [`ErrorKind::Invalid`] for one that is for all nodes, or for none;
     /// [`ErrorKind::ClusterEmpty`] when every candidate is out.
     ///
     /// ```
@@ -99,12 +99,12 @@ impl FlusterCluster {
     /// # Cancellation
     ///
     /// Safe.
-    pub async fn get_each<K: AsRef<[u8]>, T: FromRedisValue>(
+    pub async fn get_many<K: AsRef<[u8]>, T: FromRedisValue>(
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Vec<Result<T, Error>> {
         let keys: Vec<K> = keys.into_iter().collect();
-        let pieces = self.get_each_from(&keys).await;
+        let pieces = self.get_many_from(&keys).await;
         pieces
             .into_iter()
             .map(|piece| piece.and_then(Answer::parse))
@@ -116,7 +116,7 @@ impl FlusterCluster {
     /// # Cancellation
     ///
     /// Safe; what was sent may still be executed.
-    pub async fn set_each<K: AsRef<[u8]>, V: ToSingleRedisArg>(
+    pub async fn set_many<K: AsRef<[u8]>, V: ToSingleRedisArg>(
         &self,
         pairs: impl IntoIterator<Item = (K, V)>,
     ) -> Vec<Result<(), Error>> {
@@ -136,7 +136,7 @@ impl FlusterCluster {
     /// # Cancellation
     ///
     /// Safe; what was sent may still be executed.
-    pub async fn del_each<K: AsRef<[u8]>>(
+    pub async fn del_many<K: AsRef<[u8]>>(
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Vec<Result<bool, Error>> {
@@ -153,7 +153,7 @@ impl FlusterCluster {
     }
 
     /// The raw values of `keys`, each with the node that gave it.
-    pub(crate) async fn get_each_from<K: AsRef<[u8]>>(&self, keys: &[K]) -> Vec<Piece> {
+    pub(crate) async fn get_many_from<K: AsRef<[u8]>>(&self, keys: &[K]) -> Vec<Piece> {
         let mut cmd = redis::cmd("MGET");
         for key in keys {
             cmd.arg(key.as_ref());

@@ -62,7 +62,7 @@ impl Core {
 
     /// Whether the node is another than the key's owner; `false` where nothing follows from it, as it costs a look-up.
     pub(crate) fn is_stand_in(&self, key: &[u8], backend: &Arc<Backend>) -> bool {
-        self.limits.standin_ttl.is_some() && {
+        self.limits.stand_in_ttl.is_some() && {
             let snapshot = self.snapshot.load();
             !Arc::ptr_eq(&snapshot.nodes[snapshot.table.owner(key)], backend)
         }

@@ -81,7 +81,7 @@ impl<'a> Shared<'a> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Refused`] with the remedy, for what blocks, changes its connection, or has no reply of its own.
+    /// [`ErrorKind::Invalid`] with the remedy, for what blocks, changes its connection, or has no reply of its own.
     pub(crate) fn check(request: Request<'a>) -> Result<Self, Error> {
         match request.commands().find_map(|cmd| {
             let found = Spec::find_plain(args(cmd));
@@ -138,7 +138,7 @@ pub(crate) struct Exclusively<'a> {
 impl<'a> Exclusively<'a> {
     /// # Errors
     ///
-    /// [`ErrorKind::Refused`] for what ends the pairing of commands and replies.
+    /// [`ErrorKind::Invalid`] for what ends the pairing of commands and replies.
     pub(crate) fn check(request: Request<'a>) -> Result<Self, Error> {
         let mut block = Block::No;
         for cmd in request.commands() {
@@ -215,7 +215,7 @@ fn refusal_on_lane(cmd: &Cmd, found: Option<(&'static Spec, bool)>) -> Option<St
 }
 
 pub(crate) fn refused(why: String) -> Error {
-    Error::new(ErrorKind::Refused, Outcome::NotSent, why)
+    Error::new(ErrorKind::Invalid, Outcome::NotSent, why)
 }
 
 #[cfg(test)]

@@ -34,12 +34,12 @@ impl Queue {
     ///
     /// It starts to read every node at once, in the background, nodes that are added later included. The group is
     /// made where it is not there yet, and begins with the oldest message that is left. It holds one exclusive
-    /// connection per node, out of the [`pool_size`](crate::Builder::pool_size) (16) of each: a process with more
+    /// connection per node, out of the [`pool_size`](crate::ClusterBuilder::pool_size) (16) of each: a process with more
     /// consumers has to raise that. `name` is what operators see; two consumers may have the same.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Refused`] for a name or setting that cannot be used, or outside a tokio runtime;
+    /// [`ErrorKind::Invalid`] for a name or setting that cannot be used, or outside a tokio runtime;
     /// [`ErrorKind::Closed`] after a shutdown.
     pub fn consumer(
         &self,

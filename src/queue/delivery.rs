@@ -105,7 +105,7 @@ impl Delivery {
     ///
     /// # Errors
     ///
-    /// As [`ack`](Self::ack); [`ErrorKind::Refused`](crate::ErrorKind::Refused) for a longer delay.
+    /// As [`ack`](Self::ack); [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a longer delay.
     ///
     /// # Cancellation
     ///
@@ -139,7 +139,7 @@ impl Delivery {
     ///
     /// # Errors
     ///
-    /// As [`ack`](Self::ack); [`ErrorKind::Refused`](crate::ErrorKind::Refused) for no time, or a longer one.
+    /// As [`ack`](Self::ack); [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for no time, or a longer one.
     pub async fn extend(&self, lease: Duration) -> Result<bool, Error> {
         let lease = millis("lease", lease, LONGEST_LEASE).map_err(refused)?;
         if lease == 0 {

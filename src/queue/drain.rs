@@ -29,7 +29,7 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) when there is no node of this name; else those of a command
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when there is no node of this name; else those of a command
     /// on that node, or on the one that messages move to.
     ///
     /// # Cancellation

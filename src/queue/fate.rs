@@ -87,7 +87,7 @@ mod tests {
             let error = Error::new(kind, Outcome::MaybeExecuted, "");
             assert_eq!(fate(&error), (Pushed::MaybeExecuted, true), "{kind:?}");
         }
-        for kind in [ErrorKind::Closed, ErrorKind::Refused] {
+        for kind in [ErrorKind::Closed, ErrorKind::Invalid] {
             let error = Error::new(kind, Outcome::NotSent, "");
             assert!(!fate(&error).1, "{kind:?}");
         }

@@ -19,7 +19,7 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// Those of [`run`](crate::FlusterCluster::run); [`ErrorKind::Refused`](crate::ErrorKind::Refused) for no time, or a
+    /// Those of [`run`](crate::FlusterCluster::run); [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for no time, or a
     /// longer one.
     ///
     /// ```no_run

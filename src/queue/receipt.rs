@@ -119,7 +119,7 @@ impl From<PushError> for Error {
         }
         let kind = match error.last.kind() {
             // A server's answer would need the one it came from.
-            ErrorKind::Server => ErrorKind::Refused,
+            ErrorKind::Server => ErrorKind::Invalid,
             kind => kind,
         };
         Self::new(kind, error.outcome(), error.to_string())

@@ -102,7 +102,7 @@ impl QuorumError {
         &self.acks
     }
 
-    /// [`ErrorKind::Quorum`], or why nothing was sent: [`ErrorKind::Refused`], [`ErrorKind::Closed`].
+    /// [`ErrorKind::Quorum`], or why nothing was sent: [`ErrorKind::Invalid`], [`ErrorKind::Closed`].
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.refused.as_ref().map_or(ErrorKind::Quorum, Error::kind)

@@ -37,7 +37,7 @@ impl Replicas {
     ///
     /// # Errors
     ///
-    /// The last replica's error when none could answer; [`ErrorKind::Refused`] for a command that may
+    /// The last replica's error when none could answer; [`ErrorKind::Invalid`] for a command that may
     /// write; [`ErrorKind::Quorum`] when a majority was asked for and cannot be had.
     ///
     /// # Cancellation

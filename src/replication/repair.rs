@@ -69,7 +69,7 @@ impl Replicas {
             if !core.may_repair(Instant::now()) {
                 return;
             }
-            let limits = [core.limits().standin_ttl, self.standin_ttl];
+            let limits = [core.limits().stand_in_ttl, self.stand_in_ttl];
             let cap = limits.into_iter().flatten().min();
             let copy = Copy {
                 from: Arc::clone(&self.members[has].backend),

@@ -18,7 +18,7 @@ pub enum ReadFrom {
     /// The first, and when it has not answered after a while the second as well; whoever is first wins.
     ///
     /// Such second requests are held to a share of all hedged reads, 10 % by default, see
-    /// [`Builder::hedge_budget`](crate::Builder::hedge_budget). A node that fails is followed by the next
+    /// [`ClusterBuilder::hedge_budget`](crate::ClusterBuilder::hedge_budget). A node that fails is followed by the next
     /// at once, as with `FirstAvailable`, and that costs the budget nothing.
     Hedged {
         /// When the second request is sent.

@@ -48,7 +48,7 @@ fn ours(words: &[String], result: Result<Value, Error>) -> Option<Result<String,
             None
         }
         // Said before anything was sent; the server would have said it too.
-        Err(e) if e.kind() == ErrorKind::Refused => Some(essence(words, Err(Some("ERR".into())))),
+        Err(e) if e.kind() == ErrorKind::Invalid => Some(essence(words, Err(Some("ERR".into())))),
         Err(e) => {
             assert_eq!(e.kind(), ErrorKind::Server, "{words:?}: {e}");
             let e = redis::RedisError::from(e);

@@ -14,7 +14,7 @@ use crate::workload::SOON;
 /// Puts every key on its node, with its own name as the value.
 async fn fill(cluster: &FlusterCluster, keys: &[String]) {
     let pairs = keys.iter().map(|k| (k, k));
-    assert!(cluster.set_each(pairs).await.iter().all(Result::is_ok));
+    assert!(cluster.set_many(pairs).await.iter().all(Result::is_ok));
 }
 
 fn names(n: usize) -> Vec<String> {
@@ -45,7 +45,7 @@ async fn a_node_that_dies_during_mget_costs_nobody_a_wrong_value() {
             let mut rounds = Vec::new();
             let until = Instant::now() + Duration::from_millis(600);
             while Instant::now() < until {
-                rounds.push(cluster.get_each::<_, Option<String>>(&keys).await);
+                rounds.push(cluster.get_many::<_, Option<String>>(&keys).await);
             }
             rounds
         })
@@ -297,7 +297,11 @@ async fn commands_for_all_nodes_name_the_one_that_is_out_or_make_do_without() {
     assert!(error.to_string().contains(&servers[1].name()), "{error}");
     assert_eq!(error.outcome(), Outcome::NotSent);
     assert!(error.to_string().contains("partial()"), "{error}");
-    let left: i64 = cluster.partial().run(&redis::cmd("DBSIZE")).await.unwrap();
+    let left: i64 = cluster
+        .allow_partial()
+        .run(&redis::cmd("DBSIZE"))
+        .await
+        .unwrap();
     let there: i64 = [0, 2]
         .map(|i| servers[i].raw(["DBSIZE"]).parse::<i64>().unwrap())
         .iter()
@@ -313,13 +317,13 @@ async fn commands_for_all_nodes_name_the_one_that_is_out_or_make_do_without() {
         there
     );
     let _: () = cluster
-        .partial()
+        .allow_partial()
         .run(&redis::cmd("FLUSHALL"))
         .await
         .unwrap();
     assert_eq!(
         cluster
-            .partial()
+            .allow_partial()
             .run::<i64>(&redis::cmd("DBSIZE"))
             .await
             .unwrap(),

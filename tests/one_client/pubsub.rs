@@ -220,7 +220,7 @@ async fn a_subscription_ends_with_the_cluster_and_needs_a_node_to_begin() {
 
     let cluster = FlusterCluster::from_urls(urls(&servers)).unwrap();
     let error = cluster.subscribe::<&str>([]).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert_eq!(error.kind(), ErrorKind::Invalid);
     servers.iter().for_each(Server::kill);
     let error = cluster.subscribe(["news"]).await.unwrap_err();
     assert!(

@@ -13,7 +13,7 @@ use crate::workload::SOON;
 async fn filled(servers: &[Server], n: usize) -> FlusterCluster {
     let cluster = FlusterCluster::from_urls(urls(servers)).unwrap();
     let pairs = (0..n).map(|i| (format!("user:{i}"), i));
-    assert!(cluster.set_each(pairs).await.iter().all(Result::is_ok));
+    assert!(cluster.set_many(pairs).await.iter().all(Result::is_ok));
     cluster
 }
 

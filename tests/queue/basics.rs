@@ -193,7 +193,7 @@ async fn a_delayed_message_comes_when_it_is_due() {
         delivery.ack().await.unwrap();
     }
     let error = queue.push_at(Duration::MAX, "never").await.unwrap_err();
-    assert_eq!(error.error().kind(), ErrorKind::Refused);
+    assert_eq!(error.error().kind(), ErrorKind::Invalid);
 }
 
 #[tokio::test]

@@ -132,7 +132,7 @@ async fn a_slow_subscriber_holds_no_more_than_so_many_bytes() {
     // It listens on. (More than 32 MB at once the server itself does not keep for a subscriber.)
     let big = vec![b'y'; 20 * MIB];
     let heard: u64 = cluster
-        .within(SOON)
+        .with_deadline(SOON)
         .publish("news", &big)
         .await
         .unwrap_or(1);

@@ -292,18 +292,18 @@ async fn bad_input_is_an_error_with_a_remedy() {
     ];
     for bad in cases {
         let error = bad.push("x").await.unwrap_err();
-        assert_eq!(error.error().kind(), ErrorKind::Refused, "{error}");
+        assert_eq!(error.error().kind(), ErrorKind::Invalid, "{error}");
         assert_eq!(
             bad.consumer("g", "w").unwrap_err().kind(),
-            ErrorKind::Refused
+            ErrorKind::Invalid
         );
-        assert_eq!(bad.len().await.unwrap_err().kind(), ErrorKind::Refused);
+        assert_eq!(bad.len().await.unwrap_err().kind(), ErrorKind::Invalid);
         assert!(bad.push_many(["x"]).await[0].is_err());
     }
     for (group, name) in [("", "w"), ("g", ""), ("a b", "w"), ("g", "{}")] {
         assert_eq!(
             queue.consumer(group, name).unwrap_err().kind(),
-            ErrorKind::Refused
+            ErrorKind::Invalid
         );
     }
     // 512 MB: refused before anything is sent, and the connection lives.

@@ -190,7 +190,7 @@ async fn a_stand_in_keeps_a_copy_for_a_minute_at_most() {
         .cache("t:")
         .replicas(2)
         .quorum(Quorum::All)
-        .standin_ttl(None)
+        .stand_in_ttl(None)
         .raw()
         .unwrap();
     unlimited.set(key, &"v".to_owned(), HOUR).await.unwrap();
@@ -369,17 +369,17 @@ async fn what_makes_no_sense_is_refused_by_name() {
     for ttl in [Duration::ZERO, Duration::MAX] {
         let error = cluster
             .cache("t:")
-            .standin_ttl(Some(ttl))
+            .stand_in_ttl(Some(ttl))
             .raw::<String>()
             .unwrap_err();
-        assert!(wrong("standin_ttl")(&error), "{error}");
+        assert!(wrong("stand_in_ttl")(&error), "{error}");
         let error = text(&cluster, 1)
             .set("k", &"v".to_owned(), ttl)
             .await
             .unwrap_err();
         assert_eq!(
             (error.kind(), error.outcome()),
-            (ErrorKind::Refused, Outcome::NotSent)
+            (ErrorKind::Invalid, Outcome::NotSent)
         );
         assert!(error.to_string().contains("ttl"), "{error}");
     }
@@ -388,10 +388,10 @@ async fn what_makes_no_sense_is_refused_by_name() {
         assert!(wrong("hedge_budget")(&error), "{error}");
     }
     let error = patient(&servers)
-        .standin_ttl(Duration::ZERO)
+        .stand_in_ttl(Duration::ZERO)
         .build()
         .unwrap_err();
-    assert!(wrong("standin_ttl")(&error), "{error}");
+    assert!(wrong("stand_in_ttl")(&error), "{error}");
     // A list where the cache expects its value.
     let cache = text(&cluster, 2);
     let key = key_on(&cluster, [&servers[0], &servers[1]]);

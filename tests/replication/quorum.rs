@@ -240,7 +240,7 @@ async fn what_makes_no_sense_is_refused_by_name() {
         let error = cluster.replicas("k", n).unwrap_err();
         assert_eq!(
             (error.kind(), error.outcome()),
-            (ErrorKind::Refused, Outcome::NotSent)
+            (ErrorKind::Invalid, Outcome::NotSent)
         );
         assert!(error.to_string().contains("ask for 1 to 2"), "{error}");
     }
@@ -251,7 +251,7 @@ async fn what_makes_no_sense_is_refused_by_name() {
         let error = replicas.write(&set, quorum).await.unwrap_err();
         assert_eq!(
             (error.kind(), error.outcome()),
-            (ErrorKind::Refused, Outcome::NotSent)
+            (ErrorKind::Invalid, Outcome::NotSent)
         );
         assert!(error.to_string().contains("can never be met"), "{error}");
     }

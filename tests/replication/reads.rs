@@ -117,7 +117,7 @@ async fn a_command_that_may_write_is_no_read() {
             .unwrap_err();
         assert_eq!(
             (error.kind(), error.outcome()),
-            (ErrorKind::Refused, Outcome::NotSent)
+            (ErrorKind::Invalid, Outcome::NotSent)
         );
         assert!(error.to_string().contains(name), "{error}");
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use fluster::placement::{Member, Placement, Table};
-use fluster::{Builder, Config, Node};
+use fluster::{ClusterBuilder, Config, Node};
 
 use crate::args;
 use crate::fault::Fault;
@@ -137,10 +137,10 @@ impl Cluster {
     }
 
     /// What connects to it.
-    pub fn builder(&self) -> Result<Builder, Fault> {
+    pub fn builder(&self) -> Result<ClusterBuilder, Fault> {
         // For its better words, and its file's name.
         self.table()?;
-        let builder = Builder::try_from(self.config.clone())?;
+        let builder = ClusterBuilder::try_from(self.config.clone())?;
         Ok(self
             .nodes
             .iter()

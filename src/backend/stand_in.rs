@@ -67,7 +67,7 @@ impl Backend {
         role: Role<'_>,
         deadline: Instant,
     ) -> Result<Reply, Error> {
-        let caps = match (self.limits().standin_ttl, role) {
+        let caps = match (self.limits().stand_in_ttl, role) {
             (None, _) | (_, Role::Owner) => None,
             (Some(ttl), Role::StandIn) => caps(written(request.request()), ttl),
             (Some(ttl), Role::StandInFor(keys)) => caps(keys, ttl),

@@ -19,7 +19,7 @@ fn ttl(server: &Server, key: &str) -> i64 {
 async fn every_way_to_write_to_a_stand_in_is_capped() {
     let servers: [Server; 2] = fleet();
     let cluster = patient(&servers)
-        .standin_ttl(Duration::from_secs(30))
+        .stand_in_ttl(Duration::from_secs(30))
         .build()
         .unwrap();
     let owned = key_on(&cluster, [&servers[1], &servers[0]]);
@@ -86,11 +86,11 @@ async fn without_the_option_nothing_is_capped() {
 fn a_cap_that_the_server_refuses_is_counted_and_said_once() {
     let servers: [Server; 2] = fleet();
     let warnings = Warnings::default();
-    let (node, key) = (servers[1].name(), "fluster_standin_caps_failed_total");
+    let (node, key) = (servers[1].name(), "fluster_stand_in_caps_failed_total");
     let seen = warnings.during(|| {
         recorded(async |_| {
             let cluster = patient(&servers)
-                .standin_ttl(Duration::from_secs(30))
+                .stand_in_ttl(Duration::from_secs(30))
                 .build()
                 .unwrap();
             let keys: Vec<_> = (0..300)

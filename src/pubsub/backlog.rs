@@ -77,7 +77,7 @@ fn bytes(notice: &Notice) -> usize {
 mod tests {
     use super::*;
     use crate::node::NodeId;
-    use crate::subscription::Message;
+    use crate::pubsub::Message;
     use futures_util::FutureExt as _;
 
     fn message(bytes: usize) -> Notice {

@@ -83,7 +83,7 @@ impl FlusterCluster {
     async fn listen(&self, topics: Vec<Topic>) -> Result<Subscription, Error> {
         if topics.is_empty() {
             let text = "a subscription needs a channel";
-            return Err(Error::new(ErrorKind::Refused, Outcome::NotSent, text));
+            return Err(Error::new(ErrorKind::Invalid, Outcome::NotSent, text));
         }
         let core = self.core();
         let (sender, receiver) = backlog::new();
@@ -107,7 +107,7 @@ fn no_task(why: SpawnError) -> Error {
         SpawnError::Closed => Error::closed(),
         SpawnError::NoRuntime => {
             let text = "there is no tokio runtime here: call from inside one, or build with `.runtime(..)`";
-            Error::new(ErrorKind::Refused, Outcome::NotSent, text)
+            Error::new(ErrorKind::Invalid, Outcome::NotSent, text)
         }
     }
 }
