@@ -16,7 +16,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fluster::{FlusterCluster, HedgeAfter, Node, Quorum, ReadFrom};
+use fluster::replication::{HedgeAfter, Quorum, ReadFrom};
+use fluster::{FlusterCluster, Node};
 use support::{Server, fleet};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};

@@ -4,7 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use fluster::{Cache, FlusterCluster, HedgeAfter, Json, ReadFrom};
+use fluster::FlusterCluster;
+use fluster::cache::{Cache, Json};
+use fluster::replication::{HedgeAfter, ReadFrom};
 use serde::{Deserialize, Serialize};
 
 const FIVE_MINUTES: Duration = Duration::from_secs(300);

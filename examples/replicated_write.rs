@@ -2,7 +2,8 @@
 //!
 //! `REDIS_URLS=redis://10.0.0.1,redis://10.0.0.2,redis://10.0.0.3 cargo run --example replicated_write`
 
-use fluster::{FlusterCluster, Outcome, Quorum, ReadFrom};
+use fluster::replication::{Quorum, ReadFrom};
+use fluster::{FlusterCluster, Outcome};
 use redis::Value;
 
 #[tokio::main]

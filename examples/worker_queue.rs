@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use fluster::{Consumer, FlusterCluster};
+use fluster::FlusterCluster;
+use fluster::queue::Consumer;
 
 use crate::support::Server;
 

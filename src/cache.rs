@@ -42,7 +42,7 @@ use crate::replication::{
 ///
 /// ```no_run
 /// use std::time::Duration;
-/// use fluster::Cache;
+/// use fluster::cache::Cache;
 ///
 /// # async fn run(cluster: fluster::FlusterCluster) -> Result<(), Box<dyn std::error::Error>> {
 /// let pages: Cache<String> = cluster.cache("page:").replicas(2).raw()?;

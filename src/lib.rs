@@ -6,7 +6,7 @@
 mod backend;
 mod budget;
 mod build_error;
-mod cache;
+pub mod cache;
 mod client;
 mod clock;
 mod cluster;
@@ -21,18 +21,15 @@ mod hash;
 mod health;
 mod node;
 pub mod placement;
-mod pubsub;
-mod queue;
-mod replication;
+pub mod pubsub;
+pub mod queue;
+pub mod replication;
 mod scan;
 mod tasks;
 mod topology;
 mod transaction;
 
 pub use crate::build_error::BuildError;
-#[cfg(feature = "serde")]
-pub use crate::cache::Json;
-pub use crate::cache::{Cache, CacheBuilder, Codec, CodecError, Deletion, Raw};
 pub use crate::client::{Client, DedicatedClient};
 pub use crate::cluster::FlusterCluster;
 pub use crate::cluster::builder::ClusterBuilder;
@@ -51,18 +48,5 @@ pub use crate::health::NodeState;
 pub use crate::health::penalty_box::{Penalty, PenaltyBox};
 pub use crate::health::verdict::Reason;
 pub use crate::node::{Node, NodeId};
-pub use crate::placement::{HashRing, HashTags, Placement, Rendezvous};
-pub use crate::pubsub::{Message, Notice, Subscription};
-pub use crate::queue::Queue;
-pub use crate::queue::consumer::{Consumer, Deliveries};
-pub use crate::queue::dead::{DeadLetter, DeadLetters};
-pub use crate::queue::delivery::Delivery;
-pub use crate::queue::depth::{Depth, Drained};
-pub use crate::queue::message::MessageId;
-pub use crate::queue::receipt::{PushError, Receipt};
-pub use crate::queue::spread::Spread;
-pub use crate::queue::when::When;
-pub use crate::replication::{
-    Acks, HedgeAfter, Quorum, QuorumError, ReadFrom, ReadRepair, Replicas,
-};
+pub use crate::placement::Placement;
 pub use crate::scan::Scan;

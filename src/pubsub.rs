@@ -39,7 +39,7 @@ impl FlusterCluster {
     /// Safe: what was opened is closed.
     ///
     /// ```no_run
-    /// use fluster::Notice;
+    /// use fluster::pubsub::Notice;
     ///
     /// # async fn run(cluster: fluster::FlusterCluster) -> Result<(), fluster::Error> {
     /// let mut news = cluster.subscribe(["news", "weather"]).await?;

@@ -1,16 +1,16 @@
 //! A queue over all nodes: what an application pushes to and makes consumers of.
 
-pub(crate) mod consumer;
-pub(crate) mod dead;
-pub(crate) mod delivery;
-pub(crate) mod depth;
+mod consumer;
+mod dead;
+mod delivery;
+mod depth;
 mod drain;
 mod eviction;
 mod fate;
 mod follower;
 mod held;
 mod keeper;
-pub(crate) mod message;
+mod message;
 mod meter;
 mod names;
 mod once;
@@ -18,14 +18,23 @@ mod options;
 mod push;
 mod push_many;
 mod reader;
-pub(crate) mod receipt;
+mod receipt;
 mod reply;
 mod scripts;
 mod shared;
 mod shelf;
-pub(crate) mod spread;
+mod spread;
 mod trouble;
-pub(crate) mod when;
+mod when;
+
+pub use self::consumer::{Consumer, Deliveries};
+pub use self::dead::{DeadLetter, DeadLetters};
+pub use self::delivery::Delivery;
+pub use self::depth::{Depth, Drained};
+pub use self::message::MessageId;
+pub use self::receipt::{PushError, Receipt};
+pub use self::spread::Spread;
+pub use self::when::When;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -44,7 +53,6 @@ use crate::queue::meter::Meter;
 use crate::queue::names::Keys;
 use crate::queue::options::Options;
 use crate::queue::push::Depths;
-use crate::queue::spread::Spread;
 
 impl FlusterCluster {
     /// The queue of this name: at-least-once delivery over all nodes, on Redis streams (Redis 6.2 or later).

@@ -31,7 +31,7 @@ use crate::node::NodeId;
 /// look-up per replica. All of it: [the guide](crate::guide::replication).
 ///
 /// ```no_run
-/// use fluster::{Quorum, ReadFrom};
+/// use fluster::replication::{Quorum, ReadFrom};
 ///
 /// # async fn run(cluster: fluster::FlusterCluster) -> Result<(), fluster::Error> {
 /// let replicas = cluster.replicas("user:42", 2)?;
@@ -67,7 +67,7 @@ impl FlusterCluster {
     /// The first `n` live candidates of `key`: its owner and the nodes that come after it, or the
     /// stand-ins of those that are out. No I/O, no waiting.
     ///
-    /// With fewer live nodes than `n` there are fewer, and a [`Quorum`](crate::Quorum) still counts against
+    /// With fewer live nodes than `n` there are fewer, and a [`Quorum`](crate::replication::Quorum) still counts against
     /// `n`.
     ///
     /// # Errors

@@ -4,7 +4,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use fluster::{BuildError, FlusterCluster, HashTags, Node, NodeState, Outcome, Penalty, Placement};
+use fluster::placement::HashTags;
+use fluster::{BuildError, FlusterCluster, Node, NodeState, Outcome, Penalty, Placement};
 use redis::{AsyncCommands, RedisError, Value};
 
 use crate::support::{Server, fleet, urls};
@@ -448,7 +449,7 @@ async fn no_chain_of_errors_says_a_sentence_twice_and_none_names_a_node_cluster(
     );
     let replicas = cluster.replicas("k", 1).unwrap();
     let quorum = replicas
-        .write(&wrong, fluster::Quorum::One)
+        .write(&wrong, fluster::replication::Quorum::One)
         .await
         .unwrap_err();
     assert_eq!(chain(&quorum).len(), 1, "{:?}", chain(&quorum));

@@ -9,10 +9,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use fluster::{
-    Client, Consumer, DedicatedClient, Delivery, Error, Event, FlusterCluster, HedgeAfter,
-    MessageId, Quorum, ReadFrom, Reason, Subscription,
-};
+use fluster::pubsub::Subscription;
+use fluster::queue::{Consumer, Delivery, MessageId};
+use fluster::replication::{HedgeAfter, Quorum, ReadFrom};
+use fluster::{Client, DedicatedClient, Error, Event, FlusterCluster, Reason};
 use futures_util::{FutureExt as _, StreamExt};
 use redis::{AsyncCommands, ScanOptions, Value};
 use tokio::runtime::{Builder, Runtime};

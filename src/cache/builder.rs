@@ -32,7 +32,7 @@ impl FlusterCluster {
     ///
     /// ```
     /// # let cluster = fluster::FlusterCluster::from_urls(["redis://10.0.0.1", "redis://10.0.0.2"])?;
-    /// let pages: fluster::Cache<String> = cluster.cache("page:").replicas(2).raw()?;
+    /// let pages: fluster::cache::Cache<String> = cluster.cache("page:").replicas(2).raw()?;
     /// # Ok::<(), fluster::BuildError>(())
     /// ```
     pub fn cache(&self, prefix: impl AsRef<[u8]>) -> CacheBuilder {

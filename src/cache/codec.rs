@@ -3,10 +3,10 @@
 /// Why a value could not be turned into bytes, or bytes into a value.
 pub type CodecError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Turns the values of a [`Cache`](crate::Cache) into bytes and back.
+/// Turns the values of a [`Cache`](crate::cache::Cache) into bytes and back.
 ///
 /// ```
-/// use fluster::{Codec, CodecError};
+/// use fluster::cache::{Codec, CodecError};
 ///
 /// /// Numbers as eight bytes.
 /// struct BigEndian;

@@ -39,7 +39,7 @@ where
     /// ```no_run
     /// # use std::time::Duration;
     /// # async fn render(_: &str) -> Result<String, std::io::Error> { Ok(String::new()) }
-    /// # async fn run(pages: fluster::Cache<String>) -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn run(pages: fluster::cache::Cache<String>) -> Result<(), Box<dyn std::error::Error>> {
     /// let ttl = Duration::from_secs(300);
     /// let page = pages.get_or_compute("home", ttl, || render("home")).await?;
     /// # Ok(()) }

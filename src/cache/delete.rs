@@ -52,7 +52,7 @@ impl<V, C> Cache<V, C> {
     /// stood in for one of them.
     ///
     /// Those are the nodes that would have been a replica while another one was out, as far back as copies
-    /// on stand-ins live ([`stand_in_ttl`](crate::CacheBuilder::stand_in_ttl)) and as far as this process
+    /// on stand-ins live ([`stand_in_ttl`](crate::cache::CacheBuilder::stand_in_ttl)) and as far as this process
     /// has seen. What could not be reached is in the result, not an error: ask it.
     ///
     /// It ends what this process has under way for the key: whoever computes it now, repairs it, or still writes a

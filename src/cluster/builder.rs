@@ -104,7 +104,7 @@ impl ClusterBuilder {
     ///
     /// Every write command that goes to a stand-in is followed by `PEXPIRE key ttl LT` on the same
     /// connection, so that stale copies are gone soon after the owner is back. Needs Redis 7. A
-    /// [`Cache`](crate::Cache) has a limit of its own.
+    /// [`Cache`](crate::cache::Cache) has a limit of its own.
     pub fn stand_in_ttl(mut self, ttl: Duration) -> Self {
         self.options.limits.stand_in_ttl = Some(ttl);
         self

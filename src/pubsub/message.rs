@@ -4,7 +4,7 @@ use redis::{PushInfo, PushKind, Value};
 
 use crate::node::NodeId;
 
-/// One item of a [`Subscription`](crate::Subscription).
+/// One item of a [`Subscription`](crate::pubsub::Subscription).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {

@@ -136,7 +136,7 @@ impl Consumer {
     /// ```no_run
     /// use futures_util::StreamExt;
     ///
-    /// # async fn run(worker: fluster::Consumer) {
+    /// # async fn run(worker: fluster::queue::Consumer) {
     /// let mut jobs = worker.stream();
     /// while let Some(job) = jobs.next().await {
     ///     match job {

@@ -18,7 +18,7 @@ type Entry = (String, Vec<(Vec<u8>, Vec<u8>)>);
 
 impl Queue {
     /// The dead letters of the queue: messages that used up their
-    /// [`max_attempts`](Self::max_attempts), and those that were [rejected](crate::Delivery::reject).
+    /// [`max_attempts`](Self::max_attempts), and those that were [rejected](crate::queue::Delivery::reject).
     ///
     /// They stay on their nodes until they are retried or discarded.
     #[must_use]

@@ -22,7 +22,7 @@ const AT_ONCE: usize = 100;
 impl Queue {
     /// Empties `node`, so that it can be removed: this queue and its clones push nothing more to it, what is there for
     /// later goes to the other nodes, and consumers have up to `wait` to do the rest. Says what is left; dead letters
-    /// and what consumers have put off with [`nack`](crate::Delivery::nack) stay until they are dealt with.
+    /// and what consumers have put off with [`nack`](crate::queue::Delivery::nack) stay until they are dealt with.
     ///
     /// Every process that pushes has to do this, or be told: nobody else is stopped from pushing to the node.
     /// [`resume`](Self::resume) undoes it.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// Prints as 32 hexadecimal digits, and parses from them.
 ///
 /// ```
-/// use fluster::MessageId;
+/// use fluster::queue::MessageId;
 ///
 /// let id: MessageId = "0123456789abcdef0123456789abcdef".parse()?;
 /// assert_eq!(id.to_string(), "0123456789abcdef0123456789abcdef");

@@ -24,7 +24,7 @@ impl Queue {
     ///
     /// ```no_run
     /// # use std::time::Duration;
-    /// # async fn run(jobs: fluster::Queue, job: fluster::Delivery) -> Result<(), fluster::Error> {
+    /// # async fn run(jobs: fluster::queue::Queue, job: fluster::queue::Delivery) -> Result<(), fluster::Error> {
     /// if jobs.is_first(job.id(), Duration::from_secs(86_400)).await? {
     ///     // This job, and no copy of it.
     /// }

@@ -58,7 +58,7 @@ impl Queue {
     /// Safe; the message may have been pushed.
     ///
     /// ```no_run
-    /// # async fn run(jobs: fluster::Queue) -> Result<(), fluster::PushError> {
+    /// # async fn run(jobs: fluster::queue::Queue) -> Result<(), fluster::queue::PushError> {
     /// let receipt = jobs.push("resize cat.png").await?;
     /// println!("{} is on {}", receipt.id(), receipt.node());
     /// # Ok(()) }
@@ -109,7 +109,7 @@ impl Queue {
     ///
     /// ```no_run
     /// use std::time::Duration;
-    /// # async fn run(jobs: fluster::Queue) -> Result<(), fluster::PushError> {
+    /// # async fn run(jobs: fluster::queue::Queue) -> Result<(), fluster::queue::PushError> {
     /// jobs.push_at(Duration::from_secs(3600), "remind Ann").await?;
     /// # Ok(()) }
     /// ```

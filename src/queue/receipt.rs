@@ -46,7 +46,7 @@ impl Receipt {
 
 /// No node took a message. It says what each of them answered, and whether one may have it nonetheless.
 ///
-/// Pushing again with [`push_as`](crate::Queue::push_as) and [`id`](Self::id) keeps the identity, so that
+/// Pushing again with [`push_as`](crate::queue::Queue::push_as) and [`id`](Self::id) keeps the identity, so that
 /// consumers can tell a copy.
 #[derive(Clone, Debug)]
 pub struct PushError {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 /// When a message is to be delivered, by the clock of the server that has it; see
-/// [`push_at`](crate::Queue::push_at).
+/// [`push_at`](crate::queue::Queue::push_at).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum When {

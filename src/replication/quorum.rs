@@ -8,7 +8,7 @@ use std::fmt;
 /// three out, `All` fails.
 ///
 /// ```
-/// use fluster::Quorum;
+/// use fluster::replication::Quorum;
 ///
 /// assert_eq!(Quorum::Majority.of(3), Some(2));
 /// assert_eq!(Quorum::Majority.of(4), Some(3));

@@ -20,7 +20,7 @@ use crate::replication::{LONGEST_TTL, Replicas, TakeBack};
 /// has is put on the first with `SET .. NX` and the same remaining time to live; the read does not wait for
 /// it. Only plain `GET`s of the replicas' own key are repaired, a thousand a second at most.
 ///
-/// A repair that began before this process wrote or deleted the key, by a [`Cache`](crate::Cache) or by
+/// A repair that began before this process wrote or deleted the key, by a [`Cache`](crate::cache::Cache) or by
 /// [`Replicas::write`], writes nothing after it, or takes back what it wrote. A delete by another process at the same
 /// moment can be undone by a repair until the copy's time to live ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

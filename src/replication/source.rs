@@ -38,11 +38,11 @@ impl ReadFrom {
     /// Asks all replicas, waits for a majority of them, and takes the newest of their values; `newest`
     /// orders two values by age, the newer one greater.
     ///
-    /// With writes of [`Quorum::Majority`](crate::Quorum::Majority) a read meets at least one replica that
+    /// With writes of [`Quorum::Majority`](crate::replication::Quorum::Majority) a read meets at least one replica that
     /// has the last one. The values themselves must tell their age: a version or a time in front.
     ///
     /// ```
-    /// use fluster::ReadFrom;
+    /// use fluster::replication::ReadFrom;
     /// use redis::Value;
     ///
     /// // Values such as b"17:text".

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use fluster::{FlusterCluster, MessageId, Outcome, Penalty};
+use fluster::queue::MessageId;
+use fluster::{FlusterCluster, Outcome, Penalty};
 use parking_lot::Mutex;
 use redis::aio::ConnectionLike as _;
 

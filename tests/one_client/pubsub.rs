@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use fluster::{ErrorKind, FlusterCluster, Message, Notice, Subscription};
+use fluster::pubsub::{Message, Notice, Subscription};
+use fluster::{ErrorKind, FlusterCluster};
 use redis::{AsyncCommands, Value};
 
 use crate::support::{Server, eventually, fleet, urls};

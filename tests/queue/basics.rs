@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
-use fluster::{ErrorKind, Spread};
+use fluster::ErrorKind;
+use fluster::queue::Spread;
 use futures_util::StreamExt;
 
 use super::rig::{SOON, cluster_of, drain, ms, next, stream_of, text, xlen};

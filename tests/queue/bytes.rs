@@ -1,6 +1,6 @@
 //! What is held, moved and kept back is bounded in bytes too.
 
-use fluster::Notice;
+use fluster::pubsub::Notice;
 use redis::AsyncCommands;
 
 use super::rig::{SOON, calls, cluster_of, ms, next, stream_of, xlen};

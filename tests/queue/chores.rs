@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use fluster::{Consumer, Error, FlusterCluster, Queue};
+use fluster::queue::{Consumer, Queue};
+use fluster::{Error, FlusterCluster};
 
 use super::heard::{Heard, listening};
 use super::rig::{SOON, cluster_of, die, drain, ms, next, stream_of, text};

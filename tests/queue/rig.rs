@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fluster::{Consumer, Delivery, FlusterCluster, Queue};
+use fluster::FlusterCluster;
+use fluster::queue::{Consumer, Delivery, Queue};
 
 use crate::support::{Server, urls};
 

@@ -8,7 +8,7 @@ use super::rig::{SOON, cluster_of, drain, ms, next, stream_of, text, xlen};
 use crate::support::{eventually, eventually_some, fleet, urls};
 
 /// Pushes 30 and says how many each server has.
-async fn spread_of(queue: &fluster::Queue, servers: &[crate::support::Server]) -> Vec<u64> {
+async fn spread_of(queue: &fluster::queue::Queue, servers: &[crate::support::Server]) -> Vec<u64> {
     for n in 0..30 {
         queue.push(n.to_string()).await.unwrap();
     }

@@ -5,7 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fluster::{FlusterCluster, Penalty, Queue};
+use fluster::queue::Queue;
+use fluster::{FlusterCluster, Penalty};
 use parking_lot::Mutex;
 
 /// Set for the process that is a worker: the servers' URLs.
@@ -108,7 +109,7 @@ fn be_a_worker_when_told_to() {
     });
 }
 
-async fn work(consumer: &fluster::Consumer) {
+async fn work(consumer: &fluster::queue::Consumer) {
     loop {
         // Nodes come and go all the time.
         let Ok(Some(job)) = consumer.pop(Duration::from_secs(1)).await else {

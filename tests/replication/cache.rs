@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use fluster::{BuildError, Cache, ErrorKind, FlusterCluster, NodeId, Outcome, Quorum, ReadFrom};
+use fluster::cache::Cache;
+use fluster::replication::{Quorum, ReadFrom};
+use fluster::{BuildError, ErrorKind, FlusterCluster, NodeId, Outcome};
 use tokio::sync::Notify;
 
 use super::{bring_back, key_on, lose, ms, patient};
@@ -66,7 +68,8 @@ async fn values_are_kept_on_their_replicas_for_their_time() {
 async fn values_of_any_type_go_through_their_codec() {
     let servers: [Server; 2] = fleet();
     let cluster = patient(&servers).build().unwrap();
-    let json: Cache<BTreeMap<String, u32>, fluster::Json> = cluster.cache("j:").json().unwrap();
+    let json: Cache<BTreeMap<String, u32>, fluster::cache::Json> =
+        cluster.cache("j:").json().unwrap();
     let value = BTreeMap::from([("a".to_owned(), 1)]);
     json.set("k", &value, HOUR).await.unwrap();
     assert_eq!(json.get("k").await.unwrap(), Some(value));

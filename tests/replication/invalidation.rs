@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fluster::{Cache, FlusterCluster, HedgeAfter, Quorum, ReadFrom};
+use fluster::FlusterCluster;
+use fluster::cache::Cache;
+use fluster::replication::{HedgeAfter, Quorum, ReadFrom};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 

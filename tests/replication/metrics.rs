@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use fluster::{Cache, HedgeAfter, Quorum, ReadFrom};
+use fluster::cache::Cache;
+use fluster::replication::{HedgeAfter, Quorum, ReadFrom};
 
 use super::{bring_back, key_on, lose, ms, patient};
 use crate::faults::proxy::{Fault, Proxy};

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use fluster::{ErrorKind, FlusterCluster, Node, Outcome, Quorum};
+use fluster::replication::Quorum;
+use fluster::{ErrorKind, FlusterCluster, Node, Outcome};
 use futures_util::stream::{self, StreamExt as _};
 
 use super::{bring_back, key_on, lose, ms, patient};

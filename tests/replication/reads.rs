@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use fluster::{ErrorKind, FlusterCluster, HedgeAfter, NodeId, Outcome, Quorum, ReadFrom};
+use fluster::replication::{HedgeAfter, Quorum, ReadFrom};
+use fluster::{ErrorKind, FlusterCluster, NodeId, Outcome};
 use redis::{Cmd, Value};
 
 use super::{key_on, lose, ms, patient};

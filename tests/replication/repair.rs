@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fluster::{Quorum, ReadFrom, ReadRepair};
+use fluster::replication::{Quorum, ReadFrom, ReadRepair};
 
 use super::{bring_back, key_on, lose, ms, patient};
 use crate::support::{Server, eventually, fleet};

@@ -143,13 +143,13 @@ fn a_repair_that_a_server_refuses_is_counted_and_said_once() {
             let repairs = cluster
                 .replicas(&key, 2)
                 .unwrap()
-                .read_repair(fluster::ReadRepair::default());
+                .read_repair(fluster::replication::ReadRepair::default());
             let get = redis::cmd("GET").arg(&key).to_owned();
             let mut refused = 0.0;
             for (server, command) in [(&servers[0], "-set"), (&servers[1], "-pttl")] {
                 server.raw(["ACL", "SETUSER", "default", command]);
                 for _ in 0..3 {
-                    let from = fluster::ReadFrom::FirstAvailable;
+                    let from = fluster::replication::ReadFrom::FirstAvailable;
                     let value: String = repairs.read(&get, from).await.unwrap();
                     assert_eq!(value, "v");
                     refused += 1.0;
@@ -192,12 +192,18 @@ fn a_replica_that_refuses_a_write_after_its_quorum_is_counted_and_said_once() {
                 .unwrap();
             let set = redis::cmd("SET").arg("k").arg("v").to_owned();
             let replicas = cluster.replicas("k", 2).unwrap();
-            let all = replicas.write(&set, fluster::Quorum::All).await.unwrap();
+            let all = replicas
+                .write(&set, fluster::replication::Quorum::All)
+                .await
+                .unwrap();
             assert!(all.is_complete(), "both have their connection");
             servers[1].raw(["CONFIG", "SET", "min-replicas-to-write", "1"]);
             slow.set(crate::faults::proxy::Fault::Delay(super::ms(50)));
             for n in 1..=3 {
-                let acks = replicas.write(&set, fluster::Quorum::One).await.unwrap();
+                let acks = replicas
+                    .write(&set, fluster::replication::Quorum::One)
+                    .await
+                    .unwrap();
                 assert_eq!(acks.pending().len(), 1);
                 eventually(SOON, || seen.get(&name) == f64::from(n)).await;
             }

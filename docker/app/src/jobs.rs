@@ -4,7 +4,8 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use fluster::{Consumer, Delivery, FlusterCluster, Queue};
+use fluster::FlusterCluster;
+use fluster::queue::{Consumer, Delivery, Queue};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

@@ -3,7 +3,9 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use fluster::{BuildError, Cache, FlusterCluster, HedgeAfter, ReadFrom};
+use fluster::{BuildError, FlusterCluster};
+use fluster::cache::Cache;
+use fluster::replication::{HedgeAfter, ReadFrom};
 use tokio_util::sync::CancellationToken;
 
 use crate::Tasks;
