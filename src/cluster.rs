@@ -155,7 +155,7 @@ impl FlusterCluster {
     ///
     /// A [`BuildError`] for a URL that cannot be used, for two that name the same server, or for none.
     pub fn from_urls<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Result<Self, BuildError> {
-        Self::builder().nodes(urls).build()
+        Self::builder().urls(urls).build()
     }
 
     /// A builder, for everything else.

@@ -270,7 +270,7 @@ async fn an_exclusive_connection_is_used_again_without_a_round_trip() {
 async fn a_saturated_pool_says_so_in_time_and_is_no_strike() {
     let server = Server::start();
     let cluster = FlusterCluster::builder()
-        .nodes([server.url()])
+        .urls([server.url()])
         .pool_size(2)
         .build()
         .unwrap();

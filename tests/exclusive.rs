@@ -199,7 +199,7 @@ async fn idle_connections_are_asked_though_the_lane_is_busy_and_no_caller_pays()
 async fn the_connection_that_was_idle_for_longest_is_asked_and_asking_keeps_none_open() {
     let server = Server::start();
     let cluster = FlusterCluster::builder()
-        .nodes([server.url()])
+        .urls([server.url()])
         .idle_timeout(ms(25_000))
         .build()
         .unwrap();
@@ -277,7 +277,7 @@ const BULK: &[u8] = b"$100000000000\r\n";
 async fn a_reply_without_end_on_an_exclusive_connection_is_given_up() {
     let (url, sent) = flood(Some(b"+OK\r\n"), BULK).await;
     let cluster = FlusterCluster::builder()
-        .nodes([url])
+        .urls([url])
         .max_reply(8 << 20)
         .response_timeout(ms(20_000))
         .build()
@@ -304,7 +304,7 @@ async fn a_reply_without_end_on_an_exclusive_connection_is_given_up() {
 async fn a_set_up_without_end_is_given_up_and_is_no_redis() {
     let (url, sent) = flood(None, BULK).await;
     let cluster = FlusterCluster::builder()
-        .nodes([url])
+        .urls([url])
         .connect_timeout(ms(20_000))
         .deadline(ms(30_000))
         .build()
@@ -321,7 +321,7 @@ async fn a_set_up_without_end_is_given_up_and_is_no_redis() {
 async fn the_limit_is_for_one_call_and_one_message() {
     let server = Server::start();
     let cluster = FlusterCluster::builder()
-        .nodes([server.url()])
+        .urls([server.url()])
         .max_reply(1 << 20)
         .response_timeout(ms(5000))
         .build()
@@ -351,7 +351,7 @@ async fn the_limit_is_for_one_call_and_one_message() {
 async fn a_reply_without_end_on_a_lane_is_given_up() {
     let (url, sent) = flood(Some(b"+OK\r\n"), BULK).await;
     let cluster = FlusterCluster::builder()
-        .nodes([url])
+        .urls([url])
         .max_reply(8 << 20)
         .response_timeout(ms(5000))
         .build()
@@ -367,7 +367,7 @@ async fn a_line_without_end_is_given_up_soon() {
     for set_up in [None, Some(&b"+OK\r\n"[..])] {
         let (url, sent) = flood(set_up, b"+").await;
         let cluster = FlusterCluster::builder()
-            .nodes([url])
+            .urls([url])
             .response_timeout(ms(5000))
             .build()
             .unwrap();

@@ -80,7 +80,7 @@ fn tags_decide_only_where_there_is_a_whole_one() {
     assert_eq!(node("{user:1}:a"), node("{user:1}:b"));
     assert_eq!(node("x{user:1}"), node("user:1"));
     let off = FlusterCluster::builder()
-        .nodes(urls)
+        .urls(urls)
         .hash_tags(HashTags::Off)
         .build()
         .unwrap();
@@ -177,7 +177,7 @@ fn nodes_that_cannot_be_are_refused() {
 #[test]
 fn options_out_of_range_are_refused_by_name() {
     const DAY: Duration = Duration::from_secs(86_400);
-    let base = || FlusterCluster::builder().nodes(["redis://10.0.0.1"]);
+    let base = || FlusterCluster::builder().urls(["redis://10.0.0.1"]);
     let ms = Duration::from_millis;
     let zero = Duration::ZERO;
     for (builder, name) in [
@@ -245,7 +245,7 @@ async fn no_option_however_large_makes_a_penalty_panic() {
         .multiplier(1e300);
     let server = Server::start();
     let built = FlusterCluster::builder()
-        .nodes([server.url()])
+        .urls([server.url()])
         .penalty(penalty)
         .build();
     // Refused or taken: either way nothing overflows later.
@@ -346,7 +346,7 @@ async fn an_error_reply_of_megabytes_and_escapes_is_one_short_line_of_ours() {
     let words = format!("-ERR {FOREIGN}{}\r\n", "x".repeat(10 << 20));
     let url = answers_with(words.into_bytes()).await;
     // To read ten megabytes takes a busy machine longer than the default.
-    let patient = FlusterCluster::builder().nodes([url]);
+    let patient = FlusterCluster::builder().urls([url]);
     let patient = patient.response_timeout(Duration::from_secs(30));
     let cluster = patient.build().unwrap();
     let get = redis::Cmd::get("k");

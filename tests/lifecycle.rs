@@ -261,7 +261,7 @@ fn background_work_runs_on_the_runtime_that_was_given() {
     let server = Server::start();
     let background = Runtime::new().unwrap();
     let cluster = FlusterCluster::builder()
-        .nodes([server.url()])
+        .urls([server.url()])
         .runtime(background.handle().clone())
         .build()
         .unwrap();

@@ -32,7 +32,7 @@ const SOON: Duration = Duration::from_secs(10);
 /// second reading; here any iterator will do.
 fn cluster_of(servers: &[Server]) -> FlusterCluster {
     FlusterCluster::builder()
-        .nodes(servers.iter().map(Server::url))
+        .urls(servers.iter().map(Server::url))
         .placement(Placement::fluster_py())
         .penalty(Penalty::fluster_py().min_wait(MIN_WAIT))
         .build()

@@ -22,7 +22,7 @@ fn ms(millis: u64) -> Duration {
 /// A cluster whose time-outs leave room for a busy machine.
 fn patient(servers: &[Server]) -> ClusterBuilder {
     FlusterCluster::builder()
-        .nodes(urls(servers))
+        .urls(urls(servers))
         .response_timeout(Duration::from_secs(5))
 }
 

@@ -176,7 +176,7 @@ fn where_the_background_sleeps_the_caller_judges_its_time_outs() {
     let servers: [Server; 2] = fleet();
     let sleeps = one_thread();
     let cluster = FlusterCluster::builder()
-        .nodes(urls(&servers))
+        .urls(urls(&servers))
         // Nothing is started anywhere else: only the caller is there to judge.
         .runtime(sleeps.handle().clone())
         .build()
@@ -274,7 +274,7 @@ fn the_old_background_ends_when_its_runtime_wakes() {
 fn a_dial_that_went_to_sleep_with_its_runtime_is_not_waited_for_for_ever() {
     let server = Server::start();
     let cluster = FlusterCluster::builder()
-        .nodes([server.url()])
+        .urls([server.url()])
         .connect_timeout(ms(100))
         .build()
         .unwrap();
@@ -636,7 +636,7 @@ fn with_a_runtime_given_every_public_function_works_on_a_plain_thread() {
     let servers: [Server; 2] = fleet();
     let background = Runtime::new().unwrap();
     let cluster = FlusterCluster::builder()
-        .nodes(urls(&servers))
+        .urls(urls(&servers))
         .runtime(background.handle().clone())
         .build()
         .unwrap();
@@ -706,7 +706,7 @@ fn a_runtime_that_was_given_and_has_ended_is_an_error_and_no_panic() {
     for used in [true, false] {
         let background = Runtime::new().unwrap();
         let cluster = FlusterCluster::builder()
-            .nodes(urls(&servers))
+            .urls(urls(&servers))
             .runtime(background.handle().clone())
             .build()
             .unwrap();
@@ -743,7 +743,7 @@ fn waiting_for_a_node_needs_a_timer_and_says_so() {
     let background = Runtime::new().unwrap();
     for given in [true, false] {
         let mut builder = FlusterCluster::builder()
-            .nodes([server.url()])
+            .urls([server.url()])
             .wait_for_node(Duration::from_secs(20));
         if given {
             builder = builder.runtime(background.handle().clone());

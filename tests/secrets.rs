@@ -198,7 +198,7 @@ fn what_is_only_described_shows_no_secret() {
         let builder = FlusterCluster::builder()
             .node(node)
             .node(socket)
-            .nodes([
+            .urls([
                 format!("redis://u:{SECRET}@10.0.0.2"),
                 format!("redis://u:{SECRET}@10.0.0.3:x"),
             ])
@@ -338,7 +338,7 @@ fn an_outage_and_a_change_show_no_secret() {
         let server = Server::builder().password(SECRET).start();
         let by_url = FlusterCluster::from_urls([at(&server, ""), at(&server, "/1")]).unwrap();
         let by_provider = FlusterCluster::builder()
-            .nodes([format!("redis://127.0.0.1:{}", server.port())])
+            .urls([format!("redis://127.0.0.1:{}", server.port())])
             .credentials(Always)
             .build()
             .unwrap();
@@ -447,7 +447,7 @@ fn a_private_key_is_shown_by_nobody() {
         ] {
             heard.debug(&tls);
             let builder = FlusterCluster::builder()
-                .nodes(["rediss://10.0.0.1"])
+                .urls(["rediss://10.0.0.1"])
                 .tls(tls);
             heard.debug(&builder);
             match builder.build() {
@@ -471,7 +471,7 @@ fn certificates_are_verified_unless_the_url_says_otherwise_loudly() {
             let server = Server::builder().tls(&pki).password(SECRET).start();
             let url = format!("rediss://:{SECRET}@127.0.0.1:{}{rest}", server.port());
             let cluster = FlusterCluster::builder()
-                .nodes([url])
+                .urls([url])
                 .tls(fluster::Tls::new().ca_file(stranger.ca()))
                 .build()
                 .unwrap();

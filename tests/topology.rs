@@ -88,7 +88,7 @@ async fn changes_under_load_cost_no_error_after_trying_again() {
 async fn what_is_in_flight_on_a_removed_node_is_finished() {
     let servers: [Server; 2] = fleet();
     let cluster = FlusterCluster::builder()
-        .nodes(urls(&servers))
+        .urls(urls(&servers))
         .response_timeout(SOON)
         .build()
         .unwrap();

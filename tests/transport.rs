@@ -233,7 +233,7 @@ async fn a_rotated_password_reaches_the_next_dial() {
         file: file.clone(),
     };
     let cluster = FlusterCluster::builder()
-        .nodes([at(&server, "", "")])
+        .urls([at(&server, "", "")])
         .credentials(provider)
         .build()
         .unwrap();
@@ -341,7 +341,7 @@ async fn a_servers_error_through_redis_rs_names_its_node_and_keeps_its_code() {
 fn tls(server: &Server, user_info: &str, tls: fluster::Tls) -> FlusterCluster {
     let url = format!("rediss://{user_info}127.0.0.1:{}", server.port());
     FlusterCluster::builder()
-        .nodes([url])
+        .urls([url])
         .tls(tls)
         .build()
         .unwrap()

@@ -21,7 +21,7 @@ fn warned<F: Future<Output = ()>>(run: impl FnOnce(Warnings) -> F) -> Warnings {
 
 fn capped(url: &str) -> FlusterCluster {
     FlusterCluster::builder()
-        .nodes([url])
+        .urls([url])
         .stand_in_ttl(Duration::from_secs(30))
         .response_timeout(Duration::from_secs(5))
         .build()
@@ -66,7 +66,7 @@ fn of_a_server_that_is_new_enough_nothing_is_said() {
     let servers: [Server; 2] = fleet();
     let warnings = warned(async |_| {
         let cluster = FlusterCluster::builder()
-            .nodes(urls(&servers))
+            .urls(urls(&servers))
             .stand_in_ttl(Duration::from_secs(30))
             .build()
             .unwrap();

@@ -25,7 +25,7 @@ use crate::tasks::Tasks;
 /// use fluster::{Failover, FlusterCluster, Node, Placement};
 ///
 /// let cluster = FlusterCluster::builder()
-///     .nodes(["redis://10.0.0.1", "redis://10.0.0.2"])
+///     .urls(["redis://10.0.0.1", "redis://10.0.0.2"])
 ///     .node(Node::new("redis://10.0.0.3")?.name("c").weight(2))
 ///     .placement(Placement::ring())
 ///     .response_timeout(Duration::from_millis(250))
@@ -42,8 +42,25 @@ pub struct ClusterBuilder {
 
 impl ClusterBuilder {
     /// Adds nodes by URL; see [`Node`] for the forms.
-    pub fn nodes<U: AsRef<str>>(mut self, urls: impl IntoIterator<Item = U>) -> Self {
+    pub fn urls<U: AsRef<str>>(mut self, urls: impl IntoIterator<Item = U>) -> Self {
         self.nodes.extend(urls.into_iter().map(Node::new));
+        self
+    }
+
+    /// Nodes with names, weights or labels of their own, e.g. as a [`Config`](crate::guide::command_line) or a registry
+    /// gives them. They come after those that were given before.
+    ///
+    /// ```
+    /// use fluster::{FlusterCluster, Node};
+    ///
+    /// let nodes = ["redis://10.0.0.1", "redis://10.0.0.2"].map(Node::new);
+    /// let nodes = nodes.into_iter().collect::<Result<Vec<_>, _>>()?;
+    /// let cluster = FlusterCluster::builder().urls(nodes).build()?;
+    /// # Ok::<(), fluster::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn nodes(mut self, nodes: impl IntoIterator<Item = Node>) -> Self {
+        self.nodes.extend(nodes.into_iter().map(Ok));
         self
     }
 

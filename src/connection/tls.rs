@@ -27,7 +27,7 @@ use crate::error::text::one_line;
 /// use fluster::{FlusterCluster, Tls};
 ///
 /// let cluster = FlusterCluster::builder()
-///     .nodes(["rediss://10.0.0.1", "rediss://10.0.0.2"])
+///     .urls(["rediss://10.0.0.1", "rediss://10.0.0.2"])
 ///     .tls(Tls::new().ca_file("/etc/redis/ca.pem").client_cert_files("me.pem", "me.key"))
 ///     .build()?;
 /// # Ok::<(), fluster::BuildError>(())

@@ -161,7 +161,7 @@ async fn leak_matrix() {
     servers[0].raw(["ACL", "SETUSER", "other", "on", ">pw", "+@all", "~*", "&*"]);
     for protocol in ["resp2", "resp3"] {
         let cluster = FlusterCluster::builder()
-            .nodes([format!("{}?protocol={protocol}", servers[0].url())])
+            .urls([format!("{}?protocol={protocol}", servers[0].url())])
             // The next user gets the same connection, if it lives.
             .pool_size(1)
             .build()
@@ -275,7 +275,7 @@ async fn portrait(own: &mut DedicatedClient) -> String {
 async fn client_stall() {
     let servers = fleet::<3>();
     let cluster = FlusterCluster::builder()
-        .nodes(urls(&servers))
+        .urls(urls(&servers))
         .penalty(Penalty::default().strikes(1))
         .build()
         .unwrap();

@@ -402,7 +402,7 @@ fn net_down_all() {
 fn named(site: &Site) -> FlusterCluster {
     FlusterCluster::builder()
         .node(Node::new("redis://a.test").unwrap().name("a"))
-        .nodes(urls(&site.servers[1..]))
+        .urls(urls(&site.servers[1..]))
         .build()
         .unwrap()
 }
@@ -450,7 +450,7 @@ fn dns_nxdomain_and_silent() {
         };
         let unknown = FlusterCluster::builder()
             .node(lost(0))
-            .nodes(urls(&site.servers[1..]))
+            .urls(urls(&site.servers[1..]))
             .build()
             .unwrap();
         let mut record = Record::default();
@@ -470,7 +470,7 @@ fn dns_nxdomain_and_silent() {
             .build()
             .unwrap();
         let many = FlusterCluster::builder()
-            .nodes(urls(&site.servers[1..]))
+            .urls(urls(&site.servers[1..]))
             .runtime(small.handle().clone());
         let many = (0..40).fold(many, |b, n| b.node(lost(n))).build().unwrap();
         let before = dns.asked();

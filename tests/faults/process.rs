@@ -355,7 +355,7 @@ async fn all_nodes_down_up() {
     let title = scene.name();
     // The patient ones have a cluster of their own, so that the others' demand does not help them.
     let patient = FlusterCluster::builder()
-        .nodes(urls(&servers))
+        .urls(urls(&servers))
         .wait_for_node(Duration::from_secs(20))
         .deadline(Duration::from_secs(20))
         .build()

@@ -223,7 +223,7 @@ async fn queue_kill9_aof() {
     let servers: [Server; 3] = std::array::from_fn(|_| Server::builder().durable().start());
     // Without the rule for flapping nodes, which would keep them out for 30 s after five of the kills.
     let cluster = FlusterCluster::builder()
-        .nodes(urls(&servers))
+        .urls(urls(&servers))
         .penalty(Penalty::default().flap_count(0))
         .build();
     let scene = Scene::begin("39 queue_kill9_aof", cluster.expect("valid URLs")).await;

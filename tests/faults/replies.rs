@@ -284,7 +284,7 @@ async fn swallowed_reply() {
 async fn head_of_line() {
     let servers = fleet::<1>();
     let proxy = Proxy::start(&servers[0]);
-    let cluster = FlusterCluster::builder().nodes([proxy.url()]);
+    let cluster = FlusterCluster::builder().urls([proxy.url()]);
     let cluster = cluster.response_timeout(SOON).build().unwrap();
     let mut scene = Scene::begin("48 head_of_line", cluster).await;
     scene.limits.deadline = SOON;

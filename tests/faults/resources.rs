@@ -103,7 +103,7 @@ async fn auth_rotation() {
     let vault = Vault::default();
     vault.put("old");
     let cluster = FlusterCluster::builder()
-        .nodes(urls(&servers))
+        .urls(urls(&servers))
         .credentials(vault.clone())
         .build()
         .unwrap();
@@ -192,7 +192,7 @@ async fn auth_rotation_without_outage() {
     let vault = Vault::default();
     vault.put("old");
     let cluster = FlusterCluster::builder()
-        .nodes(urls(&servers))
+        .urls(urls(&servers))
         .credentials(vault.clone())
         .build()
         .unwrap();

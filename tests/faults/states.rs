@@ -168,7 +168,7 @@ async fn on_a_new_connection(cluster: &FlusterCluster, key: &str) -> Record {
 async fn gray_connections_60() {
     let site = Site::new();
     let short_lived = FlusterCluster::builder()
-        .nodes(site.urls())
+        .urls(site.urls())
         .max_lifetime(ms(1))
         .response_timeout(ms(150))
         .build();
@@ -322,7 +322,7 @@ async fn failover_readonly() {
     let node = servers[0].name();
     // Another application of the same servers wants its writes done, wherever.
     let moves = FlusterCluster::builder()
-        .nodes(urls(&servers))
+        .urls(urls(&servers))
         .refusals(Refusals::NextCandidate)
         .build()
         .unwrap();
@@ -437,7 +437,7 @@ async fn refused_writes() {
     let scene = site.scene("28 oom, misconf, noreplicas, readonly").await;
     let title = scene.name();
     let moves = FlusterCluster::builder()
-        .nodes(site.urls())
+        .urls(site.urls())
         .refusals(Refusals::NextCandidate)
         .build()
         .unwrap();

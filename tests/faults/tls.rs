@@ -24,7 +24,7 @@ async fn tls() {
     let plain = Server::start();
     let both = [&ours, &elsewhere].map(|pki| std::fs::read(pki.ca()).unwrap());
     let trust = Tls::new().ca_pem(both.concat());
-    let healthy = FlusterCluster::builder().nodes(good.iter().map(Server::url));
+    let healthy = FlusterCluster::builder().urls(good.iter().map(Server::url));
     let scene = Scene::begin(
         "32 tls_wrong_ca, tls_wrong_name, tls_to_plain, plain_to_tls",
         healthy.tls(trust.clone()).build().unwrap(),
@@ -67,7 +67,7 @@ async fn tls() {
         let good = good.each_ref().map(Server::url);
         let cluster = FlusterCluster::builder()
             .node(Node::new(url).unwrap().name(title))
-            .nodes(good)
+            .urls(good)
             .tls(trust.clone())
             .build()
             .unwrap();

@@ -159,7 +159,7 @@ async fn a_node_that_dies_during_a_pipeline_of_a_thousand_fails_only_its_own_com
 async fn the_connection_way_keeps_the_other_answers_and_tells_the_outcome() {
     let servers: [Server; 3] = fleet();
     let cluster = FlusterCluster::builder()
-        .nodes(urls(&servers))
+        .urls(urls(&servers))
         .failover(Failover::Never)
         .build()
         .unwrap();

@@ -327,7 +327,7 @@ async fn bad_input_is_an_error_with_a_remedy() {
 async fn a_pool_that_is_taken_is_said_to_be() {
     let servers = fleet::<1>();
     let cluster = FlusterCluster::builder()
-        .nodes(urls(&servers))
+        .urls(urls(&servers))
         .pool_size(1)
         .build()
         .unwrap();

@@ -20,7 +20,7 @@ pub const TASKS: usize = 4;
 
 /// Without the rule for flapping nodes: a server that is killed five times a minute would be out for the rest.
 pub fn cluster_of(urls: &str) -> FlusterCluster {
-    let builder = FlusterCluster::builder().nodes(urls.split(','));
+    let builder = FlusterCluster::builder().urls(urls.split(','));
     let builder = builder.penalty(Penalty::default().flap_count(0));
     builder.build().expect("valid URLs")
 }

@@ -113,7 +113,7 @@ async fn a_copy_that_is_still_on_its_way_does_not_outlive_a_delete() {
     for round in 0..20 {
         let proxy = Proxy::start(&servers[1]);
         let cluster = FlusterCluster::builder()
-            .nodes([servers[0].url(), proxy.url()])
+            .urls([servers[0].url(), proxy.url()])
             .response_timeout(Duration::from_secs(5))
             .connect_timeout(Duration::from_secs(5))
             .build()
@@ -180,7 +180,7 @@ async fn what_lands_after_an_invalidation_is_taken_back_also_when_its_writer_is_
     for dropped in [false, true] {
         let (fake, store, slow) = late_landing();
         let cluster = FlusterCluster::builder()
-            .nodes([fake.url()])
+            .urls([fake.url()])
             .response_timeout(Duration::from_secs(5))
             .build()
             .unwrap();
@@ -223,7 +223,7 @@ async fn a_repair_that_began_before_a_delete_does_not_bring_the_value_back() {
         let servers: [Server; 3] = fleet();
         let proxy = Proxy::start(&servers[1]);
         let cluster = FlusterCluster::builder()
-            .nodes([servers[0].url(), proxy.url(), servers[2].url()])
+            .urls([servers[0].url(), proxy.url(), servers[2].url()])
             .response_timeout(Duration::from_secs(5))
             .build()
             .unwrap();
@@ -276,7 +276,7 @@ async fn twenty_thousand_waiters_have_one_heir() {
     const WAITERS: usize = 20_000;
     let servers: [Server; 1] = fleet();
     let cluster = FlusterCluster::builder()
-        .nodes([servers[0].url()])
+        .urls([servers[0].url()])
         .response_timeout(Duration::from_secs(60))
         .build()
         .unwrap();

@@ -74,7 +74,7 @@ fn hedges_are_counted_by_what_became_of_them() {
     let proxy = Proxy::start(&servers[0]);
     let seen = recorded(async |_| {
         let cluster = fluster::FlusterCluster::builder()
-            .nodes([proxy.url(), servers[1].url()])
+            .urls([proxy.url(), servers[1].url()])
             .response_timeout(Duration::from_secs(5))
             .hedge_budget(0.0001)
             .build()

@@ -280,7 +280,7 @@ async fn the_others_get_the_write_after_the_quorum_and_nobody_after_a_shutdown()
     let servers: [Server; 2] = fleet();
     let proxy = Proxy::start(&servers[1]);
     let cluster = FlusterCluster::builder()
-        .nodes([servers[0].url(), proxy.url()])
+        .urls([servers[0].url(), proxy.url()])
         .response_timeout(Duration::from_secs(5))
         .build()
         .unwrap();

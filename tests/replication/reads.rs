@@ -128,7 +128,7 @@ async fn a_command_that_may_write_is_no_read() {
 /// A cluster whose first node is behind a proxy, and a key that it owns.
 fn behind_a_proxy(servers: &[Server; 2], proxy: &Proxy, budget: f64) -> (FlusterCluster, String) {
     let cluster = FlusterCluster::builder()
-        .nodes([proxy.url(), servers[1].url()])
+        .urls([proxy.url(), servers[1].url()])
         .response_timeout(SOON)
         .hedge_budget(budget)
         .build()
@@ -186,7 +186,7 @@ async fn a_silent_node_is_put_out_though_every_read_was_overtaken() {
     let servers: [Server; 2] = fleet();
     let proxy = Proxy::start(&servers[0]);
     let cluster = FlusterCluster::builder()
-        .nodes([proxy.url(), servers[1].url()])
+        .urls([proxy.url(), servers[1].url()])
         .response_timeout(ms(300))
         .hedge_budget(1.0)
         .build()

@@ -186,7 +186,7 @@ fn a_replica_that_refuses_a_write_after_its_quorum_is_counted_and_said_once() {
     warnings.during(|| {
         recorded(async |seen| {
             let cluster = fluster::FlusterCluster::builder()
-                .nodes([servers[0].url(), slow.url()])
+                .urls([servers[0].url(), slow.url()])
                 .response_timeout(Duration::from_secs(5))
                 .build()
                 .unwrap();

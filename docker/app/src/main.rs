@@ -67,7 +67,7 @@ async fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {
     // First of all: what is made before there is a recorder stays silent for ever.
     let exporter = export::install(settings.listen)?;
     let cluster = FlusterCluster::builder()
-        .nodes(&settings.redis_urls)
+        .urls(&settings.redis_urls)
         .build()?;
     let nodes = settings.redis_urls.len();
     let (mut ends, stop) = (signals()?, CancellationToken::new());
