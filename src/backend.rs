@@ -9,11 +9,11 @@ mod fuzz;
 pub(crate) mod gate;
 pub(crate) mod identity;
 pub(crate) mod lane;
-pub(crate) mod leftover;
 mod observe;
 pub(crate) mod pool;
 pub(crate) mod probe;
 pub(crate) mod role;
+pub(crate) mod session;
 pub(crate) mod stand_in;
 mod unheard;
 
@@ -37,7 +37,7 @@ use crate::connection::link::{Fault, Link, LinkError};
 use crate::connection::meter::Meter;
 use crate::connection::reply::Reply;
 use crate::connection::request::Shared;
-use crate::connection::vitals::Vitals;
+use crate::connection::stats::NodeStats;
 use crate::error::Error;
 use crate::health::verdict::Observation;
 use crate::node::{Node, NodeId};
@@ -95,7 +95,7 @@ pub(crate) struct Backend {
     dials: Semaphore,
     dialer: Dialer,
     limits: Arc<Limits>,
-    vitals: Arc<Vitals>,
+    stats: Arc<NodeStats>,
     meter: Meter,
     inquiry: Inquiry,
     troubles: Troubles,
@@ -137,7 +137,7 @@ impl Backend {
             pool: OnceLock::new(),
             dials: Semaphore::new(dialling::DIALS as usize),
             limits,
-            vitals: Arc::clone(&dialer.vitals),
+            stats: Arc::clone(&dialer.stats),
             meter: Meter::new(node.id_ref()),
             inquiry: Inquiry::default(),
             troubles: Troubles::default(),
@@ -179,8 +179,8 @@ impl Backend {
         &self.limits
     }
 
-    pub(crate) fn vitals(&self) -> &Vitals {
-        &self.vitals
+    pub(crate) fn stats(&self) -> &NodeStats {
+        &self.stats
     }
 
     pub(crate) fn meter(&self) -> &Meter {
@@ -205,7 +205,7 @@ impl Backend {
 
     /// Whether anybody has dialled the node yet.
     pub(crate) fn is_used(&self) -> bool {
-        self.vitals.dials.load(Relaxed) > 0
+        self.stats.dials.load(Relaxed) > 0
     }
 
     /// Commands that wait for their reply, and exclusive connections on loan.
@@ -314,7 +314,7 @@ impl Backend {
             }
             let limit = self.limits.response_timeout.min(left);
             let sent_at = now;
-            self.vitals.sending();
+            self.stats.sending();
             match link.call_from(now, request.request(), Some(limit)).await {
                 Ok(reply) => {
                     self.answered(&reply, pass.epoch(), sent_at, Some(began));
@@ -356,7 +356,7 @@ impl Backend {
         match e.fault {
             Fault::Misuse => return false,
             Fault::Timeout => {
-                self.vitals.lost_connection(now_micros());
+                self.stats.lost_connection(now_micros());
                 self.lane.retire(link);
                 self.report(epoch, seen);
                 // The next caller finds a lane, or the verdict, sooner; that there is none may be

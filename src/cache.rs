@@ -150,8 +150,8 @@ impl<V, C: Codec<V>> Cache<V, C> {
     }
 
     async fn write(&self, full: &[u8], value: &V, ttl: Duration) -> Result<Acks, QuorumError> {
-        let core = self.inner.cluster.core();
-        let mut invalidating = core.invalidations().write(full);
+        let engine = self.inner.cluster.engine();
+        let mut invalidating = engine.invalidations().write(full);
         let work = Arc::new(invalidating.begin());
         self.put(full, value, ttl, work).await
     }
@@ -171,9 +171,9 @@ impl<V, C: Codec<V>> Cache<V, C> {
             Some(short) if member.stand_in => Arc::clone(short),
             _ => Arc::clone(&regular),
         };
-        let core = self.inner.cluster.core();
+        let engine = self.inner.cluster.engine();
         // One looks when the quorum is met or the call dropped, the other behind the last replica.
-        let look = TakeBack::new(core, work, &regular, replicas.backends());
+        let look = TakeBack::new(engine, work, &regular, replicas.backends());
         let quorum = self.inner.quorum;
         replicas.write_each(quorum, command, look.clone()).await
     }
@@ -215,7 +215,7 @@ impl<V, C> Cache<V, C> {
     fn replicas(&self, full: &[u8]) -> Result<Replicas, Error> {
         let cluster = &self.inner.cluster;
         // A cluster that was made smaller than the number of copies has fewer of them.
-        let nodes = cluster.core().topology().nodes.len();
+        let nodes = cluster.engine().topology().nodes.len();
         let replicas = cluster.replicas(full, self.inner.replicas.min(nodes))?;
         let replicas = replicas.stand_in_ttl(self.inner.stand_in_ttl);
         Ok(match self.inner.read_repair {

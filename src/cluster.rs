@@ -8,8 +8,8 @@ pub(crate) mod clients;
 #[cfg(feature = "serde")]
 pub(crate) mod config;
 mod connection;
-pub(crate) mod core;
 mod empty;
+pub(crate) mod engine;
 pub(crate) mod events;
 mod everywhere;
 mod evidence;
@@ -38,7 +38,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub(crate) use self::core::Core;
+pub(crate) use self::engine::Engine;
 use crate::build_error::BuildError;
 use crate::clock::later;
 use crate::cluster::builder::ClusterBuilder;
@@ -74,30 +74,30 @@ struct View {
     partial: bool,
 }
 
-/// What all clones share; the tasks hold the core, not this, so that the last clone ends them.
+/// What all clones share; the tasks hold the engine, not this, so that the last clone ends them.
 struct Handle {
-    core: Arc<Core>,
+    engine: Arc<Engine>,
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.core.close_gates();
+        self.engine.close_gates();
         // Aborted tasks end by themselves; nobody is left to wait for them.
-        drop(self.core.tasks().close());
-        self.core.close_connections();
+        drop(self.engine.tasks().close());
+        self.engine.close_connections();
     }
 }
 
 impl FlusterCluster {
-    pub(crate) fn new(core: Arc<Core>) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
         Self {
-            handle: Arc::new(Handle { core }),
+            handle: Arc::new(Handle { engine }),
             view: View::default(),
         }
     }
 
-    pub(crate) fn core(&self) -> &Arc<Core> {
-        &self.handle.core
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.handle.engine
     }
 
     /// A handle to the same cluster whose calls may take this long, over all candidates and retries, in
@@ -144,7 +144,9 @@ impl FlusterCluster {
     }
 
     pub(crate) fn deadline(&self) -> Duration {
-        self.view.deadline.unwrap_or(self.core().limits().deadline)
+        self.view
+            .deadline
+            .unwrap_or(self.engine().limits().deadline)
     }
 
     /// A cluster of these servers with all defaults; see [`Node`] for the forms of a URL.
@@ -169,7 +171,7 @@ impl FlusterCluster {
     ///
     /// [`BuildError::DuplicateName`] when the name is taken, or what [`build`](ClusterBuilder::build) says.
     pub fn add_node(&self, node: Node) -> Result<TopologyChange, BuildError> {
-        self.core().change(|mut nodes| {
+        self.engine().change(|mut nodes| {
             nodes.push(node);
             Ok(nodes)
         })
@@ -183,7 +185,7 @@ impl FlusterCluster {
     /// the last.
     pub fn remove_node(&self, name: impl AsRef<str>) -> Result<TopologyChange, BuildError> {
         let name = name.as_ref();
-        self.core().change(|mut nodes| {
+        self.engine().change(|mut nodes| {
             let index = nodes
                 .iter()
                 .position(|n| n.id_ref() == name)
@@ -207,7 +209,7 @@ impl FlusterCluster {
         &self,
         nodes: impl IntoIterator<Item = Node>,
     ) -> Result<TopologyChange, BuildError> {
-        self.core().change(|_| Ok(nodes.into_iter().collect()))
+        self.engine().change(|_| Ok(nodes.into_iter().collect()))
     }
 
     /// Which keys would move if these were the nodes, without changing anything.
@@ -230,13 +232,13 @@ impl FlusterCluster {
     /// What [`set_nodes`](Self::set_nodes) would say.
     pub fn plan(&self, nodes: impl IntoIterator<Item = Node>) -> Result<Migration, BuildError> {
         let nodes: Vec<_> = nodes.into_iter().collect();
-        self.core().plan(&nodes)
+        self.engine().plan(&nodes)
     }
 
     /// What happens to the cluster from now on.
     #[must_use]
     pub fn events(&self) -> Events {
-        Events::new(self.core().listen())
+        Events::new(self.engine().listen())
     }
 
     /// Refuses new calls, gives those in flight `grace` to finish, then ends every task and closes every
@@ -249,32 +251,32 @@ impl FlusterCluster {
     ///
     /// New calls stay refused; the rest ends with the last handle, or with another `shutdown`.
     pub async fn shutdown(&self, grace: Duration) {
-        let core = self.core();
-        core.close_gates();
+        let engine = self.engine();
+        engine.close_gates();
         let until = later(Instant::now(), grace);
         // Without a runtime there is no timer to wait by, and the rest is done all the same.
-        let may_wait = core.tasks().has_runtime();
-        while may_wait && Instant::now() < until && in_flight(core) > 0 {
-            core.tasks().sleep(Duration::from_millis(2)).await;
+        let may_wait = engine.tasks().has_runtime();
+        while may_wait && Instant::now() < until && in_flight(engine) > 0 {
+            engine.tasks().sleep(Duration::from_millis(2)).await;
         }
-        let running = core.tasks().close();
-        core.close_connections();
+        let running = engine.tasks().close();
+        engine.close_connections();
         if may_wait {
             let ended = tasks::wait_for(running, Duration::from_secs(1));
-            core.tasks().enter(ended).await;
+            engine.tasks().enter(ended).await;
         }
         tracing::info!("the cluster is shut down");
     }
 }
 
-fn in_flight(core: &Core) -> u64 {
-    let snapshot = core.topology();
+fn in_flight(engine: &Engine) -> u64 {
+    let snapshot = engine.topology();
     snapshot.nodes.iter().map(|b| b.in_flight()).sum()
 }
 
 impl fmt::Debug for FlusterCluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let snapshot = self.core().topology();
+        let snapshot = self.engine().topology();
         f.debug_struct("FlusterCluster")
             .field(
                 "nodes",

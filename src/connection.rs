@@ -10,8 +10,8 @@ pub(crate) mod meter;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod resolve;
+pub(crate) mod stats;
 mod step;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
-pub(crate) mod vitals;
 pub(crate) mod wire;

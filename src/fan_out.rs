@@ -30,9 +30,9 @@ impl FlusterCluster {
     /// # }
     /// ```
     pub async fn fan_out(&self, cmd: &Cmd) -> Vec<(NodeId, Result<Value, Error>)> {
-        let core = self.core();
+        let engine = self.engine();
         let deadline = Instant::now() + self.deadline();
-        let snapshot = core.topology_full();
+        let snapshot = engine.topology_full();
         let asked = snapshot.live.iter().map(|i| Arc::clone(&snapshot.nodes[i]));
         join_all(asked.map(|backend| async move {
             let result = match Shared::check(Request::One(cmd)) {
@@ -71,7 +71,7 @@ impl FlusterCluster {
         cmd.arg(key).arg(max).arg(min).arg("WITHSCORES");
         let answers = self.fan_out(&cmd).await;
         if answers.is_empty() {
-            return Err(self.core().empty().into());
+            return Err(self.engine().empty().into());
         }
         let mut highest = HashMap::new();
         for (node, answer) in answers {

@@ -72,7 +72,7 @@ pub(crate) enum Action<K> {
     /// Publish the change.
     Publish(Transition<K>),
     /// Probe the node over a fresh connection, report with
-    /// [`probe_finished`](Health::probe_finished), and give up at `deadline`.
+    /// [`probe_finished`](Machine::probe_finished), and give up at `deadline`.
     Probe { key: K, id: u64, deadline: Instant },
 }
 
@@ -89,7 +89,7 @@ pub(crate) enum Watch {
 
 /// The health of the nodes `K`.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Health<K> {
+pub(crate) struct Machine<K> {
     rules: Rules,
     nodes: BTreeMap<K, Node>,
     penalty_box: PenaltyBox<K>,
@@ -99,7 +99,7 @@ pub(crate) struct Health<K> {
     first_epoch: u64,
 }
 
-impl<K: Copy + Ord + fmt::Debug> Health<K> {
+impl<K: Copy + Ord + fmt::Debug> Machine<K> {
     /// No nodes yet. `response_timeout` is the one commands are sent with.
     pub(crate) fn new(penalty: Penalty, response_timeout: Duration) -> Self {
         Self {

@@ -85,13 +85,13 @@ impl FlusterCluster {
             let text = "a subscription needs a channel";
             return Err(Error::new(ErrorKind::Invalid, Outcome::NotSent, text));
         }
-        let core = self.core();
+        let engine = self.engine();
         let (sender, receiver) = backlog::new();
         let (report, settled) = oneshot::channel();
-        let listener = Listener::new(core, topics, sender);
+        let listener = Listener::new(engine, topics, sender);
         // From the first dial on in the cluster's own runtime: its connections outlive the caller's.
-        let task = listener.run(Arc::downgrade(core), self.deadline(), report);
-        let task = core.tasks().spawn(task).map_err(no_task)?;
+        let task = listener.run(Arc::downgrade(engine), self.deadline(), report);
+        let task = engine.tasks().spawn(task).map_err(no_task)?;
         let subscription = Subscription { receiver, task };
         // Without an answer the task was ended: the cluster is closing.
         match settled.await {

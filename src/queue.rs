@@ -1,31 +1,31 @@
 //! A queue over all nodes: what an application pushes to and makes consumers of.
 
+mod buffer;
 mod consumer;
 mod dead;
+mod dedup;
 mod delivery;
 mod depth;
 mod drain;
 mod eviction;
-mod fate;
 mod follower;
 mod held;
-mod keeper;
+mod maintenance;
 mod message;
 mod meter;
 mod names;
-mod once;
 mod options;
 mod push;
 mod push_many;
+mod push_outcome;
 mod reader;
 mod receipt;
 mod reply;
+mod schedule;
 mod scripts;
 mod shared;
-mod shelf;
 mod spread;
 mod trouble;
-mod when;
 
 pub use self::consumer::{Consumer, Deliveries};
 pub use self::dead::{DeadLetter, DeadLetters};
@@ -33,8 +33,8 @@ pub use self::delivery::Delivery;
 pub use self::depth::{Depth, Drained};
 pub use self::message::MessageId;
 pub use self::receipt::{PushError, Receipt};
+pub use self::schedule::When;
 pub use self::spread::Spread;
-pub use self::when::When;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -77,7 +77,7 @@ impl FlusterCluster {
     /// ```
     #[must_use]
     pub fn queue(&self, name: impl AsRef<str>) -> Queue {
-        self.core().uses(Feature::Queue);
+        self.engine().uses(Feature::Queue);
         let keys = Keys::new(name.as_ref());
         Queue {
             cluster: self.clone(),

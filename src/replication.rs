@@ -85,8 +85,8 @@ impl FlusterCluster {
     /// ```
     pub fn replicas(&self, key: impl AsRef<[u8]>, n: usize) -> Result<Replicas, Error> {
         let key = key.as_ref();
-        let core = self.core();
-        let snapshot = core.topology();
+        let engine = self.engine();
+        let snapshot = engine.topology();
         let nodes = snapshot.nodes.len();
         if n == 0 || n > nodes {
             return Err(refused(format!(
@@ -108,7 +108,7 @@ impl FlusterCluster {
             })
             .collect();
         if members.is_empty() {
-            return Err(core.empty().into());
+            return Err(engine.empty().into());
         }
         Ok(Replicas {
             cluster: self.clone(),

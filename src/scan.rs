@@ -92,7 +92,7 @@ impl Scan {
         from: &BTreeMap<String, Option<u64>>,
     ) -> Self {
         let (mut places, mut done) = (VecDeque::new(), Vec::new());
-        for backend in cluster.core().topology().nodes.iter() {
+        for backend in cluster.engine().topology().nodes.iter() {
             let node = backend.id().clone();
             match from.get(&node.to_string()) {
                 Some(None) => done.push(node),
@@ -163,8 +163,8 @@ impl Scan {
 }
 
 async fn page(cluster: FlusterCluster, node: NodeId, cmd: Cmd) -> Page {
-    let core = cluster.core();
-    let backend = core
+    let engine = cluster.engine();
+    let backend = engine
         .topology()
         .nodes
         .iter()

@@ -80,7 +80,7 @@ impl FlusterCluster {
             // Those who conflict must not meet again at once.
             let longest = LONGEST_PAUSE.min(Duration::from_millis(1 << attempt.min(10)));
             let pause = longest.mul_f64(fastrand::f64());
-            self.core().tasks().sleep(pause).await;
+            self.engine().tasks().sleep(pause).await;
         }
     }
 

@@ -120,7 +120,7 @@ fn code_of(text: &str) -> String {
 /// The floor of every path in `src/`; the longest prefix counts.
 const FLOORS: &[(&str, usize)] = &[
     // Pure decisions, and what everybody names.
-    ("backend/leftover", 0),
+    ("backend/session", 0),
     ("budget", 0),
     ("build_error", 0),
     ("clock", 0),
@@ -157,7 +157,7 @@ const FLOORS: &[(&str, usize)] = &[
 
 /// Paths whose files know no clock, no chance and no network.
 const PURE: &[&str] = &[
-    "backend/leftover",
+    "backend/session",
     "budget",
     "build_error",
     "command",

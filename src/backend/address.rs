@@ -32,16 +32,16 @@ impl Backend {
 
     /// The look-up that is due at any time: each second for a while after a return or a lost connection.
     pub(crate) fn refresh_in_time(self: &Arc<Self>, now: Instant) {
-        let lost = self.vitals.last_lost();
+        let lost = self.stats.last_lost();
         let ago = now_micros().saturating_sub(lost);
         let unsettled = (lost > 0 && u128::from(ago) < UNSETTLED.as_micros())
-            || self.vitals.returned_within(Some(UNSETTLED), now);
+            || self.stats.returned_within(Some(UNSETTLED), now);
         self.refresh_address(if unsettled { CLOSELY } else { EVERY });
     }
 
     /// Something says that the name may lead elsewhere by now: it is looked up, and closely for a while.
     pub(crate) fn doubt_address(self: &Arc<Self>) {
-        self.vitals.lost_connection(now_micros());
+        self.stats.lost_connection(now_micros());
         self.refresh_address(Duration::ZERO);
     }
 
@@ -53,7 +53,7 @@ impl Backend {
         };
         let lost = match probed && !self.gate.read().admits() {
             true => u64::MAX,
-            false => self.vitals.last_lost(),
+            false => self.stats.last_lost(),
         };
         if !resolver.is_older_than_loss(lost) {
             // Nothing was lost since; or it was never looked up, which the dial waits for as long as it may.

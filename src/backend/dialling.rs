@@ -13,7 +13,7 @@ use crate::backend::pool::Exclusive;
 use crate::connection::dial::{DialError, PushSink};
 use crate::connection::link::Link;
 use crate::connection::meter::Use;
-use crate::connection::vitals::Vitals;
+use crate::connection::stats::NodeStats;
 use crate::connection::wire::MOST_OF_SETUP;
 use crate::error::Error;
 
@@ -107,7 +107,7 @@ impl Backend {
         }
         // For exclusive connections too: without its probes a node that goes out would stay out.
         self.observer.dialling();
-        Vitals::count(&self.vitals.dials);
+        NodeStats::count(&self.stats.dials);
         let moves = self.moves();
         let dial = |ear| {
             let open = self.meter.connection(kind);

@@ -25,9 +25,9 @@ impl Backend {
     }
 
     pub(super) fn observation(&self, phase: Phase, seen: Seen, sent_at: Instant) -> Observation {
-        let last_heard = self.vitals.last_heard();
+        let last_heard = self.stats.last_heard();
         Observation {
-            silent: !self.vitals.heard_since(sent_at),
+            silent: !self.stats.heard_since(sent_at),
             since_success: (last_heard > 0)
                 .then(|| Duration::from_micros(now_micros().saturating_sub(last_heard))),
             limit: match phase {
@@ -62,9 +62,9 @@ impl Backend {
         began: Option<Instant>,
     ) {
         let Some(class) = reply.class() else {
-            self.vitals.succeeded();
+            self.stats.succeeded();
             if let Some(began) = began {
-                self.vitals.answered(began.elapsed());
+                self.stats.answered(began.elapsed());
             }
             match self.watch.load(Relaxed) {
                 Self::WATCH_NOTHING => {}
@@ -87,8 +87,8 @@ impl Backend {
     /// Once a second instead of once a command: a recorder that was told of each answer was the largest
     /// cost of a busy client.
     pub(crate) fn flush(&self) -> Histogram {
-        let answers = self.vitals.take_answers();
-        self.meter.flush(self.vitals.take_succeeded(), &answers);
+        let answers = self.stats.take_answers();
+        self.meter.flush(self.stats.take_succeeded(), &answers);
         answers
     }
 

@@ -13,7 +13,7 @@ use deadpool::managed::{self, Metrics, QueueMode, RecycleError, RecycleResult, T
 
 use crate::backend::Backend;
 use crate::backend::lane::NoLane;
-use crate::backend::leftover::Leftover;
+use crate::backend::session::SessionState;
 use crate::clock::{micros, now_micros};
 use crate::connection::dial::DialError;
 use crate::connection::link::Link;
@@ -26,7 +26,7 @@ const CREATE_MARGIN: Duration = Duration::from_millis(50);
 pub(crate) struct Exclusive {
     pub(crate) link: Arc<Link>,
     /// What its users have left on it.
-    pub(crate) left: Leftover,
+    pub(crate) left: SessionState,
     lifetime: Duration,
     last_used: Instant,
 }
@@ -35,7 +35,7 @@ impl Exclusive {
     pub(super) fn new(link: Link, lifetime: Duration) -> Self {
         Self {
             link: Arc::new(link),
-            left: Leftover::default(),
+            left: SessionState::default(),
             lifetime,
             last_used: Instant::now(),
         }

@@ -11,7 +11,7 @@ use crate::backend::Backend;
 use crate::connection::meter::Use;
 use crate::connection::reply::Reply;
 use crate::connection::request::Request;
-use crate::connection::vitals::Vitals;
+use crate::connection::stats::NodeStats;
 use crate::connection::wire::MOST_OF_SETUP;
 use crate::health::verdict::{Observation, Phase, Seen};
 
@@ -32,7 +32,7 @@ pub(crate) struct RedisProbe;
 impl Probe for RedisProbe {
     fn probe(&self, backend: Arc<Backend>) -> Probing {
         Box::pin(async move {
-            Vitals::count(&backend.vitals().probes);
+            NodeStats::count(&backend.stats().probes);
             backend.follow_name(true).await;
             let open = backend.meter().connection(Use::Probe);
             let epoch = backend.gate().read().epoch();

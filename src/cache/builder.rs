@@ -116,7 +116,7 @@ impl CacheBuilder {
     /// [`BuildError::Option`] for a number of replicas that the cluster cannot have, a quorum that can
     /// never be met, or a `stand_in_ttl` below 1 ms or above 100 years.
     pub fn codec<V, C: Codec<V>>(self, codec: C) -> Result<Cache<V, C>, BuildError> {
-        let nodes = self.cluster.core().topology().nodes.len();
+        let nodes = self.cluster.engine().topology().nodes.len();
         let n = self.replicas;
         if n == 0 || n > nodes {
             let why = format!("{n} copies over {nodes} nodes: use 1 to {nodes}");
@@ -141,7 +141,7 @@ impl CacheBuilder {
                 why,
             })?;
         }
-        let flights = Flights::new(self.cluster.core().invalidations());
+        let flights = Flights::new(self.cluster.engine().invalidations());
         let name = self.prefix.escape_ascii().to_string();
         Ok(Cache {
             inner: Arc::new(Inner {

@@ -68,7 +68,7 @@ impl<V, C> Cache<V, C> {
         let mut cmd = redis::cmd("DEL");
         cmd.arg(&full);
         let cluster = &self.inner.cluster;
-        let _invalidating = cluster.core().invalidations().delete(&full);
+        let _invalidating = cluster.engine().invalidations().delete(&full);
         let deadline = Instant::now() + cluster.deadline();
         let cmd = &cmd;
         let calls = self.holders(&full).into_iter().map(|backend| async move {
@@ -88,15 +88,15 @@ impl<V, C> Cache<V, C> {
     /// Every node that may hold a copy. A node that was in use all the time holds back those behind it:
     /// nobody stands in past as many of these as there are replicas.
     fn holders(&self, full: &[u8]) -> Vec<Arc<Backend>> {
-        let core = self.inner.cluster.core();
-        let snapshot = core.topology();
+        let engine = self.inner.cluster.engine();
+        let snapshot = engine.topology();
         let (wanted, now) = (self.inner.replicas, Instant::now());
         let (mut holders, mut steady) = (Vec::new(), 0);
         for index in snapshot.table.candidates(full) {
             let backend = &snapshot.nodes[index];
             holders.push(index);
             let was_out = backend
-                .vitals()
+                .stats()
                 .returned_within(self.inner.stand_in_ttl, now);
             steady += usize::from(snapshot.live.contains(index) && !was_out);
             if steady == wanted {

@@ -8,7 +8,7 @@ use redis::Value;
 
 use crate::backend::answer::Answer;
 use crate::cache::{Cache, Codec};
-use crate::cluster::Core;
+use crate::cluster::Engine;
 use crate::error::Error;
 use crate::node::NodeId;
 use crate::replication::{Acks, QuorumError, ReadFrom};
@@ -52,7 +52,7 @@ impl<V, C: Codec<V>> Cache<V, C> {
 
     async fn read_together(&self, keys: &[Vec<u8>]) -> Vec<Result<Option<V>, Error>> {
         let cluster = &self.inner.cluster;
-        let doubted = self.doubted(cluster.core());
+        let doubted = self.doubted(cluster.engine());
         let is_doubted = |answer: &Answer| answer.node().is_some_and(|node| doubted.contains(node));
         let pieces = cluster.get_many_from(keys).await;
         let reads = keys.iter().zip(pieces).map(|(key, piece)| async {
@@ -68,14 +68,14 @@ impl<V, C: Codec<V>> Cache<V, C> {
     }
 
     /// The nodes that came back lately, whose word that there is no value is not enough.
-    fn doubted(&self, core: &Core) -> Vec<NodeId> {
+    fn doubted(&self, engine: &Engine) -> Vec<NodeId> {
         let Some(repair) = self.inner.read_repair.filter(|_| self.inner.replicas > 1) else {
             return Vec::new();
         };
-        let (snapshot, now) = (core.topology(), Instant::now());
+        let (snapshot, now) = (engine.topology(), Instant::now());
         let nodes = snapshot.nodes.iter();
         nodes
-            .filter(|b| b.vitals().returned_within(Some(repair.window), now))
+            .filter(|b| b.stats().returned_within(Some(repair.window), now))
             .map(|b| b.id().clone())
             .collect()
     }

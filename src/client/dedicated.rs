@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use redis::aio::ConnectionLike;
 use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
 
-use crate::backend::leftover::Leftover;
 use crate::backend::pool::{Exclusive, Loan};
+use crate::backend::session::SessionState;
 use crate::backend::{Backend, RESENDS};
 use crate::command::Block;
 use crate::connection::args::args;
@@ -128,7 +128,12 @@ impl DedicatedClient {
 
 /// What is left on a connection after a request that was answered, given what was left before it and
 /// the worst that was assumed of it.
-fn left_after(before: Leftover, worst: Leftover, request: Request<'_>, reply: &Reply) -> Leftover {
+fn left_after(
+    before: SessionState,
+    worst: SessionState,
+    request: Request<'_>,
+    reply: &Reply,
+) -> SessionState {
     let failed = |value: &Value| matches!(value, Value::ServerError(e) if e.code() != "EXECABORT");
     let all_done = match reply {
         Reply::One(value) => !failed(value),

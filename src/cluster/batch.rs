@@ -8,7 +8,7 @@ use std::sync::Arc;
 use redis::{Cmd, Pipeline, Value};
 
 use crate::backend::answer::Answer;
-use crate::cluster::core::Core;
+use crate::cluster::engine::Engine;
 use crate::cluster::merge::{self, Piece, gathered};
 use crate::cluster::plan::{Plan, target};
 use crate::cluster::target::Target;
@@ -73,7 +73,7 @@ impl<'a> Batch<'a> {
     /// Adds a command as it was planned. With `partial`, one for all nodes makes do with those there are.
     pub(crate) fn push(
         &mut self,
-        core: &Arc<Core>,
+        engine: &Arc<Engine>,
         cmd: &'a Cmd,
         plan: Result<Plan, Error>,
         partial: bool,
@@ -97,7 +97,7 @@ impl<'a> Batch<'a> {
             }
             Ok(Plan::Everywhere(gather)) => {
                 let partial = partial || gather == Gather::Any;
-                match core.everyone(partial) {
+                match engine.everyone(partial) {
                     Ok(nodes) => {
                         for (nth, backend) in nodes.into_iter().enumerate() {
                             add(nth, Target::Node(backend));
@@ -143,7 +143,7 @@ impl<'a> Batch<'a> {
     }
 
     /// What is sent to one node for these pieces.
-    pub(crate) fn request(&self, core: &Core, pieces: &[usize]) -> Outgoing {
+    pub(crate) fn request(&self, engine: &Engine, pieces: &[usize]) -> Outgoing {
         let mut commands: Vec<Cmd> = Vec::with_capacity(pieces.len());
         // A node that does not know a script learns it from the first call, and the order holds.
         let mut learnt: Vec<&[u8]> = Vec::new();
@@ -152,7 +152,7 @@ impl<'a> Batch<'a> {
                 Kind::Split(scatter) => self.part_of(item, scatter, run),
                 _ => {
                     let digest = args(item.cmd).nth(1).unwrap_or_default();
-                    match core.scripts.eval(item.cmd) {
+                    match engine.scripts.eval(item.cmd) {
                         Some(eval) if !learnt.contains(&digest) => {
                             learnt.push(digest);
                             eval
@@ -208,7 +208,7 @@ impl<'a> Batch<'a> {
     }
 
     /// One answer per command, from those of its pieces.
-    pub(crate) fn finish(self, core: &Core, pieces: Vec<Piece>) -> Vec<Result<Answer, Error>> {
+    pub(crate) fn finish(self, engine: &Engine, pieces: Vec<Piece>) -> Vec<Result<Answer, Error>> {
         let mut pieces = pieces.into_iter();
         let results = self.items.into_iter().map(|item| {
             let mut own = pieces.by_ref().take(item.parts);
@@ -223,7 +223,7 @@ impl<'a> Batch<'a> {
                 }
                 Kind::Everywhere { gather, partial } => {
                     let value = gathered(gather, partial, own.collect())?;
-                    remember(core, item.cmd, gather, &value);
+                    remember(engine, item.cmd, gather, &value);
                     Ok(Answer::of_several(value))
                 }
             }
@@ -233,15 +233,16 @@ impl<'a> Batch<'a> {
 }
 
 /// Keeps the scripts that were loaded, and forgets those that were flushed.
-fn remember(core: &Core, cmd: &Cmd, gather: Gather, answer: &Value) {
+fn remember(engine: &Engine, cmd: &Cmd, gather: Gather, answer: &Value) {
     let mut words = args(cmd).skip(1);
     let sub = words.next().unwrap_or_default();
     match (gather, answer) {
         (Gather::Any, Value::BulkString(digest)) => {
-            core.scripts
+            engine
+                .scripts
                 .remember(digest, words.next().unwrap_or_default());
         }
-        (Gather::Same, _) if sub.eq_ignore_ascii_case(b"FLUSH") => core.scripts.forget(),
+        (Gather::Same, _) if sub.eq_ignore_ascii_case(b"FLUSH") => engine.scripts.forget(),
         _ => {}
     }
 }

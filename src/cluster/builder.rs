@@ -9,8 +9,8 @@ use tokio::runtime::Handle;
 use crate::backend::probe::RedisProbe;
 use crate::build_error::BuildError;
 use crate::cluster::FlusterCluster;
-use crate::cluster::core::Core;
-use crate::cluster::factory::{Maker, table};
+use crate::cluster::engine::Engine;
+use crate::cluster::factory::{BackendFactory, table};
 use crate::cluster::options::{Failover, Options, Refusals, SlowNodes};
 use crate::connection::credentials::CredentialsProvider;
 use crate::health::penalty_box::Penalty;
@@ -222,7 +222,7 @@ impl ClusterBuilder {
         let nodes = self.nodes.into_iter().collect::<Result<Vec<_>, _>>()?;
         let options = self.options.settle(nodes.iter().any(uses_tls))?;
         let table = table(&options.placement, &nodes)?;
-        let maker = Maker::new(&options, &nodes)?;
+        let factory = BackendFactory::new(&options, &nodes)?;
         tracing::info!(
             nodes = nodes.len(),
             placement = options.placement.shown(),
@@ -230,11 +230,11 @@ impl ClusterBuilder {
             "the cluster is built"
         );
         let tasks = Arc::new(Tasks::new(options.runtime.clone()));
-        let core = Arc::new_cyclic(|weak| {
-            let make = |weak: &Weak<Core>, node: &Node, key, lookups: &_, limits: &_| {
-                maker.backend(weak, node, key, lookups, limits, &tasks)
+        let engine = Arc::new_cyclic(|weak| {
+            let make = |weak: &Weak<Engine>, node: &Node, key, lookups: &_, limits: &_| {
+                factory.backend(weak, node, key, lookups, limits, &tasks)
             };
-            Core::new(
+            Engine::new(
                 weak,
                 nodes,
                 table,
@@ -244,7 +244,7 @@ impl ClusterBuilder {
                 make,
             )
         });
-        Ok(FlusterCluster::new(core))
+        Ok(FlusterCluster::new(engine))
     }
 }
 

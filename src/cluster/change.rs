@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use crate::backend::Backend;
 use crate::build_error::BuildError;
-use crate::cluster::core::{self, Core};
+use crate::cluster::engine::{self, Engine};
 use crate::cluster::events::{Event, TopologyChange};
-use crate::cluster::factory::{Maker, table};
+use crate::cluster::factory::{BackendFactory, table};
 use crate::node::Node;
 use crate::placement::Migration;
 
-impl Core {
+impl Engine {
     /// What would move if the set of nodes were this one.
     pub(crate) fn plan(&self, specs: &[Node]) -> Result<Migration, BuildError> {
         let new = table(&self.options.placement, specs)?;
@@ -33,7 +33,7 @@ impl Core {
         let specs = edit(before.clone())?;
         // The new table takes milliseconds for a thousand nodes: built before the state is locked.
         let table = Arc::new(table(&self.options.placement, &specs)?);
-        let maker = Maker::new(&self.options, &specs)?;
+        let factory = BackendFactory::new(&self.options, &specs)?;
         let old = self.snapshot.load_full();
         let moved = old.table.moved(&table);
         let fingerprint = table.fingerprint();
@@ -62,17 +62,17 @@ impl Core {
                         state.health.insert(key, now);
                         let weak = Arc::downgrade(self);
                         let (lookups, limits) = (&self.lookups, &self.limits);
-                        let new = maker.backend(&weak, spec, key, lookups, limits, &self.tasks);
+                        let new = factory.backend(&weak, spec, key, lookups, limits, &self.tasks);
                         // Its evidence must carry the epoch that the health machine starts it with.
                         let epoch = state.health.epoch(key).unwrap_or_default();
                         new.gate().set(epoch, true, false);
-                        new.vitals().returned(now);
+                        new.stats().returned(now);
                         new
                     }
                 })
                 .collect();
             state.specs = specs;
-            let live = core::live(state, &nodes);
+            let live = engine::live(state, &nodes);
             let current = self.snapshot.load_full();
             self.snapshot
                 .store(Arc::new(current.with_nodes(nodes, table, live)));

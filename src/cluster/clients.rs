@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::client::Client;
 use crate::cluster::FlusterCluster;
-use crate::cluster::core::Core;
+use crate::cluster::engine::Engine;
 use crate::error::{ClusterEmptyError, Error, ErrorKind, Outcome};
 
 impl FlusterCluster {
@@ -26,7 +26,7 @@ impl FlusterCluster {
     #[must_use]
     pub fn clients(&self) -> Clients {
         Clients {
-            core: Arc::clone(self.core()),
+            engine: Arc::clone(self.engine()),
         }
     }
 
@@ -45,7 +45,7 @@ impl FlusterCluster {
     /// ```
     pub fn get_client_of_node(&self, name: impl AsRef<str>) -> Result<Client, Error> {
         let name = name.as_ref();
-        let snapshot = self.core().snapshot.load();
+        let snapshot = self.engine().snapshot.load();
         match snapshot.nodes.iter().find(|node| *node.id() == *name) {
             Some(node) => Ok(Client::new(Arc::clone(node), 0)),
             None => {
@@ -58,14 +58,14 @@ impl FlusterCluster {
 
     /// The clients of all nodes in the order of the configuration, in or out.
     pub(crate) fn every_client(&self) -> Vec<Client> {
-        let snapshot = self.core().snapshot.load();
+        let snapshot = self.engine().snapshot.load();
         let nodes = snapshot.nodes.iter();
         nodes.map(|node| Client::new(Arc::clone(node), 0)).collect()
     }
 
     /// The clients of the nodes that admit, in the order of the configuration.
     pub(crate) fn live_clients(&self) -> Vec<Client> {
-        let snapshot = self.core().snapshot.load();
+        let snapshot = self.engine().snapshot.load();
         let live = snapshot.live.iter();
         live.map(|n| Client::new(Arc::clone(&snapshot.nodes[n]), 0))
             .collect()
@@ -73,7 +73,7 @@ impl FlusterCluster {
 
     /// The clients of the nodes that admit, in the order in which they would serve `key`.
     pub(crate) fn candidate_clients(&self, key: &[u8]) -> Vec<Client> {
-        let snapshot = self.core().snapshot.load();
+        let snapshot = self.engine().snapshot.load();
         let live = snapshot.live_candidates(key);
         live.enumerate()
             .map(|(rank, n)| Client::new(Arc::clone(&snapshot.nodes[n]), rank))
@@ -83,7 +83,7 @@ impl FlusterCluster {
 
 /// The endless iterator over the live nodes; see [`clients`](FlusterCluster::clients).
 pub struct Clients {
-    core: Arc<Core>,
+    engine: Arc<Engine>,
 }
 
 impl Clients {
@@ -106,20 +106,20 @@ impl Iterator for Clients {
     type Item = Result<Client, ClusterEmptyError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let nodes = self.core.snapshot.load().nodes.len();
+        let nodes = self.engine.snapshot.load().nodes.len();
         for _ in 0..nodes {
-            if let Some(client) = step(&self.core) {
+            if let Some(client) = step(&self.engine) {
                 return Some(Ok(client));
             }
         }
-        Some(Err(self.core.empty()))
+        Some(Err(self.engine.empty()))
     }
 }
 
 /// Moves the cursor by one node; `None` when that node is out.
-fn step(core: &Core) -> Option<Client> {
-    let snapshot = core.snapshot.load();
-    let index = core.cursor.fetch_add(1, Relaxed) % snapshot.nodes.len();
+fn step(engine: &Engine) -> Option<Client> {
+    let snapshot = engine.snapshot.load();
+    let index = engine.cursor.fetch_add(1, Relaxed) % snapshot.nodes.len();
     snapshot
         .live
         .contains(index)
@@ -145,17 +145,22 @@ impl Iterator for Rounds {
     type Item = Result<Client, ClusterEmptyError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let core = &self.clients.core;
-        let left = self
-            .left
-            .get_or_insert_with(|| core.snapshot.load().nodes.len().saturating_mul(self.rounds));
+        let engine = &self.clients.engine;
+        let left = self.left.get_or_insert_with(|| {
+            engine
+                .snapshot
+                .load()
+                .nodes
+                .len()
+                .saturating_mul(self.rounds)
+        });
         while *left > 0 {
-            if core.snapshot.load().live.count() == 0 {
+            if engine.snapshot.load().live.count() == 0 {
                 *left = 0;
-                return Some(Err(core.empty()));
+                return Some(Err(engine.empty()));
             }
             *left -= 1;
-            if let Some(client) = step(core) {
+            if let Some(client) = step(engine) {
                 return Some(Ok(client));
             }
         }

@@ -5,14 +5,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::clock::now_micros;
-use crate::cluster::core::Core;
+use crate::cluster::engine::Engine;
 use crate::error::{ClusterEmptyError, Reasons};
 use crate::health::verdict::Reason;
 
 /// Callers that find no node pull the next probe forward, at most this often.
 const DEMAND_EVERY: Duration = Duration::from_millis(5);
 
-impl Core {
+impl Engine {
     /// Nobody can serve: pulls the next probes forward and says why each node is out.
     pub(crate) fn empty(self: &Arc<Self>) -> ClusterEmptyError {
         self.ensure_monitored();

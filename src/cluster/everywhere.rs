@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::backend::lane::NoLane;
-use crate::cluster::core::Core;
+use crate::cluster::engine::Engine;
 use crate::error::Error;
 
-impl Core {
+impl Engine {
     /// Every configured node, or, when `partial`, those that are live.
     ///
     /// # Errors

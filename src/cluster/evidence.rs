@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::time::sleep_until;
 
 use crate::backend::Backend;
-use crate::cluster::core::{Core, State, set_watch};
+use crate::cluster::engine::{Engine, State, set_watch};
 use crate::cluster::events::Event;
 use crate::health::verdict::{Observation, Verdict, judge};
 use crate::health::waits::Ran;
@@ -34,7 +34,7 @@ impl Late {
     }
 }
 
-impl Core {
+impl Engine {
     /// Applies a verdict; publishes a snapshot when it changes who admits.
     pub(crate) fn apply(&self, backend: &Arc<Backend>, epoch: u64, verdict: Verdict, now: Instant) {
         self.locked(|state, effects| {
@@ -116,7 +116,7 @@ impl Core {
             }
             state.judged_at = Some(now + GRACE);
         }
-        let core = Arc::clone(self);
+        let engine = Arc::clone(self);
         let judge = async move {
             let mut due = now + GRACE;
             loop {
@@ -124,10 +124,10 @@ impl Core {
                 let now = Instant::now();
                 // Whoever wakes late was stalled itself: the watchdog gets its time once more.
                 let next = match now.saturating_duration_since(due) <= LATENESS {
-                    true => core.judge_late(now),
+                    true => engine.judge_late(now),
                     false => Some(now + GRACE),
                 };
-                core.state.lock().judged_at = next;
+                engine.state.lock().judged_at = next;
                 match next {
                     Some(next) => due = next,
                     None => return,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::backend::Backend;
 use crate::clock::micros;
-use crate::cluster::core::Core;
+use crate::cluster::engine::Engine;
 use crate::cluster::events::Event;
 
 /// Two nodes count as two servers when they had different ids at the same time for this long: one server that
@@ -136,14 +136,14 @@ impl Servers {
     }
 }
 
-impl Core {
+impl Engine {
     /// The server behind a node's lane said which run it is.
     pub(super) fn identified(&self, backend: &Arc<Backend>, run_id: &Arc<str>) {
         let snapshot = self.snapshot.load();
         let seen = |b: &Arc<Backend>| Other {
             key: b.key(),
             live: b.lane().has_live(),
-            lost: b.vitals().last_lost(),
+            lost: b.stats().last_lost(),
         };
         let others: Vec<_> = snapshot.nodes.iter().map(seen).collect();
         if others.iter().all(|other| other.key != backend.key()) {

@@ -7,13 +7,13 @@ use tokio::sync::Semaphore;
 
 use crate::backend::{Backend, Limits};
 use crate::build_error::BuildError;
-use crate::cluster::core::Core;
+use crate::cluster::engine::Engine;
 use crate::cluster::options::Options;
 use crate::cluster::reporter::Reporter;
 use crate::connection::credentials::CredentialsProvider;
 use crate::connection::dial::Dialer;
 use crate::connection::resolve::Resolver;
-use crate::connection::vitals::Vitals;
+use crate::connection::stats::NodeStats;
 use crate::node::{Address, Node, Transport};
 use crate::placement::{Member, Placement, Table};
 use crate::tasks::Tasks;
@@ -37,7 +37,7 @@ pub(crate) fn table(placement: &Placement, nodes: &[Node]) -> Result<Table, Buil
 }
 
 /// Makes run-time nodes; what can go wrong goes wrong in [`new`](Self::new), before any is made.
-pub(crate) struct Maker {
+pub(crate) struct BackendFactory {
     credentials: Option<Arc<dyn CredentialsProvider>>,
     /// One connector for all nodes that verify, one for those that do not; made when needed, since
     /// making one reads files.
@@ -47,7 +47,7 @@ pub(crate) struct Maker {
     trusting: Option<tokio_rustls::TlsConnector>,
 }
 
-impl Maker {
+impl BackendFactory {
     #[cfg_attr(
         not(feature = "tls"),
         allow(unused_variables, reason = "the nodes matter to TLS alone")
@@ -71,7 +71,7 @@ impl Maker {
 
     pub(crate) fn backend(
         &self,
-        core: &Weak<Core>,
+        engine: &Weak<Engine>,
         node: &Node,
         key: u64,
         lookups: &Arc<Semaphore>,
@@ -98,10 +98,10 @@ impl Maker {
             resolver,
             credentials: self.credentials.clone(),
             timeout: limits.connect_timeout,
-            vitals: Arc::new(Vitals::default()),
+            stats: Arc::new(NodeStats::default()),
             tasks: Arc::clone(tasks),
         };
-        let observer = Arc::new(Reporter(core.clone()));
+        let observer = Arc::new(Reporter(engine.clone()));
         Arc::new(Backend::new(
             node.clone(),
             key,

@@ -11,7 +11,7 @@ use crate::backend::Backend;
 use crate::backend::answer::Answer;
 use crate::backend::role::Role;
 use crate::cluster::attempts::{Attempts, Failed, Policy, Step, next_step};
-use crate::cluster::core::Core;
+use crate::cluster::engine::Engine;
 use crate::cluster::plan::cross_node;
 use crate::cluster::target::Target;
 use crate::command;
@@ -27,7 +27,7 @@ pub(crate) enum Heard {
     Failed(Error, Step),
 }
 
-impl Core {
+impl Engine {
     /// Sends a command, or a pipeline that is one node's, to the candidates of its target, `limit` at
     /// most.
     pub(crate) async fn route(
@@ -155,7 +155,7 @@ impl Core {
         let mut budget = self.budget.lock();
         if !budget.is_fresh(now) {
             let snapshot = self.snapshot.load();
-            let sent = snapshot.nodes.iter().map(|b| b.vitals().commands()).sum();
+            let sent = snapshot.nodes.iter().map(|b| b.stats().commands()).sum();
             budget.earn(sent, now);
         }
         budget.take()

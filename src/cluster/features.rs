@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 
 use crate::backend::Backend;
 use crate::backend::identity::Version;
-use crate::cluster::core::Core;
+use crate::cluster::engine::Engine;
 
 /// What fluster does with a server, by the oldest version of Redis that can all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Feature {
     /// Connections, commands, replicas, caches, subscriptions. `HELLO 3` is for RESP3 alone, and the oldest
     /// version with users (ACL) has it.
-    Core,
+    Engine,
     /// `XTRIM .. MINID`, `XPENDING .. IDLE` and ranges that leave out their first entry.
     Queue,
     /// `PEXPIRE .. LT`, which shortens a time to live and never prolongs one.
@@ -20,12 +20,12 @@ pub(crate) enum Feature {
 }
 
 impl Feature {
-    const ALL: [Self; 3] = [Self::Core, Self::Queue, Self::StandInTtl];
+    const ALL: [Self; 3] = [Self::Engine, Self::Queue, Self::StandInTtl];
 
     /// The oldest version that it works with.
     pub(crate) fn least(self) -> Version {
         match self {
-            Self::Core => Version(6, 0, 0),
+            Self::Engine => Version(6, 0, 0),
             Self::Queue => Version(6, 2, 0),
             Self::StandInTtl => Version(7, 0, 0),
         }
@@ -33,7 +33,7 @@ impl Feature {
 
     fn name(self) -> &'static str {
         match self {
-            Self::Core => "connections and commands",
+            Self::Engine => "connections and commands",
             Self::Queue => "queues",
             Self::StandInTtl => "`stand_in_ttl`",
         }
@@ -79,11 +79,11 @@ impl InUse {
         } else {
             0
         };
-        Self(AtomicU8::new(Feature::Core.bit() | more))
+        Self(AtomicU8::new(Feature::Engine.bit() | more))
     }
 }
 
-impl Core {
+impl Engine {
     /// A feature is used from now on: says which servers that were asked are too old for it.
     pub(crate) fn uses(&self, feature: Feature) {
         if self.in_use.0.fetch_or(feature.bit(), SeqCst) & feature.bit() != 0 {
@@ -132,8 +132,8 @@ mod tests {
             "queues (Redis 6.2), `stand_in_ttl` (Redis 7.0)"
         );
         assert_eq!(all().too_new_for(Version(5, 0, 14)), all());
-        let core = Features(Feature::Core.bit());
-        assert_eq!(core.too_new_for(Version(6, 0, 0)), Features(0));
+        let engine = Features(Feature::Engine.bit());
+        assert_eq!(engine.too_new_for(Version(6, 0, 0)), Features(0));
     }
 
     /// The guide's table says the same.

@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::backend::Backend;
 use crate::clock::{later, now_micros};
-use crate::cluster::core::{Core, Snapshot, set_watch};
+use crate::cluster::engine::{Engine, Snapshot, set_watch};
 use crate::cluster::events::Event;
 use crate::cluster::evidence::say_stalls;
 use crate::cluster::monitor::no_answer;
@@ -24,7 +24,7 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// A node that was silent for this long, ± 20 %, is asked for a sign of life.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-pub(super) async fn run_housekeeping(core: &Arc<Core>, number: u64) {
+pub(super) async fn run_housekeeping(engine: &Arc<Engine>, number: u64) {
     let mut tick = interval(HOUSEKEEPING);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut window_began = Instant::now();
@@ -32,10 +32,10 @@ pub(super) async fn run_housekeeping(core: &Arc<Core>, number: u64) {
     let mut window: BTreeMap<u64, Histogram> = BTreeMap::new();
     loop {
         tick.tick().await;
-        if !core.tasks.pulse().is_current(number) {
+        if !engine.tasks.pulse().is_current(number) {
             return;
         }
-        let snapshot = core.snapshot.load_full();
+        let snapshot = engine.snapshot.load_full();
         let now = Instant::now();
         for backend in snapshot.nodes.iter().filter(|b| b.is_used()) {
             window
@@ -46,9 +46,9 @@ pub(super) async fn run_housekeeping(core: &Arc<Core>, number: u64) {
         // A tick that comes a hair early ends the window too: the next one is a whole second later.
         if now - window_began + HOUSEKEEPING / 2 >= slowness::WINDOW {
             window_began = now;
-            compare_speed(core, &snapshot, &std::mem::take(&mut window), now);
+            compare_speed(engine, &snapshot, &std::mem::take(&mut window), now);
         }
-        core.locked(|state, _| {
+        engine.locked(|state, _| {
             for backend in snapshot.nodes.iter() {
                 set_watch(state, backend, now);
                 if let Some(is) = state.health.state(backend.key()) {
@@ -56,26 +56,26 @@ pub(super) async fn run_housekeeping(core: &Arc<Core>, number: u64) {
                     backend.meter().alive(is, degraded);
                 }
             }
-            core.tell_outage(state, now);
+            engine.tell_outage(state, now);
             say_stalls(state, now);
         });
         for backend in snapshot.nodes.iter() {
             if let Some(pool) = backend.pool_if_used() {
-                pool.sweep(core.limits.idle_timeout);
+                pool.sweep(engine.limits.idle_timeout);
                 let (open, idle) = pool.sizes();
                 backend.meter().pool(open, idle);
             }
             if backend.is_used() {
                 backend.refresh_in_time(now);
             }
-            heartbeat(core, number, backend);
+            heartbeat(engine, number, backend);
         }
     }
 }
 
 /// Closes a window of the latency comparison.
 fn compare_speed(
-    core: &Arc<Core>,
+    engine: &Arc<Engine>,
     snapshot: &Snapshot,
     window: &BTreeMap<u64, Histogram>,
     now: Instant,
@@ -86,12 +86,12 @@ fn compare_speed(
         .map(|b| {
             let answers = window.get(&b.key());
             if let Some(usual) = answers.and_then(|a| a.quantile(0.95)) {
-                b.vitals().set_usual(usual);
+                b.stats().set_usual(usual);
             }
             (b.key(), answers.and_then(|a| a.quantile(0.5)))
         })
         .collect();
-    let slow = core.locked(|state, effects| {
+    let slow = engine.locked(|state, effects| {
         for (key, slow) in state.slowness.window(&medians) {
             let Some(backend) = snapshot.nodes.iter().find(|b| b.key() == key) else {
                 continue;
@@ -107,10 +107,10 @@ fn compare_speed(
             .filter(|b| state.slowness.is_degraded(b.key()));
         degraded.cloned().collect::<Vec<_>>()
     });
-    if core.options.slow_nodes == SlowNodes::Suspect {
+    if engine.options.slow_nodes == SlowNodes::Suspect {
         for backend in slow {
             let epoch = backend.gate().read().epoch();
-            core.apply(
+            engine.apply(
                 &backend,
                 epoch,
                 Verdict::Soft(Soft::Strike(Reason::Timeout)),
@@ -125,12 +125,12 @@ fn compare_speed(
 ///
 /// Nodes that nobody uses have none, and are left alone: a thousand idle applications must not keep a
 /// server busy.
-fn heartbeat(core: &Arc<Core>, number: u64, backend: &Arc<Backend>) {
+fn heartbeat(engine: &Arc<Engine>, number: u64, backend: &Arc<Backend>) {
     if !backend.gate().read().admits() {
         return;
     }
     let patience = HEARTBEAT.mul_f64(0.8 + 0.4 * fastrand::f64());
-    let silent_for = now_micros().saturating_sub(backend.vitals().last_heard());
+    let silent_for = now_micros().saturating_sub(backend.stats().last_heard());
     // With something in flight somebody asks already, and will say what came of it.
     let is_quiet = silent_for >= patience.as_micros() as u64 && backend.in_flight() == 0;
     let lane = backend.lane().get().filter(|_| is_quiet);
@@ -140,11 +140,11 @@ fn heartbeat(core: &Arc<Core>, number: u64, backend: &Arc<Backend>) {
     if lane.is_none() && idle.is_none() {
         return;
     }
-    let (core, backend) = (Arc::clone(core), Arc::clone(backend));
-    let tasks = Arc::clone(&core.tasks);
+    let (engine, backend) = (Arc::clone(engine), Arc::clone(backend));
+    let tasks = Arc::clone(&engine.tasks);
     let beat = async move {
         let epoch = backend.gate().read().epoch();
-        let limit = core.limits.response_timeout;
+        let limit = engine.limits.response_timeout;
         let (lane, idle) = join(
             is_silent(&backend, lane, limit),
             is_silent(&backend, idle, limit),
@@ -155,10 +155,10 @@ fn heartbeat(core: &Arc<Core>, number: u64, backend: &Arc<Backend>) {
             return;
         }
         let began = Instant::now();
-        let probe = core.probe.probe(Arc::clone(&backend));
+        let probe = engine.probe.probe(Arc::clone(&backend));
         let seen = tokio::time::timeout(limit, probe).await;
         let seen = seen.unwrap_or_else(|_| no_answer(began, later(began, limit)));
-        let reason = match core.probe_result(number, &seen) {
+        let reason = match engine.probe_result(number, &seen) {
             ProbeResult::Ok => return,
             // It was us who did not listen; the next heartbeat asks again.
             ProbeResult::NotRun => return,
@@ -167,7 +167,7 @@ fn heartbeat(core: &Arc<Core>, number: u64, backend: &Arc<Backend>) {
             ProbeResult::NotRedis => Reason::NotRedis,
         };
         // Suspicion only: nobody asked for this node, so there is time for a second opinion.
-        core.apply(
+        engine.apply(
             &backend,
             epoch,
             Verdict::Soft(Soft::Strike(reason)),

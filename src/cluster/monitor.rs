@@ -8,7 +8,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, sleep_until, timeout_at};
 use tracing::Instrument as _;
 
-use crate::cluster::core::{Core, State};
+use crate::cluster::engine::{Engine, State};
 use crate::cluster::events::Event;
 use crate::cluster::{evidence, housekeeping};
 use crate::health::verdict::{Observation, Phase, ProbeResult, Seen, judge_probe};
@@ -19,25 +19,25 @@ use crate::health::{Action, watchdog};
 const AT_LATEST: Duration = Duration::from_secs(60);
 
 /// Starts the tasks on the runtime at hand; those of an earlier start end as soon as they are polled.
-fn start(core: &Arc<Core>, number: u64, now: Instant) {
-    core.locked(|state, _| state.watchdog.restart(now));
-    let (a, b, c) = (Arc::clone(core), Arc::clone(core), Arc::clone(core));
-    let ended = Ended(Arc::clone(core), number);
+fn start(engine: &Arc<Engine>, number: u64, now: Instant) {
+    engine.locked(|state, _| state.watchdog.restart(now));
+    let (a, b, c) = (Arc::clone(engine), Arc::clone(engine), Arc::clone(engine));
+    let ended = Ended(Arc::clone(engine), number);
     let health = async move {
         let _ended = ended;
         run_health(&a, number).await;
     };
     // A cluster that closes needs none of them.
-    let _ = core.tasks.spawn(health);
-    let _ = core
+    let _ = engine.tasks.spawn(health);
+    let _ = engine
         .tasks
         .spawn(async move { run_watchdog(&b, number).await });
-    let _ = core
+    let _ = engine
         .tasks
         .spawn(async move { housekeeping::run_housekeeping(&c, number).await });
 }
 
-impl Core {
+impl Engine {
     /// Starts the background tasks, once, on the runtime at hand; again when that one ended, and when
     /// nothing was heard of them for seconds, because nobody polls it.
     pub(crate) fn ensure_monitored(self: &Arc<Self>) {
@@ -62,13 +62,13 @@ impl Core {
     /// Starts the background anew, after it had its time to tick: it may live on this very runtime, which
     /// has only just been woken.
     fn revive(self: &Arc<Self>) {
-        let core = Arc::clone(self);
+        let engine = Arc::clone(self);
         let silent = self.tasks.pulse().starts();
         let revive = async move {
             let asked = Instant::now();
             sleep(watchdog::GRACE).await;
             let now = Instant::now();
-            let pulse = core.tasks.pulse();
+            let pulse = engine.tasks.pulse();
             // Whoever wakes late was stalled itself, and knows nothing.
             let on_time = now.duration_since(asked) <= watchdog::GRACE + watchdog::LATENESS;
             if !on_time || !pulse.is_current(silent) || !pulse.is_overdue(now) {
@@ -81,7 +81,7 @@ impl Core {
                 1 => tracing::warn!("{text}"),
                 _ => tracing::debug!("{text}"),
             }
-            start(&core, pulse.begin(now), now);
+            start(&engine, pulse.begin(now), now);
         };
         // A caller without a runtime cannot help.
         let _ = self.tasks.spawn(revive);
@@ -114,7 +114,7 @@ impl Core {
     /// Commands that all nodes were sent so far.
     fn sent(&self) -> u64 {
         let snapshot = self.snapshot.load();
-        let sent = snapshot.nodes.iter().map(|b| b.vitals().commands());
+        let sent = snapshot.nodes.iter().map(|b| b.stats().commands());
         sent.fold(0, u64::wrapping_add)
     }
 
@@ -132,7 +132,7 @@ impl Core {
 }
 
 /// When the runtime of the first call is gone, the next call starts the tasks on its own.
-struct Ended(Arc<Core>, u64);
+struct Ended(Arc<Engine>, u64);
 
 impl Drop for Ended {
     fn drop(&mut self) {
@@ -141,18 +141,18 @@ impl Drop for Ended {
 }
 
 /// Whatever is due in the health machine: probes to start, waits that are over, late verdicts.
-async fn run_health(core: &Arc<Core>, number: u64) {
+async fn run_health(engine: &Arc<Engine>, number: u64) {
     // The probe under way at each node. On a machine too busy to run them in time, probes that are over
     // by the clock would pile up behind those that follow.
     let mut under_way: BTreeMap<u64, AbortHandle> = BTreeMap::new();
     loop {
         let now = Instant::now();
         // That this runs is as good as a tick: a stall is known before anything is judged by it.
-        if !core.tick(number, now) {
+        if !engine.tick(number, now) {
             return;
         }
-        let late = core.judge_late(now);
-        let (actions, next) = core.locked(|state, effects| {
+        let late = engine.judge_late(now);
+        let (actions, next) = engine.locked(|state, effects| {
             let State {
                 health, watchdog, ..
             } = state;
@@ -160,20 +160,20 @@ async fn run_health(core: &Arc<Core>, number: u64) {
             let actions = health.due(now, &mut fastrand::f64, &ran);
             for action in &actions {
                 if let Action::Publish(t) = action {
-                    core.publish(state, effects, *t, now);
+                    engine.publish(state, effects, *t, now);
                 }
             }
             (actions, state.health.next_deadline())
         });
         for action in actions {
             if let Action::Probe { key, id, deadline } = action {
-                let probe = spawn_probe(core, number, key, id, deadline);
+                let probe = spawn_probe(engine, number, key, id, deadline);
                 if let Some(over) = probe.and_then(|probe| under_way.insert(key, probe)) {
                     over.abort();
                 }
             }
         }
-        if under_way.len() > 2 * core.snapshot.load().nodes.len() {
+        if under_way.len() > 2 * engine.snapshot.load().nodes.len() {
             under_way.retain(|_, probe| !probe.is_finished());
         }
         let until = [late, next]
@@ -183,30 +183,30 @@ async fn run_health(core: &Arc<Core>, number: u64) {
             .unwrap_or(now + AT_LATEST);
         tokio::select! {
             () = sleep_until(until.into()) => {}
-            () = core.wake.notified() => {}
+            () = engine.wake.notified() => {}
         }
     }
 }
 
 /// All probes run at once: a silent node must not delay the return of another.
 fn spawn_probe(
-    core: &Arc<Core>,
+    engine: &Arc<Engine>,
     number: u64,
     key: u64,
     id: u64,
     deadline: Instant,
 ) -> Option<AbortHandle> {
-    let snapshot = core.snapshot.load();
+    let snapshot = engine.snapshot.load();
     let backend = snapshot.nodes.iter().find(|b| b.key() == key)?;
-    let (core, backend) = (Arc::clone(core), Arc::clone(backend));
-    let tasks = Arc::clone(&core.tasks);
+    let (engine, backend) = (Arc::clone(engine), Arc::clone(backend));
+    let tasks = Arc::clone(&engine.tasks);
     let span = tracing::debug_span!("fluster.probe", node = %backend.id());
     let probe = async move {
         let began = Instant::now();
-        let probe = core.probe.probe(Arc::clone(&backend));
+        let probe = engine.probe.probe(Arc::clone(&backend));
         let seen = timeout_at(deadline.into(), probe).await;
         let seen = seen.unwrap_or_else(|_| no_answer(began, deadline));
-        let result = core.probe_result(number, &seen);
+        let result = engine.probe_result(number, &seen);
         tracing::debug!(node = %backend.id(), ?result, "probed");
         backend.meter().probed(match result {
             ProbeResult::Ok => "ok",
@@ -217,15 +217,15 @@ fn spawn_probe(
             ProbeResult::NotRedis => "not_redis",
         });
         let now = Instant::now();
-        core.locked(|state, effects| {
+        engine.locked(|state, effects| {
             if let Some(t) = state
                 .health
                 .probe_finished(key, id, result, now, fastrand::f64())
             {
-                core.publish(state, effects, t, now);
+                engine.publish(state, effects, t, now);
             }
         });
-        core.wake.notify_one();
+        engine.wake.notify_one();
     };
     // A cluster that closes needs no probe; a runtime there is, since this runs on it.
     tasks.spawn(probe.instrument(span)).ok()
@@ -240,7 +240,7 @@ pub(super) fn no_answer(began: Instant, deadline: Instant) -> Observation {
     }
 }
 
-impl Core {
+impl Engine {
     /// How a probe went, given how much of its time our own process ran.
     pub(super) fn probe_result(&self, number: u64, seen: &Observation) -> ProbeResult {
         let now = Instant::now();
@@ -252,10 +252,10 @@ impl Core {
 }
 
 /// Ticks on the runtime of the background, which is that of the connections.
-async fn run_watchdog(core: &Arc<Core>, number: u64) {
+async fn run_watchdog(engine: &Arc<Engine>, number: u64) {
     loop {
         sleep(watchdog::PERIOD).await;
-        if !core.tick(number, Instant::now()) {
+        if !engine.tick(number, Instant::now()) {
             return;
         }
     }

@@ -9,7 +9,7 @@ use crate::backend::Backend;
 use crate::backend::answer::Answer;
 use crate::cluster::FlusterCluster;
 use crate::cluster::batch::Batch;
-use crate::cluster::core::Snapshot;
+use crate::cluster::engine::Snapshot;
 use crate::cluster::plan::{Plan, cross_node, home, refused, target};
 use crate::cluster::target::Target;
 use crate::connection::args::args;
@@ -62,18 +62,18 @@ impl FlusterCluster {
 
     /// One raw answer per command.
     pub(crate) async fn each(&self, pipe: &Pipeline) -> Vec<Result<Answer, Error>> {
-        let core = self.core();
+        let engine = self.engine();
         let deadline = Instant::now() + self.deadline();
         let mut batch = Batch::new();
         {
-            let snapshot = core.snapshot.load();
+            let snapshot = engine.snapshot.load();
             for cmd in pipe.cmd_iter() {
                 let plan = Plan::of(&snapshot, cmd).map(|(plan, _)| plan);
-                batch.push(core, cmd, plan, self.partially());
+                batch.push(engine, cmd, plan, self.partially());
             }
         }
-        let pieces = core.scatter(&batch, deadline).await;
-        batch.finish(core, pieces)
+        let pieces = engine.scatter(&batch, deadline).await;
+        batch.finish(engine, pieces)
     }
 
     /// An atomic pipeline, which must be one node's.
@@ -83,14 +83,14 @@ impl FlusterCluster {
         &self,
         pipe: &Pipeline,
     ) -> Result<(Vec<Value>, Option<NodeId>), Error> {
-        let core = self.core();
+        let engine = self.engine();
         let request = Request::Many(pipe);
         if let Some(nothing) = request.answer_to_nothing() {
             return Ok((nothing.into_values(), None));
         }
         let request = Shared::check(request)?;
-        let target = one_home(&core.snapshot.load(), &[], pipe)?;
-        let answer = core.route(&target, request, self.deadline()).await?;
+        let target = one_home(&engine.snapshot.load(), &[], pipe)?;
+        let answer = engine.route(&target, request, self.deadline()).await?;
         let node = answer.node().cloned();
         let values = match answer.value {
             Value::Array(values) => values,
@@ -105,7 +105,7 @@ impl FlusterCluster {
 
     /// The node of all these keys.
     pub(crate) fn home_of(&self, what: &str, keys: &[Vec<u8>]) -> Result<Arc<Backend>, Error> {
-        let snapshot = self.core().snapshot.load();
+        let snapshot = self.engine().snapshot.load();
         let Some(first) = keys.first() else {
             return Err(refused(format!("{what} without keys has no node")));
         };
@@ -116,13 +116,13 @@ impl FlusterCluster {
             return Err(cross_node(&snapshot, what, keys.iter().map(Vec::as_slice)));
         }
         let backend = snapshot.route(first).map(Arc::clone);
-        backend.ok_or_else(|| self.core().empty().into())
+        backend.ok_or_else(|| self.engine().empty().into())
     }
 
     /// Refuses a pipeline with keys that are on another node than `keys`.
     pub(crate) fn is_at_home(&self, keys: &[Vec<u8>], pipe: &Pipeline) -> Result<(), Error> {
         let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-        one_home(&self.core().snapshot.load(), &keys, pipe).map(drop)
+        one_home(&self.engine().snapshot.load(), &keys, pipe).map(drop)
     }
 }
 

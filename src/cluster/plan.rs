@@ -2,7 +2,7 @@
 
 use redis::Cmd;
 
-use crate::cluster::core::Snapshot;
+use crate::cluster::engine::Snapshot;
 use crate::cluster::target::Target;
 use crate::command::{BadKeys, Gather, Keyless, Scatter, Spec, keyless, sorts_by_other_keys};
 use crate::connection::args::args;

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::backend::Backend;
-use crate::cluster::core::{Core, Effects, State, set_watch};
+use crate::cluster::engine::{Effects, Engine, State, set_watch};
 use crate::cluster::events::Event;
 use crate::cluster::outage::Line;
-use crate::connection::vitals::Vitals;
+use crate::connection::stats::NodeStats;
 use crate::health::verdict::Reason;
 use crate::health::{NodeState, Transition};
 
-impl Core {
+impl Engine {
     /// Publishes one change of one node: gate, snapshot, event, metrics.
     pub(crate) fn publish(
         &self,
@@ -28,7 +28,7 @@ impl Core {
         let admits = t.to.admits();
         if admits && !t.from.admits() {
             backend.lane().dial_at_will(now);
-            backend.vitals().returned(now);
+            backend.stats().returned(now);
         }
         backend
             .gate()
@@ -77,7 +77,7 @@ impl Core {
             .map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         if t.from.admits() && t.to == NodeState::Down {
             state.out_since.entry(t.key).or_insert(now);
-            Vitals::count(&backend.vitals().ejections);
+            NodeStats::count(&backend.stats().ejections);
             backend.meter().ejected(reason.as_str());
             tracing::warn!(%node, %reason, ?retry_after, client_suspect = t.client_suspect, "node is out");
             effects.shut(Arc::clone(backend));

@@ -6,17 +6,19 @@ use std::time::{Duration, Instant};
 
 use crate::backend::identity::Identity;
 use crate::backend::{Backend, Observer};
-use crate::cluster::core::Core;
+use crate::cluster::engine::Engine;
 use crate::cluster::events::Event;
 use crate::connection::resolve::Resolver;
 use crate::health::verdict::{Observation, Seen, Verdict, judge};
 
-/// A handle to the core that the nodes can hold without keeping the cluster alive.
-pub(crate) struct Reporter(pub(crate) Weak<Core>);
+/// A handle to the engine that the nodes can hold without keeping the cluster alive.
+pub(crate) struct Reporter(pub(crate) Weak<Engine>);
 
 impl Observer for Reporter {
     fn observed(&self, backend: &Arc<Backend>, epoch: u64, what: Observation) {
-        let Some(core) = self.0.upgrade() else { return };
+        let Some(engine) = self.0.upgrade() else {
+            return;
+        };
         let now = Instant::now();
         let judgement = judge(&what);
         if judgement.refuses_writes {
@@ -24,35 +26,35 @@ impl Observer for Reporter {
             backend.refresh_address(Duration::from_secs(1));
         }
         if matches!(what.seen, Seen::Io(std::io::ErrorKind::TimedOut, _)) {
-            core.timed_out(backend, epoch, what, now);
+            engine.timed_out(backend, epoch, what, now);
             return;
         }
         let idle = backend.watch().load(Relaxed) == Backend::WATCH_NOTHING;
         // An application's errors are proof of life, and nobody is waiting for that.
         if judgement.verdict != Verdict::Neutral && !(judgement.verdict == Verdict::Alive && idle) {
-            core.apply(backend, epoch, judgement.verdict, now);
+            engine.apply(backend, epoch, judgement.verdict, now);
         }
     }
 
     fn succeeded(&self, backend: &Arc<Backend>, epoch: u64) {
-        if let Some(core) = self.0.upgrade() {
-            core.apply(backend, epoch, Verdict::Alive, Instant::now());
+        if let Some(engine) = self.0.upgrade() {
+            engine.apply(backend, epoch, Verdict::Alive, Instant::now());
         }
     }
 
     fn dialling(&self) {
-        if let Some(core) = self.0.upgrade() {
-            core.ensure_monitored();
+        if let Some(engine) = self.0.upgrade() {
+            engine.ensure_monitored();
         }
     }
 
     fn identified(&self, backend: &Arc<Backend>, identity: &Identity) {
         tracing::debug!(node = %backend.id(), version = ?identity.version, "a server said who it is");
-        if let (Some(core), Some(version)) = (self.0.upgrade(), identity.version) {
-            core.check_version(backend, version);
+        if let (Some(engine), Some(version)) = (self.0.upgrade(), identity.version) {
+            engine.check_version(backend, version);
         }
-        if let (Some(core), Some(run_id)) = (self.0.upgrade(), &identity.run_id) {
-            core.identified(backend, run_id);
+        if let (Some(engine), Some(run_id)) = (self.0.upgrade(), &identity.run_id) {
+            engine.identified(backend, run_id);
         }
     }
 
@@ -64,17 +66,17 @@ impl Observer for Reporter {
             .as_ref()
             .and_then(Resolver::pinned);
         tracing::info!(%node, ?address, "the node's name leads elsewhere now");
-        if let Some(core) = self.0.upgrade() {
+        if let Some(engine) = self.0.upgrade() {
             // Subscriptions follow.
-            core.published.send_modify(|n| *n += 1);
+            engine.published.send_modify(|n| *n += 1);
             // No receiver is no error.
-            let _ = core.events.send(Event::AddressChanged { node });
+            let _ = engine.events.send(Event::AddressChanged { node });
         }
     }
 
     fn retry_after(&self, backend: &Backend) -> Option<Duration> {
-        let core = self.0.upgrade()?;
-        let state = core.state.lock();
+        let engine = self.0.upgrade()?;
+        let state = engine.state.lock();
         state.health.retry_after(backend.key(), Instant::now())
     }
 }

@@ -6,7 +6,7 @@ use redis::{Cmd, FromRedisValue};
 
 use crate::client::Client;
 use crate::cluster::FlusterCluster;
-use crate::cluster::core::Snapshot;
+use crate::cluster::engine::Snapshot;
 use crate::cluster::target::Target;
 use crate::connection::request::{Request, Shared};
 use crate::error::{ClusterEmptyError, Error};
@@ -30,14 +30,14 @@ impl FlusterCluster {
     /// ```
     pub fn get_client(&self, key: impl AsRef<[u8]>) -> Result<Client, ClusterEmptyError> {
         let key = key.as_ref();
-        let core = self.core();
-        let snapshot = core.snapshot.load();
+        let engine = self.engine();
+        let snapshot = engine.snapshot.load();
         match snapshot.first(key) {
             Some(index) => {
                 let rank = rank(&snapshot, key, index);
                 Ok(Client::new(Arc::clone(&snapshot.nodes[index]), rank))
             }
-            None => Err(core.empty()),
+            None => Err(engine.empty()),
         }
     }
 
@@ -47,10 +47,10 @@ impl FlusterCluster {
     ///
     /// [`ClusterEmptyError`] when every candidate is out.
     pub fn get_node(&self, key: impl AsRef<[u8]>) -> Result<NodeId, ClusterEmptyError> {
-        let core = self.core();
-        match core.snapshot.load().route(key.as_ref()) {
+        let engine = self.engine();
+        match engine.snapshot.load().route(key.as_ref()) {
             Some(backend) => Ok(backend.id().clone()),
-            None => Err(core.empty()),
+            None => Err(engine.empty()),
         }
     }
 
@@ -63,12 +63,12 @@ impl FlusterCluster {
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<NodeId>, ClusterEmptyError> {
-        let core = self.core();
-        let snapshot = core.snapshot.load();
+        let engine = self.engine();
+        let snapshot = engine.snapshot.load();
         keys.into_iter()
             .map(|key| snapshot.route(key.as_ref()).map(|b| b.id().clone()))
             .collect::<Option<_>>()
-            .ok_or_else(|| core.empty())
+            .ok_or_else(|| engine.empty())
     }
 
     /// Sends `cmd` to the node that serves `key`, and on to the next candidates as
@@ -101,7 +101,7 @@ impl FlusterCluster {
         let limit = self.deadline();
         let request = Shared::check(Request::One(cmd))?;
         let target = Target::Key(key.as_ref());
-        self.core().route(&target, request, limit).await?.parse()
+        self.engine().route(&target, request, limit).await?.parse()
     }
 }
 

@@ -60,13 +60,13 @@ impl FlusterCluster {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn get_node_of(&self, cmd: &Cmd) -> Result<NodeId, Error> {
-        let core = self.core();
-        let snapshot = core.snapshot.load();
+        let engine = self.engine();
+        let snapshot = engine.snapshot.load();
         match Plan::of(&snapshot, cmd)?.0 {
             Plan::One { at, .. } => {
                 let key = args(cmd).nth(at).unwrap_or_default();
                 let backend = snapshot.route(key).map(|b| b.id().clone());
-                backend.ok_or_else(|| core.empty().into())
+                backend.ok_or_else(|| engine.empty().into())
             }
             Plan::Split(_) => {
                 let text = "the command is cut: its keys are on different nodes";
@@ -78,18 +78,18 @@ impl FlusterCluster {
 
     /// The raw answer to `cmd`.
     pub(crate) async fn answer(&self, cmd: &Cmd) -> Result<Answer, Error> {
-        let core = self.core();
+        let engine = self.engine();
         let limit = self.deadline();
-        let (plan, request) = Plan::of(&core.snapshot.load(), cmd)?;
+        let (plan, request) = Plan::of(&engine.snapshot.load(), cmd)?;
         if let Plan::One { at, together } = plan {
             let target = target(cmd, at, together);
-            return core.route(&target, request, limit).await;
+            return engine.route(&target, request, limit).await;
         }
         let mut batch = Batch::new();
-        batch.push(core, cmd, Ok(plan), self.partially());
-        let pieces = core.scatter(&batch, Instant::now() + limit).await;
+        batch.push(engine, cmd, Ok(plan), self.partially());
+        let pieces = engine.scatter(&batch, Instant::now() + limit).await;
         batch
-            .finish(core, pieces)
+            .finish(engine, pieces)
             .pop()
             .unwrap_or_else(|| Ok(Answer::of_several(Value::Nil)))
     }
@@ -162,9 +162,11 @@ impl FlusterCluster {
     }
 
     async fn pieces(&self, cmd: &Cmd, scatter: Scatter) -> Vec<Piece> {
-        let core = self.core();
+        let engine = self.engine();
         let mut batch = Batch::new();
-        batch.push(core, cmd, Ok(Plan::Split(scatter)), false);
-        core.scatter(&batch, Instant::now() + self.deadline()).await
+        batch.push(engine, cmd, Ok(Plan::Split(scatter)), false);
+        engine
+            .scatter(&batch, Instant::now() + self.deadline())
+            .await
     }
 }

@@ -11,13 +11,13 @@ use crate::backend::answer::Answer;
 use crate::backend::role::Role;
 use crate::cluster::attempts::Attempts;
 use crate::cluster::batch::Batch;
-use crate::cluster::core::Core;
+use crate::cluster::engine::Engine;
 use crate::cluster::failover::Heard;
 use crate::cluster::merge::Piece;
 use crate::connection::reply::Reply;
 use crate::error::{Error, ErrorKind, Outcome};
 
-impl Core {
+impl Engine {
     /// Does all the work; one result per piece. A node that fails fails only its own pieces, and these
     /// go on to their next candidates as the cluster's failover allows.
     pub(crate) async fn scatter(
@@ -80,7 +80,7 @@ impl Core {
     }
 }
 
-impl Core {
+impl Engine {
     /// What the node is to the keys that these pieces write.
     fn role_of<'a>(&self, batch: &Batch<'a>, pieces: &[usize], backend: &Arc<Backend>) -> Role<'a> {
         let written = pieces.iter().filter(|piece| !batch.is_read_only(**piece));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::backend::Backend;
 use crate::cluster::FlusterCluster;
-use crate::cluster::core::State;
+use crate::cluster::engine::State;
 use crate::health::NodeState;
 use crate::health::verdict::Reason;
 use crate::node::{Node, NodeId};
@@ -100,10 +100,10 @@ impl FlusterCluster {
     /// ```
     #[must_use]
     pub fn status(&self) -> ClusterStatus {
-        let core = self.core();
-        core.locked(|state, _| {
+        let engine = self.engine();
+        engine.locked(|state, _| {
             // Under the lock, so that the snapshot, the nodes and their health belong together.
-            let snapshot = core.snapshot.load();
+            let snapshot = engine.snapshot.load();
             let now = Instant::now();
             let nodes = state
                 .specs
@@ -113,9 +113,9 @@ impl FlusterCluster {
                 .collect();
             ClusterStatus {
                 epoch: snapshot.epoch,
-                placement: core.options.placement.shown(),
+                placement: engine.options.placement.shown(),
                 fingerprint: snapshot.table.fingerprint(),
-                tasks: core.tasks.count(),
+                tasks: engine.tasks.count(),
                 nodes,
             }
         })
@@ -123,7 +123,7 @@ impl FlusterCluster {
 }
 
 fn node_status(state: &State, spec: &Node, backend: &Arc<Backend>, now: Instant) -> NodeStatus {
-    let (health, key, vitals) = (&state.health, backend.key(), backend.vitals());
+    let (health, key, stats) = (&state.health, backend.key(), backend.stats());
     let lane = backend.lane().get();
     NodeStatus {
         name: spec.id(),
@@ -139,10 +139,10 @@ fn node_status(state: &State, spec: &Node, backend: &Arc<Backend>, now: Instant)
         in_flight: lane.as_ref().map_or(0, |l| l.wire().in_flight()),
         connected: lane.is_some(),
         dedicated: backend.pool_if_used().map_or(0, |p| p.sizes().0),
-        dials: vitals.dials.load(Relaxed),
-        failed_dials: vitals.failed_dials.load(Relaxed),
-        probes: vitals.probes.load(Relaxed),
-        ejections: vitals.ejections.load(Relaxed),
+        dials: stats.dials.load(Relaxed),
+        failed_dials: stats.failed_dials.load(Relaxed),
+        probes: stats.probes.load(Relaxed),
+        ejections: stats.ejections.load(Relaxed),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::cluster::attempts::Attempts;
-use crate::cluster::core::{Core, Snapshot};
+use crate::cluster::engine::{Engine, Snapshot};
 
 /// What decides where something is sent.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ impl<'a> Target<'a> {
     }
 }
 
-impl Core {
+impl Engine {
     /// The first live candidate that was not tried yet.
     pub(crate) fn next_candidate(
         &self,

@@ -17,8 +17,8 @@ use crate::connection::credentials::CredentialsProvider;
 use crate::connection::link::Link;
 use crate::connection::meter::OpenConnection;
 use crate::connection::resolve::{self, Resolver};
+use crate::connection::stats::NodeStats;
 use crate::connection::step::{Progress, Step};
-use crate::connection::vitals::Vitals;
 use crate::connection::wire::{Pushes, Socket, Tap, Wire};
 use crate::error::class_of_error;
 use crate::error::redact::redacted;
@@ -107,7 +107,7 @@ pub(crate) struct Dialer {
     pub(crate) tls: Option<tokio_rustls::TlsConnector>,
     pub(crate) credentials: Option<Arc<dyn CredentialsProvider>>,
     pub(crate) timeout: Duration,
-    pub(crate) vitals: Arc<Vitals>,
+    pub(crate) stats: Arc<NodeStats>,
     pub(crate) tasks: Arc<Tasks>,
 }
 
@@ -138,7 +138,7 @@ impl Dialer {
             Err(_) => Err(DialError::timed_out(progress.timed_out(self.timeout))),
         };
         result.map_err(|e| {
-            Vitals::count(&self.vitals.failed_dials);
+            NodeStats::count(&self.stats.failed_dials);
             DialError { began, ..e }
         })
     }
@@ -175,7 +175,7 @@ impl Dialer {
         let tap = Tap::new(
             socket,
             Arc::clone(&wire),
-            Arc::clone(&self.vitals),
+            Arc::clone(&self.stats),
             pushes,
             *most,
         );

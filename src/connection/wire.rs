@@ -23,7 +23,7 @@ use self::meal::Meal;
 use self::socket::Glance;
 pub(crate) use self::socket::Socket;
 use crate::clock::now_micros;
-use crate::connection::vitals::Vitals;
+use crate::connection::stats::NodeStats;
 
 /// How much of the set-up's replies is kept, enough for the error line that redis-rs swallows.
 const SETUP_KEPT: usize = 256;
@@ -258,7 +258,7 @@ pub(crate) enum Pushes {
 pub(crate) struct Tap {
     socket: Socket,
     wire: Arc<Wire>,
-    vitals: Arc<Vitals>,
+    stats: Arc<NodeStats>,
     pushes: Pushes,
     /// Set once the connection is handed out; until then its bytes belong to the set-up.
     in_setup: bool,
@@ -272,14 +272,14 @@ impl Tap {
     pub(crate) fn new(
         socket: Socket,
         wire: Arc<Wire>,
-        vitals: Arc<Vitals>,
+        stats: Arc<NodeStats>,
         pushes: Pushes,
         most: Option<u64>,
     ) -> Self {
         Self {
             socket,
             wire,
-            vitals,
+            stats,
             pushes,
             in_setup: true,
             yielded: false,
@@ -290,7 +290,7 @@ impl Tap {
 
     /// The connection ended, and not because we closed it.
     fn lost(&self) {
-        self.vitals.lost_connection(now_micros());
+        self.stats.lost_connection(now_micros());
         self.wire.set_dead();
     }
 
@@ -317,7 +317,7 @@ impl Tap {
         }
         let now = now_micros();
         driver.last_active.store(now, Relaxed);
-        self.vitals.heard(now);
+        self.stats.heard(now);
         if self.in_setup {
             if let Some(kept) = driver.setup.lock().as_mut() {
                 kept.extend(&bytes[..bytes.len().min(SETUP_KEPT - kept.len())]);

@@ -16,7 +16,7 @@ use super::guards::{Act, Guards, Verdict};
 use super::retry::Retry;
 use super::{Discovery, NextSnapshot, caught};
 use crate::build_error::BuildError;
-use crate::cluster::{Core, FlusterCluster};
+use crate::cluster::{Engine, FlusterCluster};
 use crate::node::Node;
 use crate::tasks::SpawnError;
 
@@ -63,7 +63,7 @@ impl FlusterCluster {
         source: impl Discovery + 'static,
         follow: Follow,
     ) -> Result<Following, BuildError> {
-        let core = self.core();
+        let engine = self.engine();
         let (ready, _) = watch::channel(false);
         let shared = Arc::new(Shared {
             source: source.source(),
@@ -76,7 +76,7 @@ impl FlusterCluster {
             ready,
         });
         let driver = Driver {
-            core: Arc::downgrade(core),
+            engine: Arc::downgrade(engine),
             guards: Guards::new(follow.waits),
             follow,
             retry: Retry::default(),
@@ -85,7 +85,7 @@ impl FlusterCluster {
             left_out: None,
             shared: Arc::clone(&shared),
         };
-        let task = core.tasks().spawn(driver.run(Box::new(source)));
+        let task = engine.tasks().spawn(driver.run(Box::new(source)));
         let task = task.map_err(|e| match e {
             SpawnError::Closed => BuildError::Closed,
             SpawnError::NoRuntime => BuildError::Option {
@@ -185,7 +185,7 @@ impl fmt::Debug for Following {
 
 struct Driver {
     /// Not the cluster: the last handle of it must end us.
-    core: Weak<Core>,
+    engine: Weak<Engine>,
     guards: Guards,
     follow: Follow,
     retry: Retry,
@@ -301,10 +301,10 @@ impl Driver {
 
     /// Makes the snapshot the set of nodes; `false` when there is no cluster any more.
     fn apply(&mut self, snapshot: Snapshot) -> bool {
-        let Some(core) = self.core.upgrade() else {
+        let Some(engine) = self.engine.upgrade() else {
             return false;
         };
-        let nodes = match self.made(&snapshot, &core) {
+        let nodes = match self.made(&snapshot, &engine) {
             Ok(nodes) => nodes,
             Err(error) => {
                 self.refused(error);
@@ -312,7 +312,7 @@ impl Driver {
             }
         };
         if nodes != self.nodes {
-            match core.change(|_| Ok(nodes.clone())) {
+            match engine.change(|_| Ok(nodes.clone())) {
                 Ok(_) => self.nodes = nodes,
                 Err(BuildError::Closed) => return false,
                 Err(e) => {
@@ -333,7 +333,7 @@ impl Driver {
     }
 
     /// The nodes of a snapshot, if they can be those of this cluster.
-    fn made(&mut self, snapshot: &Snapshot, core: &Core) -> Result<Vec<Node>, DiscoveryError> {
+    fn made(&mut self, snapshot: &Snapshot, engine: &Engine) -> Result<Vec<Node>, DiscoveryError> {
         let source = &self.shared.source;
         let invalid = |why: String| DiscoveryError::new(DiscoveryErrorKind::Invalid, source, why);
         let made = caught::call(source, || self.follow.made(snapshot))?.map_err(invalid)?;
@@ -346,7 +346,7 @@ impl Driver {
         if made.nodes.is_empty() {
             return Err(invalid("no endpoint of it becomes a node".into()));
         }
-        let placement = core.placement();
+        let placement = engine.placement();
         self.follow
             .check_points(&made.nodes, placement)
             .map_err(invalid)?;

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Action, Health, NodeState};
+use super::{Action, Machine, NodeState};
 use crate::health::penalty_box::Penalty;
 use crate::health::verdict::{ProbeResult, Reason, Verdict};
 use crate::health::waits::Ran;
@@ -38,7 +38,7 @@ enum Death {
 
 /// One node under 100 requests a second, beside one healthy node.
 struct Sim<'a> {
-    health: Health<u8>,
+    health: Machine<u8>,
     rng: Rng,
     death: Death,
     /// Whether the server is up, by milliseconds since the start.
@@ -57,7 +57,7 @@ struct Sim<'a> {
 impl<'a> Sim<'a> {
     fn new(seed: u64, death: Death, up: &'a dyn Fn(u64) -> bool) -> Self {
         Self {
-            health: Health::new(Penalty::default(), Duration::from_millis(500)),
+            health: Machine::new(Penalty::default(), Duration::from_millis(500)),
             rng: Rng(seed),
             death,
             up,

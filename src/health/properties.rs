@@ -129,7 +129,7 @@ struct Published {
 }
 
 struct World {
-    health: Health<u8>,
+    health: Machine<u8>,
     now: Instant,
     unit: f64,
     published: BTreeMap<u8, Published>,
@@ -146,7 +146,7 @@ struct World {
 impl World {
     fn new(nodes: u8) -> Self {
         let now = Instant::now();
-        let mut health = Health::new(Penalty::default(), RT);
+        let mut health = Machine::new(Penalty::default(), RT);
         let mut published = BTreeMap::new();
         for key in 0..nodes {
             health.insert(key, now);

@@ -8,7 +8,7 @@ const RT: Duration = Duration::from_millis(500);
 
 /// A cluster and its clock, in milliseconds since the start.
 struct Bench {
-    health: Health<u8>,
+    health: Machine<u8>,
     start: Instant,
 }
 
@@ -18,7 +18,7 @@ fn cluster(n: u8) -> Bench {
 
 fn with(penalty: Penalty, n: u8) -> Bench {
     let start = Instant::now();
-    let mut health = Health::new(penalty, RT);
+    let mut health = Machine::new(penalty, RT);
     for key in 0..n {
         health.insert(key, start);
     }

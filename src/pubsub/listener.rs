@@ -13,7 +13,7 @@ use super::Topic;
 use super::backlog::Sender;
 use super::message::{Message, Notice};
 use crate::backend::Backend;
-use crate::cluster::Core;
+use crate::cluster::Engine;
 use crate::connection::link::{Fault, Link, LinkError};
 use crate::connection::reply::Reply;
 use crate::connection::request::Request;
@@ -49,14 +49,14 @@ struct Ear {
 }
 
 impl Listener {
-    pub(super) fn new(core: &Core, topics: Vec<Topic>, out: Sender) -> Self {
+    pub(super) fn new(engine: &Engine, topics: Vec<Topic>, out: Sender) -> Self {
         Self {
             topics,
             ears: BTreeMap::new(),
             settled: BTreeSet::new(),
             gaps: BTreeSet::new(),
             out,
-            published: core.subscribe(),
+            published: engine.subscribe(),
             woken: Arc::default(),
             pinged: Instant::now(),
         }
@@ -65,14 +65,16 @@ impl Listener {
     /// Settles, within `limit`, and reports how that went; then follows its topics for ever.
     pub(super) async fn run(
         mut self,
-        core: Weak<Core>,
+        engine: Weak<Engine>,
         limit: Duration,
         report: oneshot::Sender<Option<Error>>,
     ) {
         let deadline = Instant::now() + limit;
         loop {
-            let Some(core) = core.upgrade() else { return };
-            let Some(error) = self.settle(&core).await else {
+            let Some(engine) = engine.upgrade() else {
+                return;
+            };
+            let Some(error) = self.settle(&engine).await else {
                 break;
             };
             let in_vain = matches!(error.kind(), ErrorKind::Closed | ErrorKind::ClusterEmpty);
@@ -81,15 +83,15 @@ impl Listener {
                 let _ = report.send(Some(error));
                 return;
             }
-            drop(core);
+            drop(engine);
             tokio::time::sleep(RETRY).await;
         }
         if report.send(None).is_err() {
             return;
         }
         loop {
-            let settled = match core.upgrade() {
-                Some(core) => self.settle(&core).await.is_none(),
+            let settled = match engine.upgrade() {
+                Some(engine) => self.settle(&engine).await.is_none(),
                 None => return,
             };
             let told = self.tell_gaps();
@@ -110,13 +112,13 @@ impl Listener {
     }
 
     /// Listens wherever the topics are now; the error of a node where that failed.
-    async fn settle(&mut self, core: &Arc<Core>) -> Option<Error> {
-        core.ensure_monitored();
+    async fn settle(&mut self, engine: &Arc<Engine>) -> Option<Error> {
+        engine.ensure_monitored();
         self.published.mark_unchanged();
         let mut wanted: BTreeMap<u64, (Arc<Backend>, BTreeSet<usize>)> = BTreeMap::new();
         let mut failed = None;
         {
-            let snapshot = core.topology();
+            let snapshot = engine.topology();
             let mut want = |backend: &Arc<Backend>, topic| {
                 let (_, topics) = wanted
                     .entry(backend.key())
@@ -134,7 +136,7 @@ impl Listener {
                 }
             }
             if wanted.is_empty() {
-                failed = Some(core.empty().into());
+                failed = Some(engine.empty().into());
             }
         }
         // What is dead, or leads to a node that has nothing of ours any more, is closed.

@@ -13,13 +13,13 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use crate::error::{Error, ErrorKind};
+use crate::queue::buffer::{Buffer, Room};
 use crate::queue::delivery::{Delivery, ack_places};
 use crate::queue::held::Held;
 use crate::queue::message::{MessageId, Place, Which};
 use crate::queue::names::refuse_name;
 use crate::queue::scripts::{LEAVE, raw};
 use crate::queue::shared::{Shared, Source, State};
-use crate::queue::shelf::{Room, Shelf};
 use crate::queue::{Queue, follower, reader, refused};
 use crate::tasks::{NO_RUNTIME, SpawnError};
 
@@ -60,7 +60,7 @@ impl Queue {
             consumer: format!("{name}:{process:08x}:{visibility}"),
             keys: self.keys().group(group),
             state: Mutex::new(State {
-                shelf: Shelf::new(self.options.most_ready()),
+                buffer: Buffer::new(self.options.most_ready()),
                 sources: Default::default(),
                 next: 0,
             }),
@@ -73,7 +73,7 @@ impl Queue {
         // Heard from before the nodes are looked at: nothing falls in between.
         let events = self.cluster.events();
         let task = follower::run(Arc::clone(&shared), events);
-        match self.cluster.core().tasks().spawn(task) {
+        match self.cluster.engine().tasks().spawn(task) {
             Ok(_) => Ok(Consumer { shared }),
             Err(SpawnError::Closed) => Err(Error::closed()),
             Err(SpawnError::NoRuntime) => Err(refused(NO_RUNTIME)),
@@ -110,7 +110,7 @@ impl Consumer {
     /// server first, which may take a round trip more than `wait`.
     pub async fn pop(&self, wait: Duration) -> Result<Option<Delivery>, Error> {
         let until = Instant::now() + wait.min(LONGEST_WAIT);
-        let tasks = self.shared.queue.cluster.core().tasks();
+        let tasks = self.shared.queue.cluster.engine().tasks();
         if !tasks.has_runtime() {
             return Err(refused(NO_RUNTIME));
         }
@@ -208,7 +208,7 @@ impl Consumer {
     ///
     /// The rest is done in the background.
     pub async fn close(self) {
-        let tasks = self.shared.queue.cluster.core().tasks();
+        let tasks = self.shared.queue.cluster.engine().tasks();
         // Without a runtime it is the drop that tells the servers, where it can.
         if tasks.has_runtime() {
             tasks.enter(finish(&self.shared)).await;
@@ -250,15 +250,15 @@ impl Consumer {
         let shared = &self.shared;
         let taken = {
             let mut state = shared.state.lock();
-            if state.shelf.wake() {
+            if state.buffer.wake() {
                 state.sources.values().for_each(|s| s.room.notify_one());
             }
             let now = Instant::now();
-            let taken = state.shelf.take(now);
+            let taken = state.buffer.take(now);
             taken.and_then(|(slot, parcel)| {
                 let source = Arc::clone(state.sources.get(&slot)?);
-                let room = state.shelf.room(slot, now) != Room::None;
-                Some((source, parcel, room, state.shelf.has_next()))
+                let room = state.buffer.room(slot, now) != Room::None;
+                Some((source, parcel, room, state.buffer.has_next()))
             })
         };
         if let Some((source, parcel, room, more)) = taken {
@@ -298,7 +298,7 @@ async fn finish(shared: &Arc<Shared>) {
     let _ = tokio::time::timeout(LAST_READ, ended).await;
     join_all(sources.iter().map(|source| async move {
         source.stop_reading();
-        shared.state.lock().shelf.clear(source.slot);
+        shared.state.lock().buffer.clear(source.slot);
         let left = match reader::reclaim(shared, source).await {
             Ok(()) => leave(shared, source).await,
             Err(error) => Err(error),
@@ -341,7 +341,7 @@ impl Drop for Consumer {
         if shared.finished.load(SeqCst) {
             return;
         }
-        let tasks = Arc::clone(shared.queue.cluster.core().tasks());
+        let tasks = Arc::clone(shared.queue.cluster.engine().tasks());
         // After a shutdown there is nobody left to tell.
         let _ = tasks.spawn(async move { finish(&shared).await });
     }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::node::NodeId;
+use crate::queue::buffer::Parcel;
 use crate::queue::message::{Message, MessageId, Place, Which};
+use crate::queue::schedule::millis;
 use crate::queue::scripts::{ACK, EXTEND, NACK};
 use crate::queue::shared::{Shared, Source};
-use crate::queue::shelf::Parcel;
-use crate::queue::when::millis;
 use crate::queue::{named, refused};
 
 const LONGEST_DELAY: Duration = Duration::from_secs(366 * 86_400);
@@ -79,7 +79,7 @@ impl Delivery {
     #[must_use]
     pub fn is_lost(&self) -> bool {
         let state = self.shared.state.lock();
-        state.shelf.is_lost(self.source.slot, self.place)
+        state.buffer.is_lost(self.source.slot, self.place)
     }
 
     /// The job is done: the message is removed. `false` when it was not this consumer's any more, because its
@@ -162,7 +162,7 @@ impl Delivery {
             .map_err(|e| named(e, &shared.keys.kept))?;
         if held == 0 {
             let mut state = shared.state.lock();
-            state.shelf.lost(self.source.slot, [self.place]);
+            state.buffer.lost(self.source.slot, [self.place]);
         }
         Ok(held == 1)
     }

@@ -10,9 +10,9 @@ use crate::connection::reply::parse;
 use crate::error::Error;
 use crate::node::NodeId;
 use crate::queue::Queue;
+use crate::queue::buffer::demand::Sizes;
 use crate::queue::depth::Drained;
 use crate::queue::scripts::raw;
-use crate::queue::shelf::demand::Sizes;
 
 const LONGEST: Duration = Duration::from_secs(7 * 86_400);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -48,7 +48,7 @@ impl Queue {
                 return Ok(Drained { moved, left });
             }
             let pause = LOOK_EVERY.min(until.saturating_duration_since(Instant::now()));
-            self.cluster.core().tasks().sleep(pause).await;
+            self.cluster.engine().tasks().sleep(pause).await;
             // Other processes may not have been told yet.
             moved += self.move_delayed(&client).await?;
         }

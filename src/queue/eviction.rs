@@ -12,7 +12,7 @@ pub(crate) fn look(queue: &Queue, client: &Client) {
         return;
     }
     let (queue, client) = (queue.clone(), client.clone());
-    let tasks = std::sync::Arc::clone(queue.cluster.core().tasks());
+    let tasks = std::sync::Arc::clone(queue.cluster.engine().tasks());
     let look = async move {
         // Not CONFIG, which many servers refuse. Refused too, it is not asked again: each try is a line there.
         let info = raw(&client, redis::cmd("INFO").arg("memory"), queue.deadline()).await;

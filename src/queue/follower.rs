@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use crate::cluster::events::{Event, Events};
 use crate::queue::shared::{Shared, Source};
-use crate::queue::{keeper, reader};
+use crate::queue::{maintenance, reader};
 
 /// Tells those who wait that nothing will come any more, however the task ends.
 struct Ending(Weak<Shared>);
@@ -68,16 +68,16 @@ fn settle(shared: &Arc<Shared>) {
             state.next += 1;
             let slot = state.next;
             let source = Arc::new(Source::new(slot, client, meter));
-            state.shelf.join(slot);
+            state.buffer.join(slot);
             state.sources.insert(slot, Arc::clone(&source));
             source
         };
-        let tasks = shared.queue.cluster.core().tasks();
+        let tasks = shared.queue.cluster.engine().tasks();
         let reader = tasks.spawn(reader::run(Arc::clone(shared), Arc::clone(&source)));
-        let keeper = tasks.spawn(keeper::run(Arc::clone(shared), Arc::clone(&source)));
+        let maintenance = tasks.spawn(maintenance::run(Arc::clone(shared), Arc::clone(&source)));
         let mut own = source.tasks.lock();
         // A cluster that is closing starts nothing more, and ends this task too.
         own.reader = reader.ok();
-        own.keeper = keeper.ok();
+        own.maintenance = maintenance.ok();
     }
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::queue::buffer::Parcel;
 use crate::queue::delivery::Delivery;
-use crate::queue::keeper;
+use crate::queue::maintenance;
 use crate::queue::shared::{Shared, Source};
-use crate::queue::shelf::Parcel;
 
-/// Taken off the shelf; put back there when it is dropped before it became a delivery.
+/// Taken out of the buffer; put back there when it is dropped before it became a delivery.
 pub(crate) struct Held {
     shared: Arc<Shared>,
     source: Arc<Source>,
@@ -30,7 +30,7 @@ impl Held {
         let suspect = self.parcel.as_ref().filter(|p| p.message.suspect);
         let place = suspect.map(|p| p.place);
         let begins = match place {
-            Some(place) => keeper::begin(&self.shared, &self.source, place).await,
+            Some(place) => maintenance::begin(&self.shared, &self.source, place).await,
             None => Ok(true),
         };
         let parcel = self.parcel.take()?;
@@ -52,7 +52,7 @@ impl Drop for Held {
         if let Some(parcel) = self.parcel.take() {
             let mut state = self.shared.state.lock();
             state
-                .shelf
+                .buffer
                 .put_back(self.source.slot, parcel, Instant::now());
             self.shared.stocked.notify_one();
         }

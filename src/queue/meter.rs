@@ -45,7 +45,7 @@ struct Depth {
     told: bool,
 }
 
-/// While it lives, a keeper may tell the depth of its node; then the gauge ends as "not a number", since a series
+/// While it lives, a maintenance task may tell the depth of its node; then the gauge ends as "not a number", since a series
 /// cannot be taken back.
 pub(crate) struct Teller(pub(crate) Arc<NodeMeter>);
 

@@ -12,13 +12,13 @@ use crate::cluster::attempts::Attempts;
 use crate::connection::reply::parse;
 use crate::error::Error;
 use crate::node::NodeId;
-use crate::queue::fate::PushOutcome;
 use crate::queue::message::MessageId;
 use crate::queue::meter::Pushed;
+use crate::queue::push_outcome::PushOutcome;
 use crate::queue::receipt::{PushError, Receipt};
+use crate::queue::schedule::When;
 use crate::queue::scripts::{PUSH, raw};
 use crate::queue::spread::{Spread, least, turn};
-use crate::queue::when::When;
 use crate::queue::{Queue, eviction, named, refused};
 
 /// How old the depths may be that a push goes by, and how long asking for them may take.

@@ -11,12 +11,12 @@ use crate::connection::reply::{Reply, parse};
 use crate::connection::request::Shared;
 use crate::error::Error;
 use crate::node::NodeId;
-use crate::queue::fate::PushOutcome;
 use crate::queue::message::MessageId;
 use crate::queue::push::Outgoing;
+use crate::queue::push_outcome::PushOutcome;
 use crate::queue::receipt::{PushError, Receipt};
+use crate::queue::schedule::When;
 use crate::queue::scripts::PUSH;
-use crate::queue::when::When;
 use crate::queue::{Queue, refused};
 
 /// What is sent in one piece: one long pipeline would time out as a whole.

@@ -9,11 +9,11 @@ use redis::{RedisError, Value};
 
 use crate::client::DedicatedClient;
 use crate::error::{Error, ErrorKind, Outcome};
+use crate::queue::buffer::Room;
 use crate::queue::message::{Place, Which};
 use crate::queue::reply::read;
 use crate::queue::scripts::{BURY, JOIN, RECLAIM};
 use crate::queue::shared::{Shared, Source};
-use crate::queue::shelf::Room;
 use crate::queue::trouble::Duty;
 use crate::queue::{eviction, named};
 
@@ -56,7 +56,7 @@ pub(crate) async fn run(shared: Arc<Shared>, source: Arc<Source>) {
         source.connection.store(0, SeqCst);
         // What waits here could be popped, but not be acknowledged while the node is away: it goes back
         // with the next connection.
-        shared.state.lock().shelf.clear(source.slot);
+        shared.state.lock().buffer.clear(source.slot);
         first = false;
         if error.kind() == ErrorKind::Closed {
             return;
@@ -197,7 +197,7 @@ async fn fetch(
 /// Waits until there is room, and says how much, and whether also for what is delivered again.
 async fn room(shared: &Shared, source: &Source) -> (usize, bool) {
     loop {
-        let room = shared.state.lock().shelf.room(source.slot, Instant::now());
+        let room = shared.state.lock().buffer.room(source.slot, Instant::now());
         // A permit is kept when it comes before the wait.
         let changed = source.room.notified();
         match room {
@@ -224,7 +224,7 @@ async fn stock(shared: &Shared, source: &Source, asked: usize, value: Value) {
         shared
             .state
             .lock()
-            .shelf
+            .buffer
             .stock(source.slot, asked, read.parcels, Instant::now());
         shared.stocked.notify_one();
     }
@@ -270,7 +270,7 @@ async fn join(shared: &Shared, source: &Source) -> Result<(), Error> {
 
 /// Gives back what is pending for this consumer on the node without being here.
 pub(crate) async fn reclaim(shared: &Shared, source: &Source) -> Result<(), Error> {
-    let held = shared.state.lock().shelf.held(source.slot);
+    let held = shared.state.lock().buffer.held(source.slot);
     let count = RECLAIM
         .run::<u64>(&source.client, shared.deadline(), |cmd| {
             shared.keys_for(cmd, Which::Stream, 4);

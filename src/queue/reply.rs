@@ -2,8 +2,8 @@
 
 use redis::Value;
 
+use crate::queue::buffer::Parcel;
 use crate::queue::message::{EntryId, Message, Place, Which};
-use crate::queue::shelf::Parcel;
 
 /// The deliveries of one read, those that are repeated first; and entries that no queue has written.
 #[derive(Debug, Default, PartialEq, Eq)]

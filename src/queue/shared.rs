@@ -14,10 +14,10 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::node::NodeId;
 use crate::queue::Queue;
+use crate::queue::buffer::{Buffer, SlotId};
 use crate::queue::message::{Place, Which};
 use crate::queue::meter::NodeMeter;
 use crate::queue::names::GroupKeys;
-use crate::queue::shelf::{Shelf, SlotId};
 use crate::queue::trouble::{Duty, Trouble};
 
 /// Shared by one consumer and all that it started or handed out.
@@ -30,7 +30,7 @@ pub(crate) struct Shared {
     pub(crate) keys: GroupKeys,
     /// Guards what is at hand; held for microseconds, never across an await.
     pub(crate) state: Mutex<State>,
-    /// Something came onto the shelf, or went wrong.
+    /// Something came into the buffer, or went wrong.
     pub(crate) stocked: Notify,
     /// Says that the consumer is being closed: readers end, keepers end with their last lease.
     pub(crate) closing: watch::Sender<bool>,
@@ -43,7 +43,7 @@ pub(crate) struct Shared {
 }
 
 pub(crate) struct State {
-    pub(crate) shelf: Shelf,
+    pub(crate) buffer: Buffer,
     pub(crate) sources: BTreeMap<SlotId, Arc<Source>>,
     pub(crate) next: SlotId,
 }
@@ -73,7 +73,7 @@ pub(crate) struct Source {
 #[derive(Default)]
 pub(crate) struct Tasks {
     pub(crate) reader: Option<AbortHandle>,
-    pub(crate) keeper: Option<AbortHandle>,
+    pub(crate) maintenance: Option<AbortHandle>,
 }
 
 impl Source {
@@ -157,8 +157,8 @@ impl Source {
     }
 
     fn stop_keeping(&self) {
-        if let Some(keeper) = self.tasks.lock().keeper.take() {
-            keeper.abort();
+        if let Some(maintenance) = self.tasks.lock().maintenance.take() {
+            maintenance.abort();
         }
     }
 }
@@ -209,14 +209,14 @@ impl Shared {
         cmd.arg(&*self.queue.keys().dead);
     }
 
-    /// A delivery is settled or gone; the last one lets its keeper end.
+    /// A delivery is settled or gone; the last one lets its maintenance end.
     pub(crate) fn forget(&self, slot: SlotId, place: Place) {
         let source = {
             let mut state = self.state.lock();
-            if state.shelf.forget(slot, place) {
+            if state.buffer.forget(slot, place) {
                 self.next_suspect(&state);
             }
-            match self.is_closing() && !state.shelf.has_leases(slot) {
+            match self.is_closing() && !state.buffer.has_leases(slot) {
                 true => state.sources.get(&slot).cloned(),
                 false => None,
             }
@@ -228,7 +228,7 @@ impl Shared {
 
     /// None is at work any more: the next one may be, and what was fetched past them is fetched in turn again.
     fn next_suspect(&self, state: &State) {
-        if state.shelf.has_next() {
+        if state.buffer.has_next() {
             self.stocked.notify_one();
         }
         state.sources.values().for_each(|s| s.room.notify_one());
@@ -253,7 +253,7 @@ impl Shared {
     pub(crate) fn leave(&self, slot: SlotId) {
         let source = {
             let mut state = self.state.lock();
-            state.shelf.leave(slot);
+            state.buffer.leave(slot);
             let source = state.sources.remove(&slot);
             self.next_suspect(&state);
             source

@@ -8,7 +8,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use redis::{Cmd, Value};
 
 use crate::backend::Unheard;
-use crate::cluster::Core;
+use crate::cluster::Engine;
 use crate::connection::reply::Reply;
 use crate::connection::request::Shared;
 use crate::error::Error;
@@ -37,20 +37,20 @@ pub(super) fn send(
 
 /// Lets reads run to their own deadlines: one that lost a race still tells its node's health whether the
 /// node answers.
-pub(super) fn leave(core: &Core, mut running: Running) {
+pub(super) fn leave(engine: &Engine, mut running: Running) {
     if running.is_empty() {
         return;
     }
     let rest = async move { while running.next().await.is_some() {} };
     // A closed cluster ends them here: its connections are gone as well.
-    let _ = core.tasks().spawn(rest);
+    let _ = engine.tasks().spawn(rest);
 }
 
 /// Lets the writes of a quorum that was met run to their own deadlines on the other replicas. What becomes of
 /// them there is counted: a replica that refuses them all has copies that differ. `held` is dropped behind the
 /// last of them.
 pub(super) fn leave_writes(
-    core: &Core,
+    engine: &Engine,
     members: &[Member],
     mut running: Running,
     held: impl Send + 'static,
@@ -66,5 +66,5 @@ pub(super) fn leave_writes(
         drop(held);
     };
     // A closed cluster ends them here: its connections are gone as well.
-    let _ = core.tasks().spawn(rest);
+    let _ = engine.tasks().spawn(rest);
 }

@@ -63,7 +63,7 @@ impl Replicas {
             ReadFrom::Hedged { after } => {
                 // The quicker of the two: what a slow node usually takes would be no help.
                 let first_two = self.members.iter().take(2);
-                let usual = first_two.filter_map(|m| m.backend.vitals().usual()).min();
+                let usual = first_two.filter_map(|m| m.backend.stats().usual()).min();
                 self.hedged(cmd, after.wait(usual), deadline).await?
             }
             ReadFrom::Majority { newest } => {
@@ -109,8 +109,8 @@ impl Replicas {
         after: Duration,
         deadline: Instant,
     ) -> Result<(Value, usize), Error> {
-        let core = self.cluster.core();
-        core.count_read();
+        let engine = self.cluster.engine();
+        engine.count_read();
         let cmd = Arc::new(cmd.clone());
         let mut running = Running::new();
         running.push(send(0, &self.members[0], &cmd, deadline));
@@ -118,13 +118,13 @@ impl Replicas {
         let mut doubted: Vec<usize> = Vec::new();
         let mut attempts = Attempts::default();
         loop {
-            let heard = if may_hedge && core.tasks().has_runtime() {
+            let heard = if may_hedge && engine.tasks().has_runtime() {
                 let timed = async { timeout(after, running.next()).await };
-                match core.tasks().enter(timed).await {
+                match engine.tasks().enter(timed).await {
                     Ok(heard) => heard,
                     Err(_) => {
                         may_hedge = false;
-                        if core.may_hedge() {
+                        if engine.may_hedge() {
                             hedge = Some(next);
                             running.push(send(next, &self.members[next], &cmd, deadline));
                             next += 1;
@@ -144,7 +144,7 @@ impl Replicas {
                             count_hedge(if index == hedge { "won" } else { "lost" });
                         }
                         self.found(&cmd, &value, &doubted, index);
-                        leave(core, running);
+                        leave(engine, running);
                         return Ok((value, index));
                     }
                     Heard::Final(error) => return Err(error),
@@ -195,7 +195,7 @@ impl Replicas {
                 break;
             }
         }
-        leave(self.cluster.core(), running);
+        leave(self.cluster.engine(), running);
         if answers.len() < needed {
             let (asked, got) = (self.requested, answers.len());
             let mut text = format!("{needed} of {asked} replicas had to answer, {got} did");
@@ -252,7 +252,7 @@ impl Replicas {
     }
 
     fn may_repeat(&self) -> bool {
-        self.cluster.core().may_repeat()
+        self.cluster.engine().may_repeat()
     }
 
     /// A value was found: the replicas that should have had it get it.
@@ -272,7 +272,7 @@ impl Replicas {
             // Better than an error: the node did answer.
             (Some(&index), _) => Ok((Value::Nil, index)),
             (None, Some(error)) => Err(error.clone()),
-            (None, None) => Err(self.cluster.core().empty().into()),
+            (None, None) => Err(self.cluster.engine().empty().into()),
         }
     }
 }

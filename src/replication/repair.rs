@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use redis::{Cmd, Pipeline, Value};
 
 use crate::backend::{Backend, Unheard};
-use crate::cluster::Core;
+use crate::cluster::Engine;
 use crate::cluster::invalidation::UnderWay;
 use crate::connection::args::args;
 use crate::connection::reply::Reply;
@@ -50,8 +50,8 @@ impl Replicas {
     /// Whether this replica's "no such key" is worth a second question.
     pub(super) fn is_doubted(&self, index: usize) -> bool {
         self.repair.is_some_and(|repair| {
-            let vitals = self.members[index].backend.vitals();
-            vitals.returned_within(Some(repair.window), Instant::now())
+            let stats = self.members[index].backend.stats();
+            stats.returned_within(Some(repair.window), Instant::now())
         })
     }
 
@@ -64,23 +64,23 @@ impl Replicas {
         if !name.eq_ignore_ascii_case(b"GET") || *key != self.key() {
             return;
         }
-        let core = self.cluster.core();
+        let engine = self.cluster.engine();
         for &index in missing {
-            if !core.may_repair(Instant::now()) {
+            if !engine.may_repair(Instant::now()) {
                 return;
             }
-            let limits = [core.limits().stand_in_ttl, self.stand_in_ttl];
+            let limits = [engine.limits().stand_in_ttl, self.stand_in_ttl];
             let cap = limits.into_iter().flatten().min();
             let copy = Copy {
                 from: Arc::clone(&self.members[has].backend),
                 to: Arc::clone(&self.members[index].backend),
                 cap: cap.filter(|_| self.members[index].stand_in),
-                work: Arc::new(core.invalidations().begin(key)),
-                core: Arc::downgrade(core),
-                deadline: Instant::now() + core.limits().deadline,
+                work: Arc::new(engine.invalidations().begin(key)),
+                engine: Arc::downgrade(engine),
+                deadline: Instant::now() + engine.limits().deadline,
             };
             // A closed cluster has nothing to repair.
-            let _ = core.tasks().spawn(async move {
+            let _ = engine.tasks().spawn(async move {
                 if copy.run().await {
                     metrics::counter!("fluster_read_repairs_total", "node" => copy.to.id().to_string())
                         .increment(1);
@@ -98,7 +98,7 @@ struct Copy {
     cap: Option<Duration>,
     /// Began before the value was read.
     work: Arc<UnderWay>,
-    core: Weak<Core>,
+    engine: Weak<Engine>,
     deadline: Instant,
 }
 
@@ -133,13 +133,13 @@ impl Copy {
     }
 
     async fn put(&self, set: &Arc<Cmd>) -> bool {
-        let guard = match self.core.upgrade() {
+        let guard = match self.engine.upgrade() {
             // What it read is old by now.
             _ if self.work.is_overtaken() => return false,
             None => return false,
-            Some(core) => {
+            Some(engine) => {
                 let to = Arc::clone(&self.to);
-                TakeBack::new(&core, Arc::clone(&self.work), set, [to])
+                TakeBack::new(&engine, Arc::clone(&self.work), set, [to])
             }
         };
         let done = self.to.call(Shared::ours(set), self.deadline).await;

@@ -8,7 +8,7 @@ use redis::{Cmd, Value};
 use tokio::runtime::Handle;
 
 use crate::backend::{Backend, Unheard};
-use crate::cluster::Core;
+use crate::cluster::Engine;
 use crate::cluster::invalidation::UnderWay;
 use crate::connection::args::args;
 use crate::connection::reply::Reply;
@@ -41,7 +41,7 @@ pub(crate) struct TakeBack {
 impl TakeBack {
     /// Before `set` is sent to `nodes`.
     pub(crate) fn new(
-        core: &Core,
+        engine: &Engine,
         work: Arc<UnderWay>,
         set: &Arc<Cmd>,
         nodes: impl IntoIterator<Item = Arc<Backend>>,
@@ -50,9 +50,9 @@ impl TakeBack {
             work,
             set: Arc::clone(set),
             nodes: nodes.into_iter().collect(),
-            tasks: Arc::clone(core.tasks()),
-            runtime: core.tasks().runtime(),
-            limit: core.limits().deadline,
+            tasks: Arc::clone(engine.tasks()),
+            runtime: engine.tasks().runtime(),
+            limit: engine.limits().deadline,
             is_armed: true,
         }
     }

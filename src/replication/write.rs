@@ -29,8 +29,8 @@ impl Replicas {
     /// Safe; the write may be executed on any of the replicas.
     pub async fn write(&self, cmd: &Cmd, quorum: Quorum) -> Result<Acks, QuorumError> {
         let cmd = Arc::new(cmd.clone());
-        let core = self.cluster.core();
-        let _invalidating = core.invalidations().delete(self.key());
+        let engine = self.cluster.engine();
+        let _invalidating = engine.invalidations().delete(self.key());
         self.write_each(quorum, |_| Arc::clone(&cmd), ()).await
     }
 
@@ -85,7 +85,7 @@ impl Replicas {
                 let rest = self.nodes().zip(&open).filter(|(_, open)| **open);
                 acks.pending = rest.map(|(node, _)| node.clone()).collect();
                 metrics::counter!("fluster_replicated_writes_total", "result" => "ok").increment(1);
-                leave_writes(self.cluster.core(), &self.members, running, held);
+                leave_writes(self.cluster.engine(), &self.members, running, held);
                 return Ok(acks);
             }
         }

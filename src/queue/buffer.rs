@@ -74,12 +74,12 @@ impl Slot {
     }
 }
 
-/// One node's place on the shelf. A node that comes back under its name gets a new one.
+/// One node's place in the buffer. A node that comes back under its name gets a new one.
 pub(crate) type SlotId = u64;
 
-/// What is taken off the shelf is put there again by `put_back`, or forgotten by `forget`.
+/// What is taken out of the buffer is put there again by `put_back`, or forgotten by `forget`.
 #[derive(Debug)]
-pub(crate) struct Shelf {
+pub(crate) struct Buffer {
     slots: BTreeMap<SlotId, Slot>,
     prefetch: usize,
     /// Whose turn it was last.
@@ -93,7 +93,7 @@ pub(crate) struct Shelf {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Due {
     pub(crate) renew: Vec<Place>,
-    /// Waited for too long: these are no longer on the shelf, and are to be given back.
+    /// Waited for too long: these are no longer in the buffer, and are to be given back.
     pub(crate) stale: Vec<Place>,
 }
 
@@ -110,7 +110,7 @@ pub(crate) enum Room {
     },
 }
 
-impl Shelf {
+impl Buffer {
     pub(crate) fn new(prefetch: usize) -> Self {
         Self {
             slots: BTreeMap::new(),
@@ -165,7 +165,7 @@ impl Shelf {
         }
     }
 
-    /// Puts what a node gave on the shelf, when it was asked for `asked`.
+    /// Puts what a node gave in the buffer, when it was asked for `asked`.
     pub(crate) fn stock(
         &mut self,
         slot: SlotId,
@@ -296,7 +296,7 @@ impl Shelf {
         self.slots.get(&slot).is_some_and(|s| !s.leases.is_empty())
     }
 
-    /// Takes everything that waits off the shelf: it is to be given back.
+    /// Takes everything that waits out of the buffer: it is to be given back.
     pub(crate) fn clear(&mut self, slot: SlotId) {
         if let Some(s) = self.slots.get_mut(&slot) {
             for parcel in &s.waiting {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::queue::message::MessageId;
-use crate::queue::when::millis;
+use crate::queue::schedule::millis;
 use crate::queue::{Queue, refused};
 
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);

@@ -8,11 +8,11 @@ use redis::{FromRedisValue, Value};
 use crate::connection::reply::parse;
 use crate::error::text::one_line;
 use crate::error::{Error, ErrorKind, Outcome};
+use crate::queue::buffer::Due;
 use crate::queue::message::{EntryId, Place, Which};
 use crate::queue::meter::Teller;
 use crate::queue::scripts::{RELEASE, TICK, raw};
 use crate::queue::shared::{Shared, Source};
-use crate::queue::shelf::Due;
 use crate::queue::trouble::Duty;
 
 /// How often the chores are done.
@@ -34,7 +34,7 @@ pub(crate) async fn run(shared: Arc<Shared>, source: Arc<Source>) {
     let mut renewal = Instant::now() + period;
     loop {
         let closing = shared.is_closing();
-        if closing && !shared.state.lock().shelf.has_leases(source.slot) {
+        if closing && !shared.state.lock().buffer.has_leases(source.slot) {
             return;
         }
         let next = if closing {
@@ -61,7 +61,7 @@ async fn renew(shared: &Shared, source: &Source, visibility: Duration) {
     let due = shared
         .state
         .lock()
-        .shelf
+        .buffer
         .due(source.slot, Instant::now(), visibility);
     let mut result = Ok(());
     for which in [Which::Stream, Which::Again] {
@@ -163,7 +163,7 @@ async fn renew_some(
         .collect();
     if !lost.is_empty() {
         // Those that were acknowledged meanwhile are forgotten already.
-        shared.state.lock().shelf.lost(source.slot, lost);
+        shared.state.lock().buffer.lost(source.slot, lost);
     }
     Ok(())
 }

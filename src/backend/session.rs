@@ -4,14 +4,14 @@ use crate::command::{self, State};
 
 /// The state that commands have left on a connection so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Leftover {
+pub(crate) struct SessionState {
     /// SELECT, AUTH, ...: nothing but closing the connection undoes it.
     for_good: bool,
     multi: bool,
     watch: bool,
 }
 
-impl Leftover {
+impl SessionState {
     /// Whether the next user would find the connection as a fresh one.
     pub(crate) fn is_clean(self) -> bool {
         self == Self::default()
@@ -79,8 +79,8 @@ impl Effect {
 mod tests {
     use super::*;
 
-    fn after(lines: &[&str]) -> Leftover {
-        let mut left = Leftover::default();
+    fn after(lines: &[&str]) -> SessionState {
+        let mut left = SessionState::default();
         for line in lines {
             left.done(line.split(' ').map(str::as_bytes));
         }

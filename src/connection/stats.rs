@@ -8,7 +8,7 @@ use crate::health::latency::{BUCKETS, Histogram, bucket};
 
 /// Counters of one node; the ones that every read touches stand apart from the others.
 #[derive(Debug)]
-pub(crate) struct Vitals {
+pub(crate) struct NodeStats {
     heard: Heard,
     answers: [AtomicU32; BUCKETS],
     commands: AtomicU64,
@@ -31,7 +31,7 @@ pub(crate) struct Vitals {
 #[repr(align(128))]
 struct Heard(AtomicU64);
 
-impl Default for Vitals {
+impl Default for NodeStats {
     fn default() -> Self {
         Self {
             heard: Heard::default(),
@@ -49,7 +49,7 @@ impl Default for Vitals {
     }
 }
 
-impl Vitals {
+impl NodeStats {
     /// A command is put on a connection.
     pub(crate) fn sending(&self) {
         self.commands.fetch_add(1, Relaxed);

@@ -26,7 +26,7 @@ use crate::error::Reasons;
 use crate::health::slowness::Slowness;
 use crate::health::stalls::Stalls;
 use crate::health::watchdog::Watchdog;
-use crate::health::{Health, NodeState, Watch};
+use crate::health::{Machine, NodeState, Watch};
 use crate::node::Node;
 use crate::placement::{Live, Placement, Table};
 use crate::tasks::Tasks;
@@ -35,7 +35,7 @@ use crate::topology::Topology;
 pub(crate) type Snapshot = Topology<Arc<Backend>>;
 
 /// Shared by all handles of one cluster and by its tasks.
-pub(crate) struct Core {
+pub(crate) struct Engine {
     pub(super) snapshot: ArcSwap<Snapshot>,
     /// Guards who is healthy; held for microseconds, never across an await.
     pub(super) state: Mutex<State>,
@@ -70,7 +70,7 @@ pub(crate) struct Core {
 
 /// What is known of the nodes' health, and what it waits for.
 pub(crate) struct State {
-    pub(crate) health: Health<u64>,
+    pub(crate) health: Machine<u64>,
     pub(crate) watchdog: Watchdog,
     pub(crate) slowness: Slowness<u64>,
     /// The nodes as configured, in the order of the snapshot's nodes.
@@ -98,7 +98,7 @@ pub(crate) struct Effects {
     events: Vec<Event>,
 }
 
-impl Core {
+impl Engine {
     pub(crate) fn new(
         weak: &Weak<Self>,
         nodes: Vec<Node>,
@@ -112,7 +112,7 @@ impl Core {
         let limits = Arc::new(options.limits.clone());
         let in_use = InUse::new(limits.stand_in_ttl.is_some());
         let lookups = Arc::new(Semaphore::new(crate::connection::resolve::LOOKUPS));
-        let mut health = Health::new(options.penalty.clone(), limits.response_timeout);
+        let mut health = Machine::new(options.penalty.clone(), limits.response_timeout);
         let backends: Arc<[_]> = nodes
             .iter()
             .zip(0u64..)
@@ -199,7 +199,7 @@ impl Core {
 }
 
 /// What the rooms above may ask.
-impl Core {
+impl Engine {
     /// The nodes, who owns which key, and who serves now.
     pub(crate) fn topology(&self) -> Guard<Arc<Snapshot>> {
         self.snapshot.load()
