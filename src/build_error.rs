@@ -14,11 +14,13 @@ pub enum BuildError {
     /// A cluster needs at least one node.
     NoNodes,
     /// Two nodes have the same name.
+    #[non_exhaustive]
     DuplicateName {
         /// The name that was used twice.
         name: String,
     },
     /// A URL cannot be used as a node's address.
+    #[non_exhaustive]
     Url {
         /// The URL as given, without its user-info and query.
         url: String,
@@ -26,6 +28,7 @@ pub enum BuildError {
         why: String,
     },
     /// A node was given a value it cannot have.
+    #[non_exhaustive]
     Node {
         /// The node's name.
         name: String,
@@ -33,6 +36,7 @@ pub enum BuildError {
         why: String,
     },
     /// An option is out of range, or contradicts another one.
+    #[non_exhaustive]
     Option {
         /// The option's name, as the builder and the configuration call it.
         name: &'static str,
@@ -40,6 +44,7 @@ pub enum BuildError {
         why: String,
     },
     /// A change names a node that the cluster does not have.
+    #[non_exhaustive]
     UnknownNode {
         /// The name that was not found.
         name: String,

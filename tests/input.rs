@@ -439,8 +439,16 @@ async fn no_chain_of_errors_says_a_sentence_twice_and_none_names_a_node_cluster(
     ours.push(cluster.run::<u64>(&both).await.unwrap_err());
     let mut pipe = redis::pipe();
     pipe.lpush("k", "x");
-    ours.push(cluster.pipeline(&pipe).await.remove(0).unwrap_err());
-    ours.push(cluster.pipeline(pipe.atomic()).await.remove(0).unwrap_err());
+    ours.push(
+        cluster
+            .pipeline(&pipe)
+            .await
+            .unwrap()
+            .remove(0)
+            .unwrap_err(),
+    );
+    let results = cluster.pipeline(pipe.atomic()).await;
+    ours.push(results.unwrap().remove(0).unwrap_err());
     ours.push(
         cluster
             .run::<Value>(redis::cmd("NO.SUCH").arg("k"))

@@ -365,7 +365,7 @@ async fn an_outage_is_told_in_order_and_shown_by_status() {
         );
     }
     assert!(
-        matches!(last, Event::NodeUp { node, out_for } if *node == *name && !out_for.is_zero()),
+        matches!(last, Event::NodeUp { node, out_for , .. } if *node == *name && !out_for.is_zero()),
         "{events:?}"
     );
 }

@@ -399,9 +399,11 @@ fn walk(cluster: &FlusterCluster, mut held: Held) -> Walked {
     step!("del_many", async {
         first(cluster.del_many(["k", "l"]).await)
     });
-    step!("pipeline", async { first(cluster.pipeline(&pipe).await) });
+    step!("pipeline", async {
+        cluster.pipeline(&pipe).await.and_then(first)
+    });
     step!("pipeline, atomic", async {
-        first(cluster.pipeline(&atomic).await)
+        cluster.pipeline(&atomic).await.and_then(first)
     });
     step!("fan_out", async {
         first(

@@ -270,7 +270,8 @@ fn no_refused_url_shows_its_secret() {
             heard.debug(&builder);
             heard.error(&builder.build().unwrap_err());
         }
-        heard.error(&BuildError::UnknownNode { name: "a".into() });
+        let one = FlusterCluster::builder().node(node()).build().unwrap();
+        heard.error(&one.remove_node("nobody").unwrap_err());
     });
 }
 

@@ -305,16 +305,14 @@ fn a_change_that_cannot_be_is_refused_and_changes_nothing() {
     let cluster = FlusterCluster::from_urls(["redis://10.0.0.1"]).unwrap();
     let same = || Node::new("redis://:secret@10.0.0.1").unwrap();
     let taken = "10.0.0.1:6379".to_owned();
-    assert_eq!(
+    assert!(matches!(
         cluster.add_node(same()).unwrap_err(),
-        BuildError::DuplicateName {
-            name: taken.clone()
-        }
-    );
-    let unknown = BuildError::UnknownNode {
-        name: "nobody".into(),
-    };
-    assert_eq!(cluster.remove_node("nobody").unwrap_err(), unknown);
+        BuildError::DuplicateName { name, .. } if name == taken
+    ));
+    assert!(matches!(
+        cluster.remove_node("nobody").unwrap_err(),
+        BuildError::UnknownNode { name, .. } if name == "nobody"
+    ));
     assert_eq!(
         cluster.remove_node(&taken).unwrap_err(),
         BuildError::NoNodes

@@ -115,6 +115,7 @@ fn sentence(event: &Event) -> String {
             node,
             reason,
             retry_after,
+            ..
         } => {
             let next = short(*retry_after);
             format!("{node} is out ({reason}), stand-ins serve its keys; first probe in {next}")
@@ -123,13 +124,14 @@ fn sentence(event: &Event) -> String {
             node,
             reason,
             retry_after,
+            ..
         } => {
             format!(
                 "{node} was probed: {reason}; next probe in {}",
                 short(*retry_after)
             )
         }
-        Event::NodeUp { node, out_for } => {
+        Event::NodeUp { node, out_for, .. } => {
             let out_for = short(*out_for);
             format!("{node} answered its probes and serves its keys again, after {out_for}")
         }

@@ -33,6 +33,7 @@ pub struct TopologyChange {
 #[non_exhaustive]
 pub enum Event {
     /// A node went out; its keys are served by their stand-ins.
+    #[non_exhaustive]
     NodeDown {
         /// The node.
         node: NodeId,
@@ -42,6 +43,7 @@ pub enum Event {
         retry_after: Duration,
     },
     /// A node that is out was probed, and stays out.
+    #[non_exhaustive]
     NodeStillDown {
         /// The node.
         node: NodeId,
@@ -51,6 +53,7 @@ pub enum Event {
         retry_after: Duration,
     },
     /// A node answered its probes and serves its own keys again.
+    #[non_exhaustive]
     NodeUp {
         /// The node.
         node: NodeId,
@@ -58,6 +61,7 @@ pub enum Event {
         out_for: Duration,
     },
     /// A node is much slower than its peers, or no longer is.
+    #[non_exhaustive]
     NodeSlow {
         /// The node.
         node: NodeId,
@@ -67,17 +71,20 @@ pub enum Event {
     /// The set of nodes changed.
     TopologyChanged(TopologyChange),
     /// This process was stalled while a call waited; that time is not held against any node.
+    #[non_exhaustive]
     ClientStall {
         /// How long no task of this runtime ran.
         lasted: Duration,
     },
     /// A node's name now leads to another address; its connections are replaced.
+    #[non_exhaustive]
     AddressChanged {
         /// The node.
         node: NodeId,
     },
     /// Two nodes that were two servers are one now: the name of one of them leads to the server of the other. Both
     /// names are looked up, at once and for a while; see [`AddressChanged`](Self::AddressChanged).
+    #[non_exhaustive]
     SameServer {
         /// The node whose connection was made last.
         node: NodeId,

@@ -24,40 +24,42 @@ impl FlusterCluster {
     ///
     /// A node that fails fails only its own commands, and those go on to their next candidates as
     /// [`Failover`](crate::Failover) allows. Commands of one node keep their order; commands of different
-    /// nodes have none. `ignore()` on a command has no effect here. A pipeline that is `atomic()` works when
-    /// all its keys are on one node; over several it fails as a whole, before anything is sent, and the one
-    /// result says so.
+    /// nodes have none. `ignore()` on a command has no effect here.
+    ///
+    /// # Errors
+    ///
+    /// Of a pipeline that is `atomic()`, which is executed by one node or not at all: [`ErrorKind::CrossNode`] when its
+    /// keys are on several nodes, what the server or the connection says otherwise. One that is not atomic has all of
+    /// its errors inside.
     ///
     /// # Cancellation
     ///
     /// Safe; what was sent may still be executed.
     ///
     /// ```no_run
-    /// # async fn run(cluster: fluster::FlusterCluster) {
+    /// # async fn run(cluster: fluster::FlusterCluster) -> Result<(), fluster::Error> {
     /// let mut pipe = redis::pipe();
     /// pipe.incr("a", 1).incr("b", 1);
-    /// for result in cluster.pipeline(&pipe).await {
+    /// for result in cluster.pipeline(&pipe).await? {
     ///     println!("{result:?}");
     /// }
-    /// # }
+    /// # Ok(()) }
     /// ```
-    pub async fn pipeline(&self, pipe: &Pipeline) -> Vec<Result<Value, Error>> {
+    pub async fn pipeline(&self, pipe: &Pipeline) -> Result<Vec<Result<Value, Error>>, Error> {
         if pipe.is_transaction() {
-            return match self.atomic(pipe).await {
-                Ok((values, node)) => match values.into_iter().next() {
-                    Some(Value::Array(values)) => {
-                        let parse = |value| parse_of(value, node.as_ref());
-                        values.into_iter().map(parse).collect()
-                    }
-                    other => vec![Ok(other.unwrap_or(Value::Nil))],
-                },
-                Err(error) => vec![Err(error)],
-            };
+            let (values, node) = self.atomic(pipe).await?;
+            return Ok(match values.into_iter().next() {
+                Some(Value::Array(values)) => {
+                    let parse = |value| parse_of(value, node.as_ref());
+                    values.into_iter().map(parse).collect()
+                }
+                other => vec![Ok(other.unwrap_or(Value::Nil))],
+            });
         }
-        let raw = self.each(pipe).await;
-        raw.into_iter()
+        let answers = self.each(pipe).await.into_iter();
+        Ok(answers
             .map(|result| result.and_then(Answer::parse))
-            .collect()
+            .collect())
     }
 
     /// One raw answer per command.

@@ -11,7 +11,6 @@ use crate::cluster::merge::Piece;
 use crate::cluster::plan::{Plan, refused, target};
 use crate::command::Scatter;
 use crate::connection::args::args;
-use crate::connection::reply::parse_of;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 
@@ -145,10 +144,9 @@ impl FlusterCluster {
             pipe.cmd("DEL").arg(key.as_ref());
         }
         // One command per key: a `DEL` of many says only how many there were.
-        let results = self.pipeline(&pipe).await;
-        results
-            .into_iter()
-            .map(|result| result.and_then(|value| parse_of(value, None)))
+        let answers = self.each(&pipe).await.into_iter();
+        answers
+            .map(|result| result.and_then(Answer::parse))
             .collect()
     }
 

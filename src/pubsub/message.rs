@@ -12,6 +12,7 @@ pub enum Notice {
     Message(Message),
     /// Messages may have been lost until now: a channel was moved, a connection had ended, or the reader
     /// was too slow. From here on the subscription listens at this node.
+    #[non_exhaustive]
     Gap {
         /// The node that is listened to now.
         node: NodeId,

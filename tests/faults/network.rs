@@ -575,7 +575,8 @@ fn dns_moves() {
             site.islands[0].black_hole();
         });
         // The first connection that is given up is enough: it need not go out for that.
-        let is_moved = |e: &Event| matches!(e, Event::AddressChanged { node } if *node == *"a");
+        let is_moved =
+            |e: &Event| matches!(e, Event::AddressChanged { node , .. } if *node == *"a");
         let moved = eventually_some(SOON, async || {
             let events = scene.events();
             events.iter().find(|(_, e)| is_moved(e)).map(|(at, _)| *at)

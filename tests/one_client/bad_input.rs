@@ -77,7 +77,7 @@ async fn a_wrong_call_is_an_error_and_never_a_panic() {
         );
         let mut pipe = redis::pipe();
         pipe.add_command(cmd(line)).set("after", 1);
-        let results = cluster.pipeline(&pipe).await;
+        let results = cluster.pipeline(&pipe).await.unwrap();
         assert_eq!(results.len(), 2, "{line:?}");
         assert!(
             results[0].is_err() && results[1].is_ok(),
@@ -85,7 +85,10 @@ async fn a_wrong_call_is_an_error_and_never_a_panic() {
         );
         pipe.atomic();
         assert!(
-            cluster.pipeline(&pipe).await.iter().any(Result::is_err),
+            match cluster.pipeline(&pipe).await {
+                Ok(results) => results.iter().any(Result::is_err),
+                Err(_) => true,
+            },
             "{line:?}"
         );
     }
@@ -179,7 +182,7 @@ async fn a_value_of_a_hundred_megabytes_arrives() {
 #[tokio::test]
 async fn empty_calls_have_empty_answers() {
     let (_servers, cluster) = three().await;
-    assert!(cluster.pipeline(&redis::pipe()).await.is_empty());
+    assert!(cluster.pipeline(&redis::pipe()).await.unwrap().is_empty());
     assert!(cluster.get_many::<&str, String>([]).await.is_empty());
     assert!(cluster.set_many::<&str, i64>([]).await.is_empty());
     assert!(cluster.del_many::<&str>([]).await.is_empty());
@@ -188,7 +191,7 @@ async fn empty_calls_have_empty_answers() {
     assert!(nothing.is_empty());
     let mut atomic = redis::pipe();
     atomic.atomic();
-    assert!(cluster.pipeline(&atomic).await.len() <= 1);
+    assert!(cluster.pipeline(&atomic).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -196,7 +199,7 @@ async fn a_command_that_breaks_replies_is_refused_also_inside_a_pipeline() {
     let (_servers, cluster) = three().await;
     let mut pipe = redis::pipe();
     pipe.set("a", 1).cmd("SUBSCRIBE").arg("c").get("a");
-    let results = cluster.pipeline(&pipe).await;
+    let results = cluster.pipeline(&pipe).await.unwrap();
     assert!(results[0].is_ok());
     assert_eq!(results[1].as_ref().unwrap_err().kind(), ErrorKind::Invalid);
     assert_eq!(

@@ -112,7 +112,7 @@ async fn three_nodes_answer_every_pipeline_as_one_server_does() {
             for words in &all {
                 pipe.add_command(command(words));
             }
-            let results = cluster.pipeline(&pipe).await;
+            let results = cluster.pipeline(&pipe).await.unwrap();
             assert_eq!(results.len(), all.len(), "one result per command");
             for (i, (words, result)) in all.iter().zip(results).enumerate() {
                 let Some(ours) = ours(words, result) else {
@@ -138,7 +138,7 @@ async fn an_atomic_pipeline_of_one_tag_is_a_transaction_and_of_several_nodes_is_
     pipe.atomic().incr("{t}a", 1).incr("{t}b", 2).get("{t}a");
     let (a, b, text): (i64, i64, String) = pipe.query_async(&mut connection).await.unwrap();
     assert_eq!((a, b, &*text), (1, 2, "1"));
-    assert_eq!(cluster.pipeline(&pipe).await.len(), 3);
+    assert_eq!(cluster.pipeline(&pipe).await.unwrap().len(), 3);
 
     let mut pipe = redis::pipe();
     pipe.atomic();
@@ -149,7 +149,7 @@ async fn an_atomic_pipeline_of_one_tag_is_a_transaction_and_of_several_nodes_is_
         .iter()
         .map(|s| s.info("total_commands_processed"))
         .sum();
-    let results = cluster.pipeline(&pipe).await;
+    let results = cluster.pipeline(&pipe).await.unwrap();
     assert_eq!(results.len(), 1);
     assert_eq!(
         results[0].as_ref().unwrap_err().kind(),

@@ -88,7 +88,14 @@ async fn a_node_that_dies_during_a_pipeline_of_a_thousand_fails_only_its_own_com
         pipe.incr(key, 1);
     }
     // Known to be whole first.
-    assert!(cluster.pipeline(&pipe).await.iter().all(Result::is_ok));
+    assert!(
+        cluster
+            .pipeline(&pipe)
+            .await
+            .unwrap()
+            .iter()
+            .all(Result::is_ok)
+    );
     let dead = servers[1].name();
     let done = Arc::new(AtomicUsize::new(0));
     let over = Arc::new(AtomicBool::new(false));
@@ -98,7 +105,7 @@ async fn a_node_that_dies_during_a_pipeline_of_a_thousand_fails_only_its_own_com
         tokio::spawn(async move {
             let mut rounds = Vec::new();
             while !over.load(SeqCst) {
-                rounds.push(cluster.pipeline(&pipe).await);
+                rounds.push(cluster.pipeline(&pipe).await.unwrap());
                 done.fetch_add(1, SeqCst);
             }
             rounds

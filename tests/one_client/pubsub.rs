@@ -26,7 +26,7 @@ async fn message(subscription: &mut Subscription) -> Message {
 /// Waits for the announcement of a gap, over whatever comes before.
 async fn gap(subscription: &mut Subscription) -> String {
     loop {
-        if let Notice::Gap { node } = next(subscription).await {
+        if let Notice::Gap { node, .. } = next(subscription).await {
             return node.to_string();
         }
     }
@@ -188,6 +188,7 @@ async fn a_reader_that_is_too_slow_is_told_that_it_missed_something() {
         cluster
             .pipeline(&pipe)
             .await
+            .unwrap()
             .iter()
             .all(|r| *r.as_ref().unwrap() == Value::Int(1))
     );
@@ -198,7 +199,7 @@ async fn a_reader_that_is_too_slow_is_told_that_it_missed_something() {
                 assert_eq!(text(&m.payload), came.to_string(), "in order");
                 came += 1;
             }
-            Notice::Gap { node } => {
+            Notice::Gap { node, .. } => {
                 assert_eq!(node, *servers[0].name());
                 break;
             }

@@ -87,7 +87,7 @@ async fn scripts_in_a_pipeline_keep_their_place_on_nodes_that_do_not_know_them()
         }
         pipe.append(&key, "d").get(&key);
     }
-    let results = cluster.pipeline(&pipe).await;
+    let results = cluster.pipeline(&pipe).await.unwrap();
     for five in results.chunks(5) {
         assert_eq!(
             five[4].as_ref().unwrap(),

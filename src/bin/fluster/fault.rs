@@ -103,7 +103,7 @@ impl From<BuildError> for Fault {
             BuildError::NoNodes => {
                 "it has no node: add --node NAME=URL, or [[nodes]] with a `url` to the file".into()
             }
-            BuildError::DuplicateName { name } => {
+            BuildError::DuplicateName { name, .. } => {
                 format!("two nodes are named \"{name}\": give one of them another name")
             }
             e => e.to_string(),
