@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use fluster::{
-    BuildError, Credentials, CredentialsFuture, CredentialsProvider, Error, FlusterCluster, Node,
-    NodeId, Penalty, Placement,
+    Credentials, CredentialsFuture, CredentialsProvider, Error, FlusterCluster, Node, NodeId,
+    Penalty, Placement,
 };
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use parking_lot::Mutex;
