@@ -174,6 +174,12 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
         self.change(key, now, 0.0, |node, facts| node.succeed(n, facts))
     }
 
+    /// The node's name leads to another server: what was seen of the one before, and what is still under way there, says
+    /// nothing about it.
+    pub(crate) fn moved(&mut self, key: K, now: Instant) -> Option<Transition<K>> {
+        self.change(key, now, 0.0, |node, _| node.moved())
+    }
+
     /// How a probe went. Ignored unless it is the one in flight.
     pub(crate) fn probe_finished(
         &mut self,

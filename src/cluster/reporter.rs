@@ -67,10 +67,16 @@ impl Observer for Reporter {
             .and_then(Resolver::pinned);
         tracing::info!(%node, ?address, "the node's name leads elsewhere now");
         if let Some(engine) = self.0.upgrade() {
+            let now = Instant::now();
+            engine.locked(|state, effects| {
+                // Commands that still wait at the old server must not put the new one out.
+                if let Some(t) = state.health.moved(backend.key(), now) {
+                    engine.publish(state, effects, t, now);
+                }
+                effects.tell(Event::AddressChanged { node });
+            });
             // Subscriptions follow.
             engine.published.send_modify(|n| *n += 1);
-            // No receiver is no error.
-            let _ = engine.events.send(Event::AddressChanged { node });
         }
     }
 

@@ -48,7 +48,8 @@ pub(super) enum State {
 pub(super) struct Node {
     pub(super) state: State,
     pub(super) level: u32,
-    /// One more at every entry into `Down`: what was observed under an older one is stale.
+    /// One more at every entry into `Down`, and where another server takes over: what was observed under an older one
+    /// is stale.
     pub(super) epoch: u64,
     pub(super) reason: Option<Reason>,
     /// The last time-out or unreachable, by traffic or by a probe.
@@ -124,6 +125,14 @@ impl Node {
                 Verdict::Neutral
             }
             verdict => verdict,
+        }
+    }
+
+    /// Another server answers under the node's name. Out of service its probes find out by themselves.
+    pub(super) fn moved(&mut self) {
+        if self.admits() {
+            self.epoch += 1;
+            self.strikes = Strikes::default();
         }
     }
 

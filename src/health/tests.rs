@@ -874,3 +874,20 @@ fn a_reinserted_node_keeps_its_state() {
     assert_eq!(b.health.state(9), None, "an unknown node");
     assert_eq!(b.see(9, 0, strike()), None);
 }
+
+#[test]
+fn what_waits_at_the_server_of_before_says_nothing_about_its_successor() {
+    let mut b = cluster(3);
+    let old = b.health.epoch(0).expect("known");
+    b.see(0, 10, strike());
+    b.see(0, 20, strike());
+    let moved = b.health.moved(0, b.at(30)).expect("another epoch");
+    assert_eq!((moved.from, moved.to), (NodeState::Up, NodeState::Up));
+    let proof = Verdict::Hard(Reason::Timeout);
+    assert_eq!(b.health.observe(0, old, proof, b.at(40), 1.0), None);
+    assert!(b.see(0, 50, strike()).is_none(), "its first strike");
+    assert!(b.health.admits(0));
+    // Out of service nothing else than its probe decides.
+    b.hard(0, 60, Reason::Refused).expect("out");
+    assert_eq!(b.health.moved(0, b.at(70)), None);
+}

@@ -591,7 +591,13 @@ fn dns_moves() {
             .unwrap();
         assert_eq!(who, "heir", "{title}");
         assert!(site.islands[0].hits() > 0, "{title}: nothing was dropped");
-        assert!(!clients_over_tcp(&heir).is_empty(), "{title}");
+        assert!(
+            !clients_over_tcp(&heir).is_empty(),
+            "{title}: {:?} {:?} {:?}",
+            heir.clients(),
+            status_of(&scene.cluster, "a"),
+            scene.events(),
+        );
         pass(ms(300)).await;
         assert!(status_of(&scene.cluster, "a").admits, "{title}");
         let record = scene.end(load, &site.servers).await;
