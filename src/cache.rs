@@ -18,7 +18,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use metrics::Counter;
 use redis::Cmd;
@@ -113,13 +113,18 @@ impl<V, C: Codec<V>> Cache<V, C> {
     ///
     /// Safe.
     pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<V>, Error> {
-        let read = self.read(&self.full(key.as_ref())).await;
+        let read = self.read(&self.full(key.as_ref()), self.deadline()).await;
         self.inner.meter.count(&read);
         read
     }
 
-    async fn read(&self, full: &[u8]) -> Result<Option<V>, Error> {
-        let replicas = self.replicas(full)?;
+    /// When a call that begins now has to end.
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.inner.cluster.deadline()
+    }
+
+    async fn read(&self, full: &[u8], deadline: Instant) -> Result<Option<V>, Error> {
+        let replicas = self.replicas(full, deadline)?;
         let mut cmd = redis::cmd("GET");
         cmd.arg(full);
         let read_from = &self.inner.read_from;
@@ -153,7 +158,7 @@ impl<V, C: Codec<V>> Cache<V, C> {
         let engine = self.inner.cluster.engine();
         let mut invalidating = engine.invalidations().write(full);
         let work = Arc::new(invalidating.begin());
-        self.put(full, value, ttl, work).await
+        self.put(full, value, ttl, work, self.deadline()).await
     }
 
     /// Writes a value, and takes it back where `work` was overtaken meanwhile.
@@ -163,9 +168,10 @@ impl<V, C: Codec<V>> Cache<V, C> {
         value: &V,
         ttl: Duration,
         work: Arc<UnderWay>,
+        deadline: Instant,
     ) -> Result<Acks, QuorumError> {
         let (replicas, regular, short) = self
-            .prepare(full, value, ttl)
+            .prepare(full, value, ttl, deadline)
             .map_err(QuorumError::refused)?;
         let command = |member: &crate::replication::Member| match &short {
             Some(short) if member.stand_in => Arc::clone(short),
@@ -179,7 +185,13 @@ impl<V, C: Codec<V>> Cache<V, C> {
     }
 
     /// Where a value goes, and the commands for regular replicas and for stand-ins.
-    fn prepare(&self, full: &[u8], value: &V, ttl: Duration) -> Result<Prepared, Error> {
+    fn prepare(
+        &self,
+        full: &[u8],
+        value: &V,
+        ttl: Duration,
+        deadline: Instant,
+    ) -> Result<Prepared, Error> {
         check_ttl(ttl).map_err(|why| {
             Error::new(ErrorKind::Invalid, Outcome::NotSent, format!("ttl: {why}"))
         })?;
@@ -191,7 +203,7 @@ impl<V, C: Codec<V>> Cache<V, C> {
             );
             Error::new(ErrorKind::Type, Outcome::NotSent, text)
         })?;
-        let replicas = self.replicas(full)?;
+        let replicas = self.replicas(full, deadline)?;
         let set = |ttl: Duration| {
             let mut cmd = Cmd::with_capacity(5, bytes.len() + full.len() + 32);
             cmd.arg("SET").arg(full).arg(&bytes).arg("PX");
@@ -212,8 +224,10 @@ impl<V, C> Cache<V, C> {
         [self.inner.prefix.as_slice(), key].concat()
     }
 
-    fn replicas(&self, full: &[u8]) -> Result<Replicas, Error> {
-        let cluster = &self.inner.cluster;
+    /// The nodes of a key, for a call that has to end at `deadline`.
+    fn replicas(&self, full: &[u8], deadline: Instant) -> Result<Replicas, Error> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let cluster = &self.inner.cluster.with_deadline(left);
         // A cluster that was made smaller than the number of copies has fewer of them.
         let nodes = cluster.engine().topology().nodes.len();
         let replicas = cluster.replicas(full, self.inner.replicas.min(nodes))?;

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use redis::aio::ConnectionLike;
 use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
+use tokio::time::timeout_at;
 
 pub use self::dedicated::DedicatedClient;
 use crate::backend::Backend;
@@ -91,6 +92,14 @@ impl Client {
     ///
     /// Safe: a connection half made is closed, a place in the queue is given up.
     pub async fn dedicated(&self) -> Result<DedicatedClient, Error> {
+        self.dedicated_until(None).await
+    }
+
+    /// [`dedicated`](Self::dedicated) for a call that has a deadline: the connection's commands keep it too.
+    pub(crate) async fn dedicated_until(
+        &self,
+        deadline: Option<Instant>,
+    ) -> Result<DedicatedClient, Error> {
         let pass = self.backend.gate().read();
         if !pass.admits() {
             return Err(self.backend.no_lane(NoLane::NodeOut));
@@ -99,11 +108,22 @@ impl Client {
         if !tasks.has_runtime() {
             return Err(refused(NO_RUNTIME.to_owned()).at(self.node()));
         }
-        match tasks.enter(self.backend.pool().get()).await {
+        let loan = async {
+            let loan = self.backend.pool().get();
+            match deadline {
+                Some(deadline) => timeout_at(deadline.into(), loan).await.ok(),
+                None => Some(loan.await),
+            }
+        };
+        let Some(loan) = tasks.enter(loan).await else {
+            return Err(self.backend.too_late());
+        };
+        match loan {
             Ok(loan) => Ok(DedicatedClient {
                 loan,
                 backend: Arc::clone(&self.backend),
                 response_timeout: self.backend.limits().response_timeout,
+                deadline,
             }),
             Err(NoLoan::Lane(why)) => Err(self.backend.no_lane(why)),
             // Because the cluster was shut down, or the node was removed.

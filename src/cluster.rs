@@ -67,6 +67,9 @@ pub struct FlusterCluster {
     view: View,
 }
 
+/// The longest that a call may be given.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// How calls through this handle differ from the cluster's defaults.
 #[derive(Clone, Copy, Debug, Default)]
 struct View {
@@ -100,8 +103,8 @@ impl FlusterCluster {
         &self.handle.engine
     }
 
-    /// A handle to the same cluster whose calls may take this long, over all candidates and retries, in
-    /// place of the cluster's deadline.
+    /// A handle to the same cluster whose calls may take this long, over all candidates, connections and retries,
+    /// in place of the cluster's deadline; a year at most. The clients that it gives keep the cluster's.
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -113,7 +116,8 @@ impl FlusterCluster {
     #[must_use]
     pub fn with_deadline(&self, deadline: Duration) -> Self {
         let view = View {
-            deadline: Some(deadline),
+            // Later than that no clock can say, and nobody waits.
+            deadline: Some(deadline.min(LONGEST_DEADLINE)),
             ..self.view
         };
         Self {

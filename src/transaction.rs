@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use redis::{FromRedisValue, Pipeline, RedisError, RedisResult, Value};
 
 use crate::client::{Client, DedicatedClient};
+use crate::clock::later;
 use crate::cluster::FlusterCluster;
 use crate::connection::reply::parse;
 use crate::error::text::one_line;
@@ -22,8 +23,9 @@ impl FlusterCluster {
     /// all of it again.
     ///
     /// The answer is that of `EXEC`, as [`redis::Pipeline::query_async`] would give it. `steps` may run
-    /// several times, also when they only read and leave the pipeline empty: up to 16, within the cluster's deadline (the steps' own time counts). An error of
-    /// its own ends the transaction, nothing is executed.
+    /// several times, also when they only read and leave the pipeline empty: up to 16. All of it keeps the cluster's
+    /// deadline, that of [`with_deadline`](Self::with_deadline) if given: no command is waited for longer, and when
+    /// `steps` come back later than that nothing is executed. An error of its own ends the transaction too.
     ///
     /// # Errors
     ///
@@ -61,10 +63,10 @@ impl FlusterCluster {
         Steps: Future<Output = RedisResult<(DedicatedClient, Pipeline)>>,
     {
         let keys = owned(keys);
-        let deadline = Instant::now() + self.deadline();
+        let deadline = later(Instant::now(), self.deadline());
         let mut attempt = 0;
         loop {
-            let error = match self.attempt(&keys, &mut steps).await {
+            let error = match self.attempt(&keys, deadline, &mut steps).await {
                 Ok(Attempt::Done(value, node)) => return parse(value, &node),
                 Ok(Attempt::Conflict(node)) => {
                     let text = "the watched keys changed every time";
@@ -80,18 +82,24 @@ impl FlusterCluster {
             // Those who conflict must not meet again at once.
             let longest = LONGEST_PAUSE.min(Duration::from_millis(1 << attempt.min(10)));
             let pause = longest.mul_f64(fastrand::f64());
-            self.engine().tasks().sleep(pause).await;
+            let left = deadline.saturating_duration_since(Instant::now());
+            self.engine().tasks().sleep(pause.min(left)).await;
         }
     }
 
-    async fn attempt<F, Steps>(&self, keys: &[Vec<u8>], steps: &mut F) -> Result<Attempt, Error>
+    async fn attempt<F, Steps>(
+        &self,
+        keys: &[Vec<u8>],
+        deadline: Instant,
+        steps: &mut F,
+    ) -> Result<Attempt, Error>
     where
         F: FnMut(DedicatedClient, Pipeline) -> Steps,
         Steps: Future<Output = RedisResult<(DedicatedClient, Pipeline)>>,
     {
         let client = Client::new(self.home_of("a transaction", keys)?, 0);
         let node = client.node().clone();
-        let mut own = match client.dedicated().await {
+        let mut own = match client.dedicated_until(Some(deadline)).await {
             Ok(own) => own,
             Err(error) => return again_if_safe(error),
         };

@@ -13,6 +13,7 @@
 mod cli;
 mod command;
 mod connections;
+mod deadline;
 mod dedicated;
 #[cfg(feature = "discovery")]
 mod discovery;

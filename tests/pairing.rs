@@ -148,8 +148,7 @@ async fn what_has_no_reply_of_its_own_is_refused_on_every_way() {
         }
         let mut pipe = Pipeline::new();
         pipe.atomic().get("k").add_command(cmd);
-        let results = cluster.pipeline(&pipe).await.unwrap();
-        let error = results[0].as_ref().unwrap_err();
+        let error = cluster.pipeline(&pipe).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "pipeline, {what}");
     }
 }

@@ -31,7 +31,7 @@ impl Backend {
     }
 
     /// The caller's deadline passed before the command could be sent.
-    pub(super) fn too_late(&self) -> Error {
+    pub(crate) fn too_late(&self) -> Error {
         self.meter.failed(Outcome::NotSent);
         let text = "the deadline passed before the command could be sent";
         Error::new(ErrorKind::Timeout, Outcome::NotSent, text).at(self.id())

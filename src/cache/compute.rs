@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cache::flight::Turn;
 use crate::cache::{Cache, Codec, check_ttl};
@@ -20,7 +20,8 @@ where
     /// shorter or longer one is cut to that, with a warning.
     ///
     /// In one process only one caller at a time computes the value of a key; the others wait and get a
-    /// clone of its result, the error too. The cache is a help, not a condition: when it cannot be read,
+    /// clone of its result, the error too. Reading and keeping take no longer than the cluster's deadline together, beside
+    /// the time of `compute`. The cache is a help, not a condition: when it cannot be read,
     /// what is there is no `V`, or the value cannot be kept, the computed value is returned all the same; how often
     /// it could not be kept is counted, and warned of while it lasts.
     ///
@@ -57,12 +58,20 @@ where
         let key = key.as_ref();
         let flights = &self.inner.flights;
         let landed = flights.landed();
-        if let Ok(Some(value)) = self.get(key).await {
+        let full = self.full(key);
+        // What the servers may cost this call: reading at first, and what that leaves is for keeping.
+        let mut until = self.deadline();
+        let read = self.read(&full, until).await;
+        self.inner.meter.count(&read);
+        if let Ok(Some(value)) = read {
             return Ok(value);
         }
-        let full = self.full(key);
+        let left = until.saturating_duration_since(Instant::now());
         let leader = loop {
-            match flights.join(&full).turn::<Result<V, Arc<E>>>().await {
+            let turn = flights.join(&full).turn::<Result<V, Arc<E>>>().await;
+            // Others computed meanwhile: no server has cost this call anything.
+            until = Instant::now() + left;
+            match turn {
                 Turn::Landed(Some(result)) => return (*result).clone(),
                 // Of another type; the value, if there is one, is in the cache.
                 Turn::Landed(None) => {}
@@ -71,7 +80,7 @@ where
                 }
                 Turn::Lead(leader) => {
                     // Somebody finished between our miss and our turn, perhaps with this very key.
-                    if let Ok(Some(value)) = self.read(&full).await {
+                    if let Ok(Some(value)) = self.read(&full, until).await {
                         leader.land(Arc::new(Ok::<V, Arc<E>>(value.clone())));
                         return Ok(value);
                     }
@@ -79,21 +88,30 @@ where
                 }
             }
         };
+        let left = until.saturating_duration_since(Instant::now());
         let result = compute().await.map_err(Arc::new);
         if let Ok(value) = &result {
-            self.keep(&full, value, ttl, leader.work()).await;
+            let until = Instant::now() + left;
+            self.keep(&full, value, ttl, leader.work(), until).await;
         }
         leader.land(Arc::new(result.clone()));
         result
     }
 
     /// Writes a computed value, unless the key was invalidated since the computation began.
-    async fn keep(&self, full: &[u8], value: &V, ttl: Duration, work: Arc<UnderWay>) {
+    async fn keep(
+        &self,
+        full: &[u8],
+        value: &V,
+        ttl: Duration,
+        work: Arc<UnderWay>,
+        until: Instant,
+    ) {
         if work.is_overtaken() {
             return;
         }
         let inner = &self.inner;
-        match self.put(full, value, self.bounded(ttl), work).await {
+        match self.put(full, value, self.bounded(ttl), work, until).await {
             Ok(_) => inner.unkept.worked(),
             Err(error) => {
                 inner.meter.unkept.increment(1);

@@ -39,7 +39,9 @@ impl<V, C: Codec<V>> Cache<V, C> {
         let mut results = Vec::with_capacity(keys.len());
         for keys in keys.chunks(KEYS_AT_ONCE) {
             if matches!(self.inner.read_from, ReadFrom::Majority { .. }) {
-                results.extend(join_all(keys.iter().map(|key| self.read(key))).await);
+                let deadline = self.deadline();
+                let reads = keys.iter().map(|key| self.read(key, deadline));
+                results.extend(join_all(reads).await);
             } else {
                 results.extend(self.read_together(keys).await);
             }
@@ -54,11 +56,12 @@ impl<V, C: Codec<V>> Cache<V, C> {
         let cluster = &self.inner.cluster;
         let doubted = self.doubted(cluster.engine());
         let is_doubted = |answer: &Answer| answer.node().is_some_and(|node| doubted.contains(node));
+        let deadline = self.deadline();
         let pieces = cluster.get_many_from(keys).await;
         let reads = keys.iter().zip(pieces).map(|(key, piece)| async {
             match piece {
                 Ok(answer) if answer.value == Value::Nil && is_doubted(&answer) => {
-                    self.read(key).await
+                    self.read(key, deadline).await
                 }
                 Ok(answer) => self.decode(answer),
                 Err(error) => Err(error),

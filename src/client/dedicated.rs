@@ -46,6 +46,8 @@ pub struct DedicatedClient {
     pub(super) loan: Loan,
     pub(super) backend: Arc<Backend>,
     pub(super) response_timeout: Duration,
+    /// The end of the call that it was lent for.
+    pub(super) deadline: Option<Instant>,
 }
 
 impl DedicatedClient {
@@ -90,6 +92,12 @@ impl DedicatedClient {
                 self.loan.left.sending(args(cmd));
             }
             let began = Instant::now();
+            let left = self.deadline.map(|at| at.saturating_duration_since(began));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Err(self.backend.too_late().into());
+            }
+            let own_limit = limit;
+            let limit = left.into_iter().chain(own_limit).min();
             let epoch = self.loan.link.epoch();
             let result = self.loan.link.call(request, limit).await;
             self.loan.touch();
@@ -105,6 +113,11 @@ impl DedicatedClient {
                 }
                 Err(e) => e,
             };
+            // What the caller's own deadline cut short says nothing about the node.
+            let cut_short = e.fault == Fault::Timeout && limit != own_limit;
+            if cut_short {
+                return Err(self.backend.call_error(e, limit.unwrap_or_default()).into());
+            }
             if e.fault == Fault::Timeout {
                 self.backend.suspect_idle(began);
             }

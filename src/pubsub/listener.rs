@@ -8,16 +8,18 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use redis::{PushInfo, PushKind};
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::timeout_at;
 
 use super::Topic;
 use super::backlog::Sender;
 use super::message::{Message, Notice};
 use crate::backend::Backend;
+use crate::clock::later;
 use crate::cluster::Engine;
 use crate::connection::link::{Fault, Link, LinkError};
 use crate::connection::reply::Reply;
 use crate::connection::request::Request;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 
 /// After a failure the next attempt waits this long.
@@ -69,13 +71,21 @@ impl Listener {
         limit: Duration,
         report: oneshot::Sender<Option<Error>>,
     ) {
-        let deadline = Instant::now() + limit;
+        let deadline = later(Instant::now(), limit);
+        let mut last = None;
         loop {
             let Some(engine) = engine.upgrade() else {
                 return;
             };
-            let Some(error) = self.settle(&engine).await else {
-                break;
+            // A server that accepts and says nothing has time-outs of its own, which may be longer.
+            let settled = timeout_at(deadline.into(), self.settle(&engine)).await;
+            let error = match settled {
+                Ok(None) => break,
+                Ok(Some(error)) => error,
+                Err(_) => last.take().unwrap_or_else(|| {
+                    let text = format!("the subscription was not confirmed within {limit:?}");
+                    Error::new(ErrorKind::Timeout, Outcome::NotSent, text)
+                }),
             };
             let in_vain = matches!(error.kind(), ErrorKind::Closed | ErrorKind::ClusterEmpty);
             if in_vain || Instant::now() >= deadline {
@@ -84,7 +94,9 @@ impl Listener {
                 return;
             }
             drop(engine);
-            tokio::time::sleep(RETRY).await;
+            last = Some(error);
+            let again = later(Instant::now(), RETRY).min(deadline);
+            tokio::time::sleep_until(again.into()).await;
         }
         if report.send(None).is_err() {
             return;
