@@ -10,7 +10,7 @@ use redis::{AsyncCommands, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{Server, eventually};
+use crate::support::{Server, answer_to_echo, eventually};
 use crate::workload::SOON;
 
 fn ms(millis: u64) -> Duration {
@@ -246,6 +246,10 @@ async fn flood(set_up: Option<&'static [u8]>, head: &'static [u8]) -> (String, A
                 let mut buf = vec![0; 4096];
                 let mut is_set_up = false;
                 while let Ok(n @ 1..) = stream.read(&mut buf).await {
+                    if let (true, Some(token)) = (is_set_up, answer_to_echo(&buf[..n])) {
+                        let _ = stream.write_all(token.as_bytes()).await;
+                        continue;
+                    }
                     let said = String::from_utf8_lossy(&buf[..n]).to_uppercase();
                     if let (false, Some(answer)) = (is_set_up, set_up) {
                         let commands = said.matches('*').count();

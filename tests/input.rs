@@ -8,7 +8,7 @@ use fluster::placement::HashTags;
 use fluster::{BuildError, FlusterCluster, Node, NodeState, Outcome, Penalty, Placement};
 use redis::{AsyncCommands, RedisError, Value};
 
-use crate::support::{Server, fleet, urls};
+use crate::support::{Server, answer_to_echo, fleet, urls};
 
 const SECRET: &str = "hunter2";
 
@@ -328,6 +328,7 @@ async fn answers_with(reply: Vec<u8>) -> String {
                     let asked = String::from_utf8_lossy(&bytes[..n]).into_owned();
                     let set_up = asked.matches("CLIENT\r\n").count();
                     let answer = match set_up {
+                        0 if let Some(token) = answer_to_echo(&bytes[..n]) => token.into_bytes(),
                         0 => reply.clone(),
                         n => b"+OK\r\n".repeat(n),
                     };

@@ -31,6 +31,7 @@ mod original;
 mod outage;
 mod pairing;
 mod placement;
+mod proof;
 mod queue;
 mod readme;
 mod replication;

@@ -12,6 +12,7 @@ use crate::cluster::options::Options;
 use crate::cluster::reporter::Reporter;
 use crate::connection::credentials::CredentialsProvider;
 use crate::connection::dial::Dialer;
+use crate::connection::proof::Proof;
 use crate::connection::resolve::Resolver;
 use crate::connection::stats::NodeStats;
 use crate::node::{Address, Node, Transport};
@@ -100,6 +101,7 @@ impl BackendFactory {
             timeout: limits.connect_timeout,
             stats: Arc::new(NodeStats::default()),
             tasks: Arc::clone(tasks),
+            proof: Proof::default(),
         };
         let observer = Arc::new(Reporter(engine.clone()));
         Arc::new(Backend::new(

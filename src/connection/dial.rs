@@ -1,29 +1,28 @@
 //! From a node's URL to an established, set-up connection, and what is learnt when there is none.
 
-use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, ErrorKind, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError,
-};
+use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError};
 use tokio::net::TcpStream;
 use tracing::Instrument as _;
 
 use crate::connection::connect::connect_to;
 use crate::connection::credentials::CredentialsProvider;
+#[cfg(feature = "tls")]
+use crate::connection::dial_fault::tls_fault;
+use crate::connection::dial_fault::{setup_fault, unproven};
 use crate::connection::link::Link;
 use crate::connection::meter::OpenConnection;
+use crate::connection::proof::Proof;
 use crate::connection::resolve::{self, Resolver};
 use crate::connection::stats::NodeStats;
 use crate::connection::step::{Progress, Step};
 use crate::connection::wire::{Pushes, Socket, Tap, Wire};
-use crate::error::class_of_error;
-use crate::error::redact::redacted;
-use crate::error::text::{one_line, quoted};
-use crate::health::verdict::{Class, Seen, classify_line};
+use crate::error::text::one_line;
+use crate::health::verdict::{Class, Seen};
 use crate::node::{Address, Endpoint, NodeId};
 use crate::tasks::{SpawnError, Tasks};
 
@@ -57,7 +56,7 @@ impl DialError {
         matches!(self.seen, Seen::Io(kind, _) if ended.contains(&kind)) && self.line.is_none()
     }
 
-    fn new(seen: Seen, error: impl Into<RedisError>) -> Self {
+    pub(super) fn new(seen: Seen, error: impl Into<RedisError>) -> Self {
         Self {
             seen,
             line: None,
@@ -66,7 +65,7 @@ impl DialError {
         }
     }
 
-    fn io(error: io::Error) -> Self {
+    pub(super) fn io(error: io::Error) -> Self {
         Self::new(Seen::Io(error.kind(), error.raw_os_error()), error)
     }
 
@@ -109,6 +108,7 @@ pub(crate) struct Dialer {
     pub(crate) timeout: Duration,
     pub(crate) stats: Arc<NodeStats>,
     pub(crate) tasks: Arc<Tasks>,
+    pub(crate) proof: Proof,
 }
 
 impl Dialer {
@@ -191,10 +191,9 @@ impl Dialer {
                 Ok::<(), std::convert::Infallible>(())
             });
         }
-        let (connection, driver) = MultiplexedConnection::new_with_config(&info, tap, config)
+        let (mut connection, driver) = MultiplexedConnection::new_with_config(&info, tap, config)
             .await
             .map_err(|e| setup_fault(&wire, e, &secret))?;
-        wire.setup_done();
         let dead = DeadOnDrop(Arc::clone(&wire));
         let driver = self
             .tasks
@@ -203,6 +202,18 @@ impl Dialer {
                 driver.await;
             })
             .map_err(DialError::closed)?;
+        progress.at(Step::Proof);
+        let proven = self.proof.ask(&mut connection).await;
+        let is_news = proven.map_err(|why| unproven(&wire, why, &secret))?;
+        wire.setup_done();
+        if is_news {
+            metrics::counter!("fluster_proofs_refused_total", "node" => self.node.to_string())
+                .increment(1);
+            tracing::warn!(
+                node = %self.node,
+                "ECHO is forbidden to our user, so that nothing tells a Redis from another service that accepts the log-in: allow it (`+echo`)"
+            );
+        }
         Ok(Link::new(connection, wire, driver, epoch))
     }
 
@@ -314,115 +325,5 @@ struct DeadOnDrop(Arc<Wire>);
 impl Drop for DeadOnDrop {
     fn drop(&mut self) {
         self.0.set_dead();
-    }
-}
-
-#[cfg(feature = "tls")]
-fn tls_fault(e: io::Error) -> DialError {
-    match e.kind() {
-        // rustls reports a peer that does not speak TLS and a certificate that does not verify alike.
-        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
-            DialError::new(Seen::Certificate, e)
-        }
-        _ => DialError::io(e),
-    }
-}
-
-/// The first error line among the replies of the set-up; redis-rs hides it behind "broken pipe", "ERR"
-/// or no text at all. AUTH and SELECT are answered first, so the first error is the cause.
-fn first_error_line(said: &[u8]) -> Option<&str> {
-    said.split(|b| *b == b'\n')
-        .find(|line| line.first() == Some(&b'-'))
-        .and_then(|line| std::str::from_utf8(&line[1..]).ok())
-        .map(str::trim_end)
-}
-
-/// The first line of what a peer said that is no Redis.
-fn first_words(said: &[u8], secret: &str) -> String {
-    let line = said
-        .split(|b| b"\r\n".contains(b))
-        .next()
-        .unwrap_or_default();
-    let line = redacted(&String::from_utf8_lossy(line), &[secret]);
-    quoted(line.chars().take(60).collect::<String>())
-}
-
-fn setup_fault(wire: &Wire, error: RedisError, secret: &str) -> DialError {
-    let said = wire.setup_bytes();
-    let seen = match error.kind() {
-        _ if wire.saw_flood() => Seen::Garbage { valid: false },
-        ErrorKind::Io => {
-            let (kind, os) = io_parts(&error);
-            Seen::Io(kind, os)
-        }
-        // A reply that stops in the middle was cut by the peer's FIN; anything else is not RESP.
-        ErrorKind::Parse if wire.saw_eof() => Seen::Io(io::ErrorKind::UnexpectedEof, None),
-        ErrorKind::Parse => Seen::Garbage { valid: false },
-        ErrorKind::AuthenticationFailed => Seen::Credentials,
-        ErrorKind::Server(_) | ErrorKind::Extension => Seen::Error(class_of_error(&error)),
-        _ => Seen::Misuse,
-    };
-    let error = match first_error_line(&said) {
-        Some(line) if seen != Seen::Misuse => {
-            let kind = match error.kind() {
-                ErrorKind::Io => ErrorKind::Extension,
-                kind => kind,
-            };
-            let line = one_line(redacted(line, &[secret]));
-            RedisError::from((kind, "the server refused the connection", line))
-        }
-        _ => match seen {
-            Seen::Garbage { .. } => {
-                let text = format!(
-                    "it does not speak Redis's protocol (it said {})",
-                    first_words(&said, secret)
-                );
-                io::Error::new(io::ErrorKind::InvalidData, text).into()
-            }
-            Seen::Io(kind, _) => {
-                let text = format!("connected, hung up on during the log-in: {error}");
-                io::Error::new(kind, text).into()
-            }
-            _ => error,
-        },
-    };
-    DialError {
-        line: classify_line(&said),
-        ..DialError::new(seen, error)
-    }
-}
-
-/// The kind and number of the operating system's error inside.
-pub(crate) fn io_parts(error: &RedisError) -> (io::ErrorKind, Option<i32>) {
-    // redis-rs keeps the I/O error behind an `Arc`, and hands out the `Arc` as the source.
-    type Shared = Arc<dyn std::error::Error + Send + Sync>;
-    let inner = error
-        .source()
-        .and_then(|source| match source.downcast_ref::<Shared>() {
-            Some(shared) => shared.downcast_ref::<io::Error>(),
-            None => source.downcast_ref::<io::Error>(),
-        });
-    match inner {
-        Some(e) => (e.kind(), e.raw_os_error()),
-        None => (io::ErrorKind::BrokenPipe, None),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_error_line_is_found_among_other_replies() {
-        assert_eq!(
-            first_error_line(b"+OK\r\n-ERR DB index\r\n-x"),
-            Some("ERR DB index")
-        );
-        assert_eq!(
-            first_error_line(b"-ERR max number of clients reached\r\n"),
-            Some("ERR max number of clients reached")
-        );
-        assert_eq!(first_error_line(b"+OK\r\n$1\r\n-"), Some(""));
-        assert_eq!(first_error_line(b""), None);
     }
 }

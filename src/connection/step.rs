@@ -12,6 +12,7 @@ pub(crate) enum Step {
     Connect,
     Tls,
     LogIn,
+    Proof,
 }
 
 /// The step of a dial, noted by who dials and read when the time is over.
@@ -31,6 +32,7 @@ impl Progress {
             (Step::Connect, "no connection"),
             (Step::Tls, "connected, no end of the TLS handshake"),
             (Step::LogIn, "connected, no answer to the log-in"),
+            (Step::Proof, "connected and logged in, no answer to ECHO"),
         ];
         let found = steps.into_iter().find(|(other, _)| *other as u8 == step);
         let what = found.map_or("the credentials provider gave no answer", |(_, what)| what);
@@ -46,13 +48,19 @@ mod tests {
     fn each_step_has_its_own_words() {
         let progress = Progress::default();
         let mut said = vec![progress.timed_out(Duration::from_millis(500))];
-        for step in [Step::LookUp, Step::Connect, Step::Tls, Step::LogIn] {
+        for step in [
+            Step::LookUp,
+            Step::Connect,
+            Step::Tls,
+            Step::LogIn,
+            Step::Proof,
+        ] {
             progress.at(step);
             said.push(progress.timed_out(Duration::from_millis(500)));
         }
         assert!(said.iter().all(|text| text.ends_with("within 500ms")));
         assert_eq!(said[4], "connected, no answer to the log-in within 500ms");
         said.dedup();
-        assert_eq!(said.len(), 5);
+        assert_eq!(said.len(), 6);
     }
 }

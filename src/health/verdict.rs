@@ -42,7 +42,7 @@ pub(crate) enum Seen {
     Error(Class),
     /// The reply did not fit the type the application asked for.
     TypeMismatch,
-    /// A probe's `PING` was answered with somebody else's reply.
+    /// A token was asked for, and something else came.
     WrongToken,
     /// The operating system's error, with its number where there is one.
     Io(io::ErrorKind, Option<i32>),

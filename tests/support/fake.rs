@@ -43,6 +43,7 @@ impl Fake {
                 "# Server\r\nredis_version:{version}\r\nrun_id:{}\r\n",
                 "0a".repeat(20)
             )),
+            "ECHO" => bulk(&words[1]),
             "PING" => words.get(1).map_or("+PONG\r\n".to_owned(), |w| bulk(w)),
             "GET" => "$-1\r\n".to_owned(),
             _ => "+OK\r\n".to_owned(),
@@ -66,6 +67,13 @@ impl Fake {
 /// A bulk string.
 pub fn bulk(text: &str) -> String {
     format!("${}\r\n{text}\r\n", text.len())
+}
+
+/// The answer of a Redis to the `ECHO` in these bytes, which every set-up ends with; `None` when there is none.
+pub fn answer_to_echo(asked: &[u8]) -> Option<String> {
+    let asked = String::from_utf8_lossy(asked);
+    let (_, rest) = asked.split_once("ECHO\r\n$")?;
+    rest.split("\r\n").nth(1).map(bulk)
 }
 
 fn serve(

@@ -54,7 +54,7 @@ pub use builder::Builder;
 pub use daemon::{Daemon, http, need};
 #[cfg(target_os = "linux")]
 pub use dns::Dns;
-pub use fake::{Fake, bulk};
+pub use fake::{Fake, answer_to_echo, bulk};
 pub use guard::new_dir;
 #[cfg(target_os = "linux")]
 pub use netns::{Island, Net, in_a_network};
