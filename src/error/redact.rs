@@ -148,16 +148,17 @@ fn without_urls(words: &str) -> String {
     while let Some(at) = rest.find("://") {
         let (before, after) = rest.split_at(at + "://".len());
         safe.push_str(before);
-        let url = &after[..next_url(after).unwrap_or(after.len())];
-        let prose = push_url(before, url, &mut safe);
+        let next = next_url(after);
+        let url = &after[..next.unwrap_or(after.len())];
+        let prose = push_url(before, url, next.is_some(), &mut safe);
         rest = &after[url.len() - prose.len()..];
     }
     safe.push_str(rest);
     safe
 }
 
-/// Adds what may be shown of a URL behind its `://`; returns what follows it.
-fn push_url<'a>(before: &str, url: &'a str, safe: &mut String) -> &'a str {
+/// Adds what may be shown of a URL behind its `://`; returns what follows it, up to another one if one `follows`.
+fn push_url<'a>(before: &str, url: &'a str, follows: bool, safe: &mut String) -> &'a str {
     // To the next blank: a quote may be the secret's own. But what was cut already ends there.
     let word = |text: &'a str| match text.strip_prefix(CUT) {
         Some(rest) if rest.is_empty() || rest.starts_with(ends_word) => rest,
@@ -199,10 +200,24 @@ fn push_url<'a>(before: &str, url: &'a str, safe: &mut String) -> &'a str {
         1 + path.find(|c| !is_path(c)).unwrap_or(path.len())
     });
     let (shown, rest) = url.split_at(address + path);
-    safe.push_str(shown);
-    let is_over = |c: char| ends_word(c) || ",;:)]".contains(c);
-    if rest.chars().next().is_none_or(is_over) {
+    // Punctuation ends it where the word ends too, and a quote where it was opened by one: what looks like a host and a
+    // port may be a user and the first digits of a password.
+    let scheme = |c: char| c.is_ascii_alphabetic() || c == '+';
+    let opening = before.trim_end_matches("://").trim_end_matches(scheme);
+    let opening = opening.chars().next_back().filter(|c| "\"'`".contains(*c));
+    let behind = rest.trim_start_matches(|c: char| ",;:)]}>.".contains(c) || Some(c) == opening);
+    // `a=redis://h,b=redis://i`
+    let name = behind.strip_suffix('=').unwrap_or(behind);
+    let is_name = follows
+        && name
+            .chars()
+            .all(|c| c.is_alphanumeric() || "._-".contains(c));
+    if is_name || behind.chars().next().is_none_or(char::is_whitespace) {
+        safe.push_str(shown);
         return rest;
+    }
+    if rest.starts_with(['/', '?', '#']) || path > 0 {
+        safe.push_str(shown);
     }
     safe.push_str(CUT);
     word(rest)

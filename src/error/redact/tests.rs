@@ -57,12 +57,20 @@ fn what_stands_where_secrets_stand_is_cut() {
             "a=redis://<redacted>@h,b=redis://i",
         ),
         ("redis://u:p q@h/1: no", "redis://<redacted>@h/1: no"),
+        // Digits in front of a password are no port.
+        (
+            "\"redis://u:0'hunter\" is no rule",
+            "\"redis://<redacted> is no rule",
+        ),
+        ("redis://u:0,hunter: no", "redis://<redacted> no"),
+        ("'redis://h:1', no", "'redis://h:1', no"),
+        ("(redis://h:1): no", "(redis://h:1): no"),
         (
             "\"redis://u:hunter2-Zq8\", expected",
             "\"redis://<redacted>",
         ),
         ("unix:///s?pass=p&db=1 x", "unix:///s<redacted> x"),
-        ("redis://h,password=S x", "redis://h,password=<redacted> x"),
+        ("redis://h,password=S x", "redis://<redacted> x"),
         ("redis://h?password=a@S x", "redis://<redacted> x"),
         ("proxenos:secret=00ff", "proxenos:secret=<redacted>"),
         (
