@@ -4,6 +4,7 @@ mod bad_input;
 mod calls;
 mod differential;
 mod failing;
+mod keyless;
 mod pubsub;
 mod scanning;
 mod scripts;

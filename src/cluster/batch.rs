@@ -87,6 +87,10 @@ impl<'a> Batch<'a> {
                 add(0, target(cmd, at, together));
                 Kind::One
             }
+            Ok(Plan::Anywhere) => {
+                add(0, Target::Any);
+                Kind::One
+            }
             Ok(Plan::Split(scatter)) => {
                 let keys = args(cmd).skip(1).step_by(scatter.stride());
                 let count = (args(cmd).len() - 1 - scatter.tail()) / scatter.stride();

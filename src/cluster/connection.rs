@@ -40,7 +40,7 @@ impl ConnectionLike for FlusterCluster {
             if request.is_transaction() {
                 return Ok(self.atomic(pipeline).await?.0);
             }
-            let each = self.each(pipeline).await;
+            let each = self.each(pipeline).await?;
             each.into_iter()
                 .map(|result| match result {
                     Ok(answer) => Ok(answer.signed()),

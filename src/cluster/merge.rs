@@ -54,7 +54,7 @@ fn failed(piece: &Piece) -> bool {
 
 fn sum(values: impl Iterator<Item = Value>) -> Value {
     Value::Int(values.fold(0, |sum, value| match value {
-        Value::Int(n) => sum + n,
+        Value::Int(n) => sum.saturating_add(n),
         _ => sum,
     }))
 }
@@ -130,6 +130,7 @@ fn one_of(gather: Gather, answers: Vec<(String, Value)>) -> Value {
     match gather {
         Gather::Same | Gather::Any => values(answers).next().unwrap_or(Value::Nil),
         Gather::Sum => sum(values(answers)),
+        Gather::SumByName => sum_by_name(values(answers)),
         Gather::Join => Value::Array(values(answers).flat_map(items).collect()),
         Gather::All => {
             let lists: Vec<Vec<Value>> = values(answers).map(items).collect();
@@ -152,6 +153,31 @@ fn one_of(gather: Gather, answers: Vec<(String, Value)>) -> Value {
                 .collect(),
         ),
     }
+}
+
+/// Lists of names and numbers, those of the call in its order.
+fn sum_by_name(answers: impl Iterator<Item = Value>) -> Value {
+    let mut sums: Vec<(Value, i64)> = Vec::new();
+    for answer in answers {
+        let pairs = match answer {
+            Value::Map(pairs) => pairs,
+            other => {
+                let mut items = items(other).into_iter();
+                std::iter::from_fn(|| Some((items.next()?, items.next()?))).collect()
+            }
+        };
+        for (i, (name, number)) in pairs.into_iter().enumerate() {
+            let Value::Int(number) = number else {
+                continue;
+            };
+            match sums.get_mut(i) {
+                Some((other, sum)) if *other == name => *sum = sum.saturating_add(number),
+                _ => sums.push((name, number)),
+            }
+        }
+    }
+    let pairs = sums.into_iter();
+    Value::Array(pairs.flat_map(|(name, n)| [name, Value::Int(n)]).collect())
 }
 
 fn items(value: Value) -> Vec<Value> {

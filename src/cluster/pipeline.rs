@@ -28,6 +28,7 @@ impl FlusterCluster {
     ///
     /// # Errors
     ///
+    /// [`ErrorKind::Invalid`] when one of the commands may not share a connection, as `SUBSCRIBE`; nothing was sent then.
     /// Of a pipeline that is `atomic()`, which is executed by one node or not at all: [`ErrorKind::CrossNode`] when its
     /// keys are on several nodes, what the server or the connection says otherwise. One that is not atomic has all of
     /// its errors inside.
@@ -56,26 +57,30 @@ impl FlusterCluster {
                 other => vec![Ok(other.unwrap_or(Value::Nil))],
             });
         }
-        let answers = self.each(pipe).await.into_iter();
+        let answers = self.each(pipe).await?.into_iter();
         Ok(answers
             .map(|result| result.and_then(Answer::parse))
             .collect())
     }
 
     /// One raw answer per command.
-    pub(crate) async fn each(&self, pipe: &Pipeline) -> Vec<Result<Answer, Error>> {
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] for a command that may not share a connection; nothing was sent then.
+    pub(crate) async fn each(&self, pipe: &Pipeline) -> Result<Vec<Result<Answer, Error>>, Error> {
         let engine = self.engine();
         let deadline = Instant::now() + self.deadline();
         let mut batch = Batch::new();
         {
             let snapshot = engine.snapshot.load();
             for cmd in pipe.cmd_iter() {
-                let plan = Plan::of(&snapshot, cmd).map(|(plan, _)| plan);
+                let plan = Plan::of_part(&snapshot, cmd)?;
                 batch.push(engine, cmd, plan, self.partially());
             }
         }
         let pieces = engine.scatter(&batch, deadline).await;
-        batch.finish(engine, pieces)
+        Ok(batch.finish(engine, pieces))
     }
 
     /// An atomic pipeline, which must be one node's.
@@ -135,13 +140,17 @@ fn one_home<'a>(
     pipe: &'a Pipeline,
 ) -> Result<Target<'a>, Error> {
     let mut keys: Vec<&[u8]> = others.to_vec();
+    let mut anywhere = false;
     for cmd in pipe.cmd_iter() {
         match Plan::of(snapshot, cmd)?.0 {
             Plan::One { at, together } => match target(cmd, at, together) {
                 Target::Key(key) => keys.push(key),
                 Target::Keys(all) => keys.extend(all),
-                Target::Node(_) => {}
+                Target::Node(_) | Target::Any => {}
             },
+            // They go along, wherever the others go.
+            Plan::Anywhere => anywhere = true,
+            Plan::Everywhere(_) if is_ping(cmd) => anywhere = true,
             Plan::Split(_) | Plan::Everywhere(_) => {
                 let name = String::from_utf8_lossy(args(cmd).next().unwrap_or_default());
                 let text =
@@ -151,7 +160,10 @@ fn one_home<'a>(
         }
     }
     let Some(first) = keys.first() else {
-        return Err(refused("the pipeline is empty".into()));
+        return match anywhere {
+            true => Ok(Target::Any),
+            false => Err(refused("the pipeline is empty".into())),
+        };
     };
     if keys
         .iter()
@@ -161,4 +173,9 @@ fn one_home<'a>(
         return Err(cross_node(snapshot, what, keys.iter().copied()));
     }
     Ok(Target::Keys(keys))
+}
+
+fn is_ping(cmd: &redis::Cmd) -> bool {
+    let name = args(cmd).next().unwrap_or_default();
+    name.eq_ignore_ascii_case(b"PING")
 }

@@ -23,6 +23,8 @@ pub(crate) enum Plan {
     Split(Scatter),
     /// To every node.
     Everywhere(Gather),
+    /// To one live node, whichever.
+    Anywhere,
 }
 
 impl Plan {
@@ -36,6 +38,14 @@ impl Plan {
         let found = Spec::find_plain(args(cmd));
         let request = Shared::looked_up(cmd, found)?;
         Ok((Self::found(snapshot, cmd, found)?, request))
+    }
+
+    /// [`of`](Self::of) for a command of a pipeline: what may not share a connection refuses all of it, as a client
+    /// does, and what has no place its own command.
+    pub(crate) fn of_part(snapshot: &Snapshot, cmd: &Cmd) -> Result<Result<Self, Error>, Error> {
+        let found = Spec::find_plain(args(cmd));
+        Shared::looked_up(cmd, found)?;
+        Ok(Self::found(snapshot, cmd, found))
     }
 
     #[inline]
@@ -62,13 +72,20 @@ impl Plan {
             BadKeys::Count => refused(format!("{}: {e}", spec.name)),
         })?;
         let Some(first) = positions.first() else {
+            // With one node there is nothing to choose and nothing to put together.
+            let alone = snapshot.nodes.len() == 1;
             return match keyless(spec.name) {
+                Keyless::Everywhere(Gather::ByNode) if alone => Ok(Self::Anywhere),
+                Keyless::Refused(_) if alone => Ok(Self::Anywhere),
                 Keyless::Everywhere(gather) => Ok(Self::Everywhere(gather)),
+                Keyless::Anywhere => Ok(Self::Anywhere),
                 Keyless::ByWord(at) => Ok(Self::One {
                     at,
                     together: false,
                 }),
-                Keyless::Refused(why) => Err(refused(format!("{}: {why}", spec.name))),
+                Keyless::Refused(why) | Keyless::Never(why) => {
+                    Err(refused(format!("{}: {why}", spec.name)))
+                }
             };
         };
         if sorts_by_other_keys(words.clone()) {

@@ -9,6 +9,7 @@ use crate::cluster::FlusterCluster;
 use crate::cluster::batch::Batch;
 use crate::cluster::merge::Piece;
 use crate::cluster::plan::{Plan, refused, target};
+use crate::cluster::target::Target;
 use crate::command::Scatter;
 use crate::connection::args::args;
 use crate::error::{Error, ErrorKind, Outcome};
@@ -71,6 +72,11 @@ impl FlusterCluster {
                 let text = "the command is cut: its keys are on different nodes";
                 Err(Error::new(ErrorKind::CrossNode, Outcome::NotSent, text))
             }
+            Plan::Anywhere => {
+                let first = snapshot.live.iter().next();
+                let node = first.map(|i| snapshot.nodes[i].id().clone());
+                node.ok_or_else(|| engine.empty().into())
+            }
             Plan::Everywhere(_) => Err(refused("the command is for every node".into())),
         }
     }
@@ -80,8 +86,12 @@ impl FlusterCluster {
         let engine = self.engine();
         let limit = self.deadline();
         let (plan, request) = Plan::of(&engine.snapshot.load(), cmd)?;
-        if let Plan::One { at, together } = plan {
-            let target = target(cmd, at, together);
+        let target = match plan {
+            Plan::One { at, together } => Some(target(cmd, at, together)),
+            Plan::Anywhere => Some(Target::Any),
+            Plan::Split(_) | Plan::Everywhere(_) => None,
+        };
+        if let Some(target) = target {
             return engine.route(&target, request, limit).await;
         }
         let mut batch = Batch::new();
@@ -144,10 +154,14 @@ impl FlusterCluster {
             pipe.cmd("DEL").arg(key.as_ref());
         }
         // One command per key: a `DEL` of many says only how many there were.
-        let answers = self.each(&pipe).await.into_iter();
-        answers
-            .map(|result| result.and_then(Answer::parse))
-            .collect()
+        match self.each(&pipe).await {
+            Ok(answers) => {
+                let parse = |result: Result<Answer, Error>| result.and_then(Answer::parse);
+                answers.into_iter().map(parse).collect()
+            }
+            // No `DEL` is refused.
+            Err(error) => pipe.cmd_iter().map(|_| Err(error.clone())).collect(),
+        }
     }
 
     /// The raw values of `keys`, each with the node that gave it.

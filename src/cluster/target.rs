@@ -15,6 +15,8 @@ pub(crate) enum Target<'a> {
     Keys(Vec<&'a [u8]>),
     /// This node and no other.
     Node(Arc<Backend>),
+    /// One live node after the other, as they are configured.
+    Any,
 }
 
 impl Target<'_> {
@@ -23,7 +25,7 @@ impl Target<'_> {
         match self {
             Self::Key(key) => key,
             Self::Keys(keys) => keys.first().copied().unwrap_or_default(),
-            Self::Node(_) => &[],
+            Self::Node(_) | Self::Any => &[],
         }
     }
 }
@@ -34,7 +36,7 @@ impl<'a> Target<'a> {
         let (one, many) = match self {
             Self::Key(key) => (Some(*key), [].as_slice()),
             Self::Keys(keys) => (None, keys.as_slice()),
-            Self::Node(_) => (None, [].as_slice()),
+            Self::Node(_) | Self::Any => (None, [].as_slice()),
         };
         one.into_iter().chain(many.iter().copied())
     }
@@ -55,6 +57,10 @@ impl Engine {
                 let first = all.next()??;
                 all.all(|other| other.is_some_and(|other| Arc::ptr_eq(other, first)))
                     .then(|| Arc::clone(first))
+            }
+            Target::Any => {
+                let mut live = snapshot.live.iter().map(|i| &snapshot.nodes[i]);
+                live.find(|b| !was_tried(tried, b)).cloned()
             }
             Target::Node(backend) => (!was_tried(tried, backend)).then(|| Arc::clone(backend)),
         }

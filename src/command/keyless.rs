@@ -9,6 +9,8 @@ pub(crate) enum Gather {
     Sum,
     /// Lists are joined.
     Join,
+    /// Lists of a name and a number in turn: the numbers of one name are added.
+    SumByName,
     /// Lists of 0 and 1: 1 where all say 1.
     All,
     /// A map from the node's name to its answer.
@@ -22,31 +24,68 @@ pub(crate) enum Gather {
 pub(crate) enum Keyless {
     /// Every node of the cluster.
     Everywhere(Gather),
+    /// One live node, whichever: all would say the same, or it is not about their data.
+    Anywhere,
     /// The node that has this word (a channel) in place of a key.
     ByWord(usize),
     /// No answer of the whole cluster would be right; the text says what to call instead.
     Refused(&'static str),
+    /// The same, and with one node as well.
+    Never(&'static str),
 }
 
 /// What to do with a call that has no keys.
 pub(crate) fn keyless(name: &str) -> Keyless {
-    use Gather::{All, Any, ByNode, Join, Same, Sum};
+    use Gather::{All, Any, ByNode, Join, Same, Sum, SumByName};
     let one_node = "it is about one node: use `get_client(key)`, `clients()` or `fan_out`";
     match name {
-        "PING" | "ECHO" | "FLUSHALL" | "FLUSHDB" | "SCRIPT FLUSH" | "SCRIPT KILL"
-        | "FUNCTION LOAD" | "FUNCTION DELETE" | "FUNCTION FLUSH" | "FUNCTION RESTORE"
-        | "FUNCTION KILL" | "CONFIG SET" | "CONFIG RESETSTAT" | "CONFIG REWRITE"
-        | "SLOWLOG RESET" | "MEMORY PURGE" | "ACL SETUSER" | "ACL SAVE" | "ACL LOAD" | "BGSAVE"
-        | "BGREWRITEAOF" | "SAVE" | "COMMANDLOG RESET" => Keyless::Everywhere(Same),
+        "PING" | "FLUSHALL" | "FLUSHDB" | "SCRIPT FLUSH" | "SCRIPT KILL" | "FUNCTION LOAD"
+        | "FUNCTION DELETE" | "FUNCTION FLUSH" | "FUNCTION RESTORE" | "FUNCTION KILL"
+        | "CONFIG SET" | "CONFIG RESETSTAT" | "CONFIG REWRITE" | "SLOWLOG RESET"
+        | "MEMORY PURGE" | "ACL SETUSER" | "ACL SAVE" | "ACL LOAD" | "BGSAVE" | "BGREWRITEAOF"
+        | "SAVE" | "COMMANDLOG RESET" => Keyless::Everywhere(Same),
         "DBSIZE" | "SLOWLOG LEN" | "PUBSUB NUMPAT" | "LATENCY RESET" | "COMMANDLOG LEN" => {
             Keyless::Everywhere(Sum)
         }
         "KEYS" | "PUBSUB CHANNELS" | "PUBSUB SHARDCHANNELS" => Keyless::Everywhere(Join),
         "SCRIPT LOAD" => Keyless::Everywhere(Any),
         "SCRIPT EXISTS" => Keyless::Everywhere(All),
-        "INFO" | "CONFIG GET" | "TIME" | "LASTSAVE" | "ROLE" | "MEMORY STATS" | "MEMORY DOCTOR"
-        | "CLIENT LIST" | "SLOWLOG GET" | "LATENCY LATEST" | "FUNCTION LIST" | "FUNCTION STATS"
-        | "ACL LIST" | "ACL USERS" | "COMMANDLOG GET" => Keyless::Everywhere(ByNode),
+        "PUBSUB NUMSUB" | "PUBSUB SHARDNUMSUB" => Keyless::Everywhere(SumByName),
+        "INFO" | "ROLE" | "MEMORY STATS" | "MEMORY DOCTOR" | "CLIENT LIST" | "SLOWLOG GET"
+        | "LATENCY LATEST" | "FUNCTION STATS" | "COMMANDLOG GET" => Keyless::Everywhere(ByNode),
+        // What is set up alike everywhere, or is about no node: callers of one server expect one answer.
+        "ECHO"
+        | "TIME"
+        | "LASTSAVE"
+        | "CONFIG GET"
+        | "CONFIG HELP"
+        | "ACL WHOAMI"
+        | "ACL GENPASS"
+        | "ACL GETUSER"
+        | "ACL CAT"
+        | "ACL DRYRUN"
+        | "ACL LIST"
+        | "ACL USERS"
+        | "ACL HELP"
+        | "CLIENT ID"
+        | "CLIENT HELP"
+        | "FUNCTION LIST"
+        | "FUNCTION DUMP"
+        | "FUNCTION HELP"
+        | "MODULE LIST"
+        | "MODULE HELP"
+        | "COMMAND"
+        | "COMMAND COUNT"
+        | "COMMAND DOCS"
+        | "COMMAND GETKEYS"
+        | "COMMAND GETKEYSANDFLAGS"
+        | "COMMAND HELP"
+        | "COMMAND INFO"
+        | "COMMAND LIST"
+        | "LOLWUT"
+        | "PUBSUB HELP"
+        | "MEMORY HELP"
+        | "LATENCY HELP" => Keyless::Anywhere,
         "PUBLISH" | "SPUBLISH" => Keyless::ByWord(1),
         "EVAL" | "EVALSHA" | "EVAL_RO" | "EVALSHA_RO" | "FCALL" | "FCALL_RO" => Keyless::Refused(
             "without keys no node is the right one: use `run_with_key`, or `fan_out`",
@@ -55,7 +94,7 @@ pub(crate) fn keyless(name: &str) -> Keyless {
         "RANDOMKEY" => {
             Keyless::Refused("a random key of a random node is not a random key: use `clients()`")
         }
-        "SHUTDOWN" | "FAILOVER" | "REPLICAOF" | "SLAVEOF" | "DEBUG" => Keyless::Refused(one_node),
+        "SHUTDOWN" | "FAILOVER" | "REPLICAOF" | "SLAVEOF" | "DEBUG" => Keyless::Never(one_node),
         _ => Keyless::Refused(one_node),
     }
 }
