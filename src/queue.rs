@@ -1,6 +1,7 @@
 //! A queue over all nodes: what an application pushes to and makes consumers of.
 
 mod buffer;
+mod calls;
 mod consumer;
 mod dead;
 mod dedup;

@@ -14,11 +14,12 @@ use tokio::sync::{Notify, watch};
 
 use crate::error::{Error, ErrorKind};
 use crate::queue::buffer::{Buffer, Room};
+use crate::queue::calls::Leave;
 use crate::queue::delivery::{Delivery, ack_places};
 use crate::queue::held::Held;
 use crate::queue::message::{MessageId, Place, Which};
 use crate::queue::names::refuse_name;
-use crate::queue::scripts::{LEAVE, raw};
+use crate::queue::scripts::{raw, run as run_call};
 use crate::queue::shared::{Shared, Source, State};
 use crate::queue::{Queue, follower, reader, refused};
 use crate::tasks::{NO_RUNTIME, SpawnError};
@@ -323,15 +324,8 @@ async fn wake(source: &Source, shared: &Shared) {
 }
 
 async fn leave(shared: &Shared, source: &Source) -> Result<(), Error> {
-    LEAVE
-        .run::<i64>(&source.client, shared.deadline(), |cmd| {
-            cmd.arg(2)
-                .arg(shared.key_of(Which::Stream))
-                .arg(&*shared.keys.again);
-            cmd.arg(&*shared.group).arg(&shared.consumer);
-        })
-        .await
-        .map(drop)
+    let leave = Leave(shared.seat(Which::Stream));
+    run_call(leave, &source.client, shared.deadline()).await
 }
 
 impl Drop for Consumer {

@@ -9,8 +9,9 @@ use redis::{FromRedisValue, Value};
 use crate::connection::reply::parse;
 use crate::error::Error;
 use crate::node::NodeId;
+use crate::queue::calls::Retry;
 use crate::queue::message::{Message, MessageId};
-use crate::queue::scripts::{RETRY, raw};
+use crate::queue::scripts::{raw, run};
 use crate::queue::{Queue, named};
 
 /// An entry of a stream: its id, and its fields.
@@ -67,14 +68,8 @@ impl DeadLetters {
     /// Those of a command on the letter's node.
     pub async fn retry(&self, letter: &DeadLetter) -> Result<bool, Error> {
         let client = self.queue.cluster.get_client_of_node(&letter.node)?;
-        let keys = self.queue.keys();
-        let done = RETRY
-            .run::<i64>(&client, self.queue.deadline(), |cmd| {
-                cmd.arg(2).arg(&*keys.stream).arg(&*keys.dead);
-                cmd.arg(keys.again()).arg(&letter.entry);
-            })
-            .await?;
-        Ok(done == 1)
+        let (keys, entry) = (self.queue.keys(), &*letter.entry);
+        run(Retry { keys, entry }, &client, self.queue.deadline()).await
     }
 
     /// Removes a dead letter for good. `false` when it is not there any more.

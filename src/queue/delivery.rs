@@ -7,9 +7,10 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::node::NodeId;
 use crate::queue::buffer::Parcel;
+use crate::queue::calls::{Ack, Extend, Given, Nack};
 use crate::queue::message::{Message, MessageId, Place, Which};
 use crate::queue::schedule::millis;
-use crate::queue::scripts::{ACK, EXTEND, NACK};
+use crate::queue::scripts::run as run_call;
 use crate::queue::shared::{Shared, Source};
 use crate::queue::{named, refused};
 
@@ -95,7 +96,7 @@ impl Delivery {
     pub async fn ack(&self) -> Result<bool, Error> {
         let places = [self.place];
         let acked = ack_places(&self.shared, &self.source, self.place.which, &places).await?;
-        Ok(self.settled(acked == [1]))
+        Ok(self.settled(acked == [true]))
     }
 
     /// The job was not done: the message is delivered again after `delay`, up to a year, or goes to the dead letters
@@ -148,48 +149,40 @@ impl Delivery {
             ));
         }
         let shared = &self.shared;
-        let held = EXTEND
-            .run::<i64>(&self.source.client, shared.deadline(), |cmd| {
-                cmd.arg(2)
-                    .arg(shared.key_of(self.place.which))
-                    .arg(&*shared.keys.kept);
-                cmd.arg(&*shared.group).arg(&shared.consumer);
-                cmd.arg(self.place.letter())
-                    .arg(self.place.entry.to_string())
-                    .arg(lease);
-            })
+        let extend = Extend {
+            seat: shared.seat(self.place.which),
+            entry: self.place.entry,
+            lease,
+        };
+        let held = run_call(extend, &self.source.client, shared.deadline())
             .await
             .map_err(|e| named(e, &shared.keys.kept))?;
-        if held == 0 {
+        if !held {
             let mut state = shared.state.lock();
             state.buffer.lost(self.source.slot, [self.place]);
         }
-        Ok(held == 1)
+        Ok(held)
     }
 
-    async fn give_back(&self, delay: u64, attempts: u32, why: &str) -> Result<bool, Error> {
+    async fn give_back(&self, delay: u64, max_attempts: u32, why: &str) -> Result<bool, Error> {
         let shared = &self.shared;
-        let result = NACK
-            .run::<String>(&self.source.client, shared.deadline(), |cmd| {
-                shared.keys_for(cmd, self.place.which, 4);
-                cmd.arg(&*shared.group).arg(&shared.consumer);
-                cmd.arg(u8::from(self.place.which == Which::Again));
-                cmd.arg(delay)
-                    .arg(attempts)
-                    .arg(why)
-                    .arg(self.place.entry.to_string());
-            })
-            .await?;
-        if result == "dead" {
+        let nack = Nack {
+            seat: shared.seat(self.place.which),
+            delay,
+            max_attempts,
+            why,
+            entry: self.place.entry,
+        };
+        let given = run_call(nack, &self.source.client, shared.deadline()).await?;
+        if given == Given::Dead {
             self.source.meter.dead.increment(1);
         }
         shared.forget(self.source.slot, self.place);
-        Ok(result != "lost")
+        Ok(given != Given::Lost)
     }
 
     /// Notes that the server has settled it.
-    pub(crate) fn settled(&self, was_ours: impl Into<u8>) -> bool {
-        let was_ours = was_ours.into() == 1;
+    pub(crate) fn settled(&self, was_ours: bool) -> bool {
         self.shared.forget(self.source.slot, self.place);
         if was_ours {
             self.source.meter.acked.increment(1);
@@ -218,29 +211,18 @@ impl Delivery {
 /// How many ids one script acknowledges: Lua hands no more than some thousands to a command.
 const AT_ONCE: usize = 1_000;
 
-/// Acknowledges entries of one stream; 1 for each that was pending.
+/// Acknowledges entries of one stream; which of them were pending.
 pub(crate) async fn ack_places(
     shared: &Shared,
     source: &Source,
     which: Which,
     places: &[Place],
-) -> Result<Vec<u8>, Error> {
+) -> Result<Vec<bool>, Error> {
     let mut acked = Vec::with_capacity(places.len());
     for places in places.chunks(AT_ONCE) {
-        let some: Vec<u8> = ACK
-            .run::<Vec<i64>>(&source.client, shared.deadline(), |cmd| {
-                cmd.arg(2).arg(shared.key_of(which)).arg(&*shared.keys.kept);
-                cmd.arg(&*shared.group).arg(u8::from(which == Which::Again));
-                cmd.arg(places.first().map_or("s", |p| p.letter()));
-                for place in places {
-                    cmd.arg(place.entry.to_string());
-                }
-            })
-            .await?
-            .into_iter()
-            .map(|n| u8::from(n == 1))
-            .collect();
-        acked.extend(some);
+        let seat = shared.seat(which);
+        let ack = Ack { seat, places };
+        acked.extend(run_call(ack, &source.client, shared.deadline()).await?);
     }
     Ok(acked)
 }

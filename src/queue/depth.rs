@@ -5,7 +5,8 @@ use futures_util::future::join_all;
 use crate::client::Client;
 use crate::error::Error;
 use crate::node::NodeId;
-use crate::queue::scripts::{DEPTH, PURGE};
+use crate::queue::calls::{CountAll, Purge};
+use crate::queue::scripts::run;
 use crate::queue::{Queue, named};
 
 /// What a queue has on one node.
@@ -85,22 +86,9 @@ impl Queue {
 
     pub(crate) async fn depth(&self, client: &Client) -> Result<Depth, Error> {
         let keys = self.keys();
-        let numbers = DEPTH
-            .run::<(u64, u64, u64, u64)>(client, self.deadline(), |cmd| {
-                cmd.arg(3)
-                    .arg(&*keys.stream)
-                    .arg(&*keys.delayed)
-                    .arg(&*keys.dead);
-                cmd.arg(keys.again()).arg(keys.later());
-            })
+        run(CountAll(keys), client, self.deadline())
             .await
-            .map_err(|e| named(e, &keys.stream))?;
-        Ok(Depth {
-            messages: numbers.0,
-            in_flight: numbers.1,
-            delayed: numbers.2,
-            dead: numbers.3,
-        })
+            .map_err(|e| named(e, &keys.stream))
     }
 
     /// Removes all messages from all live nodes, also those under way, but no dead letters; says how many there
@@ -118,11 +106,7 @@ impl Queue {
         let clients = self.live()?;
         let keys = self.keys();
         Ok(join_all(clients.iter().map(|client| async move {
-            let purged = PURGE
-                .run::<u64>(client, self.deadline(), |cmd| {
-                    cmd.arg(2).arg(&*keys.stream).arg(&*keys.delayed);
-                    cmd.arg(keys.again()).arg(keys.later());
-                })
+            let purged = run(Purge(keys), client, self.deadline())
                 .await
                 .map_err(|e| named(e, &keys.stream));
             (client.node().clone(), purged)

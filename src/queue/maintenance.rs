@@ -3,15 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::{FromRedisValue, Value};
-
-use crate::connection::reply::parse;
 use crate::error::text::one_line;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::queue::buffer::Due;
-use crate::queue::message::{EntryId, Place, Which};
+use crate::queue::calls::{Claim, Release, Tick, Turn};
+use crate::queue::message::{Place, Which};
 use crate::queue::meter::Teller;
-use crate::queue::scripts::{RELEASE, TICK, raw};
+use crate::queue::scripts::run as run_call;
 use crate::queue::shared::{Shared, Source};
 use crate::queue::trouble::Duty;
 
@@ -97,15 +95,12 @@ fn told(shared: &Shared, source: &Source, duty: Duty, key: &str, error: Error) {
 /// Notes on the server that a suspect begins, so that it counts if its worker dies of it; `false` when it is not
 /// this consumer's any more.
 pub(crate) async fn begin(shared: &Shared, source: &Source, place: Place) -> Result<bool, Error> {
-    let mut cmd = redis::cmd("XCLAIM");
-    cmd.arg(shared.key_of(place.which))
-        .arg(&*shared.group)
-        .arg(&shared.consumer);
-    // The server keeps a count per lease, which is 1 for what was read and otherwise not touched.
-    cmd.arg(0).arg(place.entry.to_string());
-    cmd.arg("RETRYCOUNT").arg(2).arg("JUSTID");
-    let value = raw(&source.client, &cmd, shared.deadline()).await;
-    match value.and_then(|value| parse::<Vec<Vec<u8>>>(value, source.node())) {
+    let claim = Claim {
+        seat: shared.seat(place.which),
+        places: &[place],
+        begins: true,
+    };
+    match claim.run(&source.client, shared.deadline()).await {
         Ok(held) => Ok(!held.is_empty()),
         Err(error) => {
             let key = shared.key_of(place.which);
@@ -123,16 +118,9 @@ async fn release(
     places: &[Place],
 ) -> Result<(), Error> {
     for places in places.chunks(LEASES) {
-        RELEASE
-            .run::<u64>(&source.client, shared.deadline(), |cmd| {
-                shared.keys_for(cmd, which, 4);
-                cmd.arg(&*shared.group).arg(&shared.consumer);
-                cmd.arg(u8::from(which == Which::Again));
-                for place in places {
-                    cmd.arg(place.entry.to_string());
-                }
-            })
-            .await?;
+        let seat = shared.seat(which);
+        let release = Release { seat, places };
+        run_call(release, &source.client, shared.deadline()).await?;
     }
     Ok(())
 }
@@ -143,19 +131,12 @@ async fn renew_some(
     which: Which,
     places: &[Place],
 ) -> Result<(), Error> {
-    let mut cmd = redis::cmd("XCLAIM");
-    cmd.arg(shared.key_of(which))
-        .arg(&*shared.group)
-        .arg(&shared.consumer)
-        .arg(0);
-    for place in places {
-        cmd.arg(place.entry.to_string());
-    }
-    cmd.arg("JUSTID");
-    let value = raw(&source.client, &cmd, shared.deadline()).await?;
-    let value = parse::<Value>(value, source.node())?;
-    let held = Vec::<Vec<u8>>::from_redis_value(value).unwrap_or_default();
-    let held: Vec<_> = held.iter().filter_map(|id| EntryId::parse(id)).collect();
+    let claim = Claim {
+        seat: shared.seat(which),
+        places,
+        begins: false,
+    };
+    let held = claim.run(&source.client, shared.deadline()).await?;
     let lost: Vec<Place> = places
         .iter()
         .copied()
@@ -171,43 +152,42 @@ async fn renew_some(
 /// Does the chores if it is this consumer's turn; says when to come again.
 async fn do_chores(shared: &Shared, source: &Source) -> Duration {
     let options = &shared.queue.options;
-    let keys = shared.queue.keys();
-    let done = TICK
-        .run::<(Vec<i64>, Vec<String>)>(&source.client, shared.deadline(), |cmd| {
-            shared.keys_for(cmd, Which::Stream, 7);
-            cmd.arg(&*keys.delayed)
-                .arg(&*shared.keys.kept)
-                .arg(&*shared.keys.turn);
-            cmd.arg(&*shared.group).arg(&shared.consumer);
-            cmd.arg(options.visibility.as_millis() as u64);
-            cmd.arg(options.max_attempts);
-            // A little less than the pause, so that the turn is over when its holder comes again.
-            cmd.arg(EVERY.as_millis() as u64 - 50);
-            cmd.arg(AT_MOST).arg(BYTES_AT_MOST);
-        })
-        .await;
-    let (done, wrong) = match done {
-        Ok(done) => done,
+    let tick = Tick {
+        seat: shared.seat(Which::Stream),
+        visibility: options.visibility,
+        max_attempts: options.max_attempts,
+        // A little less than the pause, so that the turn is over when its holder comes again.
+        turn: EVERY.saturating_sub(Duration::from_millis(50)),
+        most: AT_MOST,
+        most_bytes: BYTES_AT_MOST,
+    };
+    let turn = match run_call(tick, &source.client, shared.deadline()).await {
+        Ok(turn) => turn,
         Err(error) => {
             told(shared, source, Duty::Chores, &shared.keys.turn, error);
             return EVERY + EVERY.mul_f64(fastrand::f64());
         }
     };
-    match done[..] {
-        [1, expired, dead, depth, more] => {
-            for wrong in wrong.chunks_exact(2) {
-                let says = one_line(&wrong[1]);
+    match turn {
+        Turn::Done {
+            expired,
+            dead,
+            depth,
+            more,
+            wrong,
+        } => {
+            for (key, says) in &wrong {
+                let says = one_line(says);
                 let error = Error::new(ErrorKind::Server, Outcome::Answered, says);
                 let error = error.at(source.node());
                 // Only what is ours is repeated.
-                let key = shared.known_key(&wrong[0]);
+                let key = shared.known_key(key);
                 source.failed(shared, Duty::Chores, key, error);
             }
             if wrong.is_empty() {
                 source.succeeded(shared, Duty::Chores);
             }
-            let died = u64::try_from(dead).unwrap_or_default();
-            source.meter.dead.increment(died);
+            source.meter.dead.increment(dead);
             source.meter.depth(depth as f64);
             if expired > 0 {
                 tracing::info!(
@@ -216,16 +196,12 @@ async fn do_chores(shared: &Shared, source: &Source) -> Duration {
                 );
             }
             match more {
-                0 => EVERY,
+                false => EVERY,
                 // Others are served in between.
-                _ => Duration::from_millis(1),
+                true => Duration::from_millis(1),
             }
         }
-        // Somebody else has the turn, and tells what is wrong.
-        [0, wait] => {
-            let wait = Duration::from_millis(u64::try_from(wait).unwrap_or_default());
-            wait.min(EVERY) + EVERY.mul_f64(fastrand::f64() / 4.0)
-        }
-        _ => EVERY,
+        Turn::Taken(wait) => wait.min(EVERY) + EVERY.mul_f64(fastrand::f64() / 4.0),
+        Turn::Strange => EVERY,
     }
 }

@@ -101,21 +101,21 @@ pub(crate) enum Which {
     Again,
 }
 
+impl Which {
+    /// How scripts call it.
+    pub(crate) fn letter(self) -> &'static str {
+        match self {
+            Self::Stream => "s",
+            Self::Again => "a",
+        }
+    }
+}
+
 /// Where a delivery comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub(crate) which: Which,
     pub(crate) entry: EntryId,
-}
-
-impl Place {
-    /// How scripts call the stream.
-    pub(crate) fn letter(self) -> &'static str {
-        match self.which {
-            Which::Stream => "s",
-            Which::Again => "a",
-        }
-    }
 }
 
 /// What a delivery holds.

@@ -12,12 +12,13 @@ use crate::cluster::attempts::Attempts;
 use crate::connection::reply::parse;
 use crate::error::Error;
 use crate::node::NodeId;
+use crate::queue::calls::Push;
 use crate::queue::message::MessageId;
 use crate::queue::meter::Pushed;
 use crate::queue::push_outcome::PushOutcome;
 use crate::queue::receipt::{PushError, Receipt};
 use crate::queue::schedule::When;
-use crate::queue::scripts::{PUSH, raw};
+use crate::queue::scripts::{raw, run};
 use crate::queue::spread::{Spread, least, turn};
 use crate::queue::{Queue, eviction, named, refused};
 
@@ -271,10 +272,7 @@ impl Queue {
                 Ok(value) => parse::<Value>(value, client.node()).map(drop),
                 Err(error) => Err(error),
             },
-            false => PUSH
-                .run::<Value>(client, deadline, |cmd| self.fill(cmd, out))
-                .await
-                .map(drop),
+            false => run(self.call(out), client, deadline).await,
         };
         self.judged(client, result)
     }
@@ -310,15 +308,14 @@ impl Queue {
         cmd
     }
 
-    pub(super) fn fill(&self, cmd: &mut Cmd, out: &Outgoing<'_>) {
-        cmd.arg(2)
-            .arg(&*self.keys().stream)
-            .arg(&*self.keys().delayed);
-        cmd.arg(self.options.max_len.unwrap_or_default());
-        cmd.arg(out.due.0).arg(out.due.1).arg(out.id.to_string());
-        cmd.arg(out.payload);
-        if let Some(key) = out.key {
-            cmd.arg(key);
+    pub(super) fn call<'a>(&'a self, out: &Outgoing<'a>) -> Push<'a> {
+        Push {
+            keys: self.keys(),
+            max_len: self.options.max_len,
+            due: out.due,
+            id: out.id,
+            payload: out.payload,
+            key: out.key,
         }
     }
 }

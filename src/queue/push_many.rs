@@ -16,7 +16,7 @@ use crate::queue::push::Outgoing;
 use crate::queue::push_outcome::PushOutcome;
 use crate::queue::receipt::{PushError, Receipt};
 use crate::queue::schedule::When;
-use crate::queue::scripts::PUSH;
+use crate::queue::scripts::{Call, PUSH};
 use crate::queue::{Queue, refused};
 
 /// What is sent in one piece: one long pipeline would time out as a whole.
@@ -120,12 +120,7 @@ impl Queue {
         for out in &outs {
             pipe.add_command(match plain {
                 true => self.xadd(out),
-                false => {
-                    let mut cmd = redis::cmd("EVALSHA");
-                    cmd.arg(digest);
-                    self.fill(&mut cmd, out);
-                    cmd
-                }
+                false => self.call(out).by_digest(digest),
             });
         }
         let request = Shared::all_ours(&pipe);

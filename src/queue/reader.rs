@@ -10,9 +10,10 @@ use redis::{RedisError, Value};
 use crate::client::DedicatedClient;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::queue::buffer::Room;
+use crate::queue::calls::{Bury, Join, Reclaim};
 use crate::queue::message::{Place, Which};
 use crate::queue::reply::read;
-use crate::queue::scripts::{BURY, JOIN, RECLAIM};
+use crate::queue::scripts::run as run_call;
 use crate::queue::shared::{Shared, Source};
 use crate::queue::trouble::Duty;
 use crate::queue::{eviction, named};
@@ -235,19 +236,13 @@ async fn stock(shared: &Shared, source: &Source, asked: usize, value: Value) {
 
 /// An entry that no queue has written is no message; among the dead letters somebody may look at it.
 async fn bury(shared: &Shared, source: &Source, place: Place) {
-    let buried = BURY
-        .run::<i64>(&source.client, shared.deadline(), |cmd| {
-            cmd.arg(2)
-                .arg(shared.key_of(place.which))
-                .arg(&*shared.queue.keys().dead);
-            cmd.arg(&*shared.group)
-                .arg(u8::from(place.which == Which::Again));
-            cmd.arg("not a message of this queue")
-                .arg(place.entry.to_string());
-        })
-        .await;
-    match buried {
-        Ok(_) => source.meter.dead.increment(1),
+    let bury = Bury {
+        seat: shared.seat(place.which),
+        why: "not a message of this queue",
+        entry: place.entry,
+    };
+    match run_call(bury, &source.client, shared.deadline()).await {
+        Ok(()) => source.meter.dead.increment(1),
         // Its lease ends, and it is met again.
         Err(error) => {
             let dead = &shared.queue.keys().dead;
@@ -258,12 +253,10 @@ async fn bury(shared: &Shared, source: &Source, place: Place) {
 
 /// Makes the group where it is not there, from the beginning of its streams.
 async fn join(shared: &Shared, source: &Source) -> Result<(), Error> {
-    for key in [&shared.queue.keys().stream, &shared.keys.again] {
-        JOIN.run::<i64>(&source.client, shared.deadline(), |cmd| {
-            cmd.arg(1).arg(&**key).arg(&*shared.group);
-        })
-        .await
-        .map_err(|e| named(e, key))?;
+    for seat in [Which::Stream, Which::Again].map(|which| shared.seat(which)) {
+        run_call(Join(seat), &source.client, shared.deadline())
+            .await
+            .map_err(|e| named(e, seat.stream()))?;
     }
     Ok(())
 }
@@ -271,15 +264,11 @@ async fn join(shared: &Shared, source: &Source) -> Result<(), Error> {
 /// Gives back what is pending for this consumer on the node without being here.
 pub(crate) async fn reclaim(shared: &Shared, source: &Source) -> Result<(), Error> {
     let held = shared.state.lock().buffer.held(source.slot);
-    let count = RECLAIM
-        .run::<u64>(&source.client, shared.deadline(), |cmd| {
-            shared.keys_for(cmd, Which::Stream, 4);
-            cmd.arg(&*shared.group).arg(&shared.consumer);
-            for place in &held {
-                cmd.arg(format!("{}{}", place.letter(), place.entry));
-            }
-        })
-        .await?;
+    let reclaim = Reclaim {
+        seat: shared.seat(Which::Stream),
+        held: &held,
+    };
+    let count = run_call(reclaim, &source.client, shared.deadline()).await?;
     if count > 0 {
         tracing::debug!(node = %source.node(), count, "deliveries given back");
     }

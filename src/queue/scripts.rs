@@ -1,4 +1,5 @@
 //! The scripts of the queue, and how they are run: by digest, with their text when a server asks for it.
+//! What each of them is given, and what it says, is in `calls.rs`.
 
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -10,9 +11,63 @@ use crate::connection::reply::{Reply, parse};
 use crate::connection::request::Shared;
 use crate::error::Error;
 
+/// A script with all that it is given. It alone knows in which order, and how its reply is to be read.
+pub(crate) trait Call {
+    /// The script.
+    fn script(&self) -> &'static Script;
+    /// The keys; they are counted here and nowhere else.
+    fn keys(&self) -> impl AsRef<[&str]>;
+    /// Adds the arguments.
+    fn arguments(&self, cmd: &mut Cmd);
+
+    /// What the script says, as the server's client reads it.
+    type Reply: FromRedisValue;
+    /// The same, as the queue's.
+    type Answer;
+    fn answer(reply: Self::Reply) -> Self::Answer;
+
+    /// The command that runs it, on a server that has the script under this digest.
+    fn by_digest(&self, digest: &str) -> Cmd {
+        self.by("EVALSHA", digest)
+    }
+
+    /// The command that runs it on any server.
+    fn by_text(&self) -> Cmd {
+        self.by("EVAL", self.script().text)
+    }
+
+    fn by(&self, command: &str, script: &str) -> Cmd {
+        let mut cmd = redis::cmd(command);
+        let keys = self.keys();
+        let keys = keys.as_ref();
+        cmd.arg(script).arg(keys.len()).arg(keys);
+        self.arguments(&mut cmd);
+        cmd
+    }
+}
+
+/// Makes a call on the client's node.
+pub(crate) async fn run<C: Call>(
+    call: C,
+    client: &Client,
+    deadline: Instant,
+) -> Result<C::Answer, Error> {
+    let script = call.script();
+    let digest = script.digest(client, deadline).await?;
+    let mut value = raw(client, &call.by_digest(digest), deadline).await?;
+    // Not executed: the server was restarted, or its scripts were flushed.
+    if is_unknown(&value) {
+        value = raw(client, &call.by_text(), deadline).await?;
+    }
+    parse(value, client.node()).map(C::answer)
+}
+
 /// A Lua script. Its digest is what the first server that loads it says.
 pub(crate) struct Script {
     text: &'static str,
+    /// The text without what all of them share.
+    #[cfg(test)]
+    own: &'static str,
     digest: OnceLock<String>,
 }
 
@@ -21,6 +76,8 @@ macro_rules! scripts {
         $($(#[$doc])*
         pub(crate) static $name: Script = Script {
             text: concat!(include_str!("scripts/prelude.lua"), include_str!(concat!("scripts/", $file, ".lua"))),
+            #[cfg(test)]
+            own: include_str!(concat!("scripts/", $file, ".lua")),
             digest: OnceLock::new(),
         };)*
     };
@@ -48,25 +105,9 @@ scripts! {
 }
 
 impl Script {
-    /// Runs the script on the client's node; `fill` adds the number of keys, the keys and the arguments.
-    pub(crate) async fn run<T: FromRedisValue>(
-        &self,
-        client: &Client,
-        deadline: Instant,
-        fill: impl Fn(&mut Cmd),
-    ) -> Result<T, Error> {
-        let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg(self.digest(client, deadline).await?);
-        fill(&mut cmd);
-        let mut value = raw(client, &cmd, deadline).await?;
-        // Not executed: the server was restarted, or its scripts were flushed.
-        if is_unknown(&value) {
-            let mut cmd = redis::cmd("EVAL");
-            cmd.arg(self.text);
-            fill(&mut cmd);
-            value = raw(client, &cmd, deadline).await?;
-        }
-        parse(value, client.node())
+    #[cfg(test)]
+    pub(crate) fn own_text(&self) -> &'static str {
+        self.own
     }
 
     /// The command that loads it.

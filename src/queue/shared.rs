@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use redis::Cmd;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
@@ -15,6 +14,7 @@ use crate::error::Error;
 use crate::node::NodeId;
 use crate::queue::Queue;
 use crate::queue::buffer::{Buffer, SlotId};
+use crate::queue::calls::Seat;
 use crate::queue::message::{Place, Which};
 use crate::queue::meter::NodeMeter;
 use crate::queue::names::GroupKeys;
@@ -184,10 +184,7 @@ impl Shared {
     }
 
     pub(crate) fn key_of(&self, which: Which) -> &str {
-        match which {
-            Which::Stream => &self.queue.keys().stream,
-            Which::Again => &self.keys.again,
-        }
+        self.seat(which).stream()
     }
 
     /// The key of this name, as a server says it.
@@ -202,11 +199,15 @@ impl Shared {
             .unwrap_or(&group.turn)
     }
 
-    /// The keys that most scripts begin with: stream, again, later, dead.
-    pub(crate) fn keys_for(&self, cmd: &mut Cmd, first: Which, count: usize) {
-        cmd.arg(count).arg(self.key_of(first));
-        cmd.arg(&*self.keys.again).arg(&*self.keys.later);
-        cmd.arg(&*self.queue.keys().dead);
+    /// The consumer, before one of its streams.
+    pub(crate) fn seat(&self, which: Which) -> Seat<'_> {
+        Seat {
+            keys: self.queue.keys(),
+            of_group: &self.keys,
+            group: &self.group,
+            consumer: &self.consumer,
+            which,
+        }
     }
 
     /// A delivery is settled or gone; the last one lets its maintenance end.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::rig::{SOON, cluster_of, die, drain, ms, next, stream_of, text};
-use crate::support::{eventually, eventually_some, fleet};
+use crate::support::{Server, eventually, eventually_some, fleet};
 
 #[tokio::test]
 async fn a_lease_is_renewed_while_the_job_runs_and_ends_with_its_delivery() {
@@ -39,6 +39,39 @@ async fn a_lease_is_renewed_while_the_job_runs_and_ends_with_its_delivery() {
     assert_eq!((again.attempt(), text(&again).as_str()), (2, "x"));
     assert!(again.ack().await.unwrap());
     assert_eq!(queue.len().await.unwrap(), 0);
+}
+
+/// How often leases were claimed on a server.
+fn renewals(server: &Server) -> u64 {
+    let stats = server.raw(["INFO", "commandstats"]);
+    let line = stats.lines().find(|l| l.starts_with("cmdstat_xclaim:"));
+    let calls = line.and_then(|l| l.split_once("calls=")?.1.split(',').next()?.parse().ok());
+    calls.unwrap_or_default()
+}
+
+/// One renewal may fail, and the next one still comes in time.
+#[tokio::test]
+async fn a_lease_is_renewed_three_times_per_visibility() {
+    let servers = fleet::<1>();
+    let visibility = ms(900);
+    let queue = cluster_of(&servers).queue("thirds").visibility(visibility);
+    let consumer = queue.consumer("g", "w").unwrap();
+    queue.push("x").await.unwrap();
+    let held = next(&consumer).await;
+    // Four times the visibility, as many times as it takes to look without being late.
+    for _ in 0..20 {
+        let (began, before) = (Instant::now(), renewals(&servers[0]));
+        tokio::time::sleep(4 * visibility).await;
+        let count = renewals(&servers[0]) - before;
+        let lasted = began.elapsed().div_duration_f64(visibility);
+        assert!(count as f64 <= 3.0 * lasted + 1.0, "{count} in {lasted}");
+        // Two per visibility would be ten at most.
+        if lasted <= 4.5 && count >= 11 {
+            assert!(held.ack().await.unwrap());
+            return;
+        }
+    }
+    panic!("it is renewed less often");
 }
 
 #[tokio::test]

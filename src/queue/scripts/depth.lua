@@ -1,4 +1,4 @@
--- KEYS stream, delayed, dead; ARGV what the keys of a group begin with: again, later
+-- KEYS stream, delayed, dead; ARGV again, later (what these keys of a group begin with)
 -- {messages, under way, delayed, dead}
 local result = { redis.call('XLEN', KEYS[1]), 0, redis.call('ZCARD', KEYS[2]), redis.call('XLEN', KEYS[3]) }
 if redis.call('EXISTS', KEYS[1]) == 0 then return result end

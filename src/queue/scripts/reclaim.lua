@@ -1,4 +1,4 @@
--- KEYS stream, again, later, dead; ARGV group, consumer, then what to keep: `s` or `a` and an id
+-- KEYS stream, again, later, dead; ARGV group, consumer, kept (each `s` or `a` and an id)...
 -- Gives back, as not started, all that is pending for this consumer and that it does not have.
 local k = { again = KEYS[2], later = KEYS[3], dead = KEYS[4] }
 local group, me, keep, count = ARGV[1], ARGV[2], {}, 0
