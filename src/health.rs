@@ -221,7 +221,7 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
         for key in due {
             let changed = match self.nodes.get(&key).and_then(Node::probe) {
                 Some((id, deadline)) => {
-                    let limit = self.rules.penalty.get_probe_timeout();
+                    let limit = self.rules.penalty.probe_timeout;
                     let began = deadline.checked_sub(limit).unwrap_or(deadline);
                     let late = match ran(began, now).is_most_of(limit) {
                         true => ProbeResult::Failed(Reason::Timeout),
@@ -295,7 +295,7 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
             State::Up { .. } | State::Probation { .. } => None,
             State::Down { until } => Some(until.saturating_duration_since(now)),
             // The verdict of the probe is a matter of milliseconds.
-            State::HalfOpen { .. } => Some(self.rules.penalty.get_probe_gap()),
+            State::HalfOpen { .. } => Some(self.rules.penalty.probe_gap),
         }
     }
 

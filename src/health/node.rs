@@ -179,8 +179,8 @@ impl Node {
     fn leave_probation(&mut self, facts: &Facts<'_>) {
         let penalty = &facts.rules.penalty;
         if let State::Probation { since, oks } = self.state
-            && (oks >= u64::from(penalty.get_probation_oks())
-                || facts.now >= later(since, penalty.get_probation()))
+            && (oks >= u64::from(penalty.probation_oks)
+                || facts.now >= later(since, penalty.probation))
         {
             self.rise(facts);
         }
@@ -188,7 +188,7 @@ impl Node {
 
     fn rise(&mut self, facts: &Facts<'_>) {
         self.state = State::Up {
-            decay_at: later(facts.now, facts.rules.penalty.get_decay()),
+            decay_at: later(facts.now, facts.rules.penalty.decay),
         };
         self.decay(facts);
     }
@@ -201,7 +201,7 @@ impl Node {
             && facts.now >= *decay_at
         {
             self.level -= 1;
-            *decay_at = later(*decay_at, facts.rules.penalty.get_decay());
+            *decay_at = later(*decay_at, facts.rules.penalty.decay);
         }
     }
 
@@ -226,9 +226,9 @@ impl Node {
             Fall::NotReady => {
                 let level = self.level.max(1).saturating_add(self.not_ready);
                 self.not_ready = self.not_ready.saturating_add(1);
-                schedule.nominal(level).min(penalty.get_not_ready_max())
+                schedule.nominal(level).min(penalty.not_ready_max)
             }
-            _ if flaps => penalty.get_flap_hold(),
+            _ if flaps => penalty.flap_hold,
             _ => schedule.nominal(self.level),
         };
         // The first wait may be half as long as the base, so that not all clients probe at once.
@@ -250,7 +250,7 @@ impl Node {
 
     /// Notes one more ejection from service; says whether they have become too many.
     fn is_flapping(&mut self, penalty: &Penalty, now: Instant) -> bool {
-        let limit = penalty.get_flap_count() as usize;
+        let limit = penalty.flap_count as usize;
         if limit == 0 {
             return false;
         }
@@ -259,7 +259,7 @@ impl Node {
             || self
                 .ejections
                 .front()
-                .is_some_and(|&at| now.saturating_duration_since(at) > penalty.get_flap_window())
+                .is_some_and(|&at| now.saturating_duration_since(at) > penalty.flap_window)
         {
             self.ejections.pop_front();
         }
@@ -273,8 +273,8 @@ impl Node {
             return None;
         };
         let gap = (rules.schedule.nominal(self.level) / 4)
-            .max(rules.penalty.get_demand_min())
-            .min(rules.penalty.get_demand_max());
+            .max(rules.penalty.demand_min)
+            .min(rules.penalty.demand_max);
         let sooner = later(self.tried_at, gap).max(now);
         (sooner < *until).then(|| {
             *until = sooner;
@@ -297,7 +297,7 @@ impl Node {
     pub(super) fn start_probe(&mut self, id: u64, now: Instant, rules: &Rules) -> Option<Instant> {
         match &mut self.state {
             State::HalfOpen { probe, next, .. } if probe.is_none() && *next <= now => {
-                let deadline = later(now, rules.penalty.get_probe_timeout());
+                let deadline = later(now, rules.penalty.probe_timeout);
                 *probe = Some((id, deadline));
                 Some(deadline)
             }
@@ -324,9 +324,9 @@ impl Node {
                 *oks += 1;
                 *probe = None;
                 self.tried_at = facts.now;
-                if *oks < penalty.get_rise() {
-                    *next = later(facts.now, half_jitter(penalty.get_probe_gap(), facts.unit));
-                } else if penalty.get_probation().is_zero() {
+                if *oks < penalty.rise {
+                    *next = later(facts.now, half_jitter(penalty.probe_gap, facts.unit));
+                } else if penalty.probation.is_zero() {
                     self.rise(facts);
                 } else {
                     self.state = State::Probation {
@@ -342,7 +342,7 @@ impl Node {
             // Nobody asked, so nobody knows.
             ProbeResult::NotRun => {
                 *probe = None;
-                *next = later(facts.now, half_jitter(penalty.get_probe_gap(), facts.unit));
+                *next = later(facts.now, half_jitter(penalty.probe_gap, facts.unit));
             }
             ProbeResult::Config => self.fall(Fall::Hopeless, Reason::Config, facts),
             ProbeResult::NotRedis => self.fall(Fall::Hopeless, Reason::NotRedis, facts),
@@ -363,7 +363,7 @@ impl Node {
             State::HalfOpen { probe, next, .. } => {
                 Some(probe.map_or(next, |(_, deadline)| deadline))
             }
-            State::Probation { since, .. } => Some(later(since, rules.penalty.get_probation())),
+            State::Probation { since, .. } => Some(later(since, rules.penalty.probation)),
         }
     }
 }

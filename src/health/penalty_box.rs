@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 pub use self::penalty::Penalty;
+#[cfg(feature = "serde")]
+pub(crate) use self::penalty::parameters;
 pub(crate) use self::schedule::Schedule;
 use crate::clock::later;
 

@@ -56,9 +56,9 @@ impl Strikes {
     /// under load is out at its first time-outs and not a second later.
     pub(super) fn record(&mut self, soft: Soft, now: Instant, rules: &Rules) -> Weight {
         let penalty = &rules.penalty;
-        let expired = self.first.is_some_and(|first| {
-            now.saturating_duration_since(first) > penalty.get_strike_window()
-        });
+        let expired = self
+            .first
+            .is_some_and(|first| now.saturating_duration_since(first) > penalty.strike_window);
         if expired {
             self.forgive();
         }
@@ -96,13 +96,10 @@ impl Strikes {
             self.first.get_or_insert(now);
         }
         if bad {
-            self.rate.add_bad(now, penalty.get_rate_window());
+            self.rate.add_bad(now, penalty.rate_window);
         }
-        let full = self.count >= penalty.get_strikes()
-            || (bad
-                && self
-                    .rate
-                    .is_full(penalty.get_rate_min(), penalty.get_rate_percent()));
+        let full = self.count >= penalty.strikes
+            || (bad && self.rate.is_full(penalty.rate_min, penalty.rate_percent));
         if full { Weight::Ejects } else { Weight::Strike }
     }
 
@@ -110,7 +107,7 @@ impl Strikes {
     pub(super) fn succeed(&mut self, n: u64, now: Instant, rules: &Rules) {
         self.forgive();
         self.waits.answered();
-        self.rate.add_good(n, now, rules.penalty.get_rate_window());
+        self.rate.add_good(n, now, rules.penalty.rate_window);
     }
 
     /// Whether the next success would change something at once.
@@ -120,7 +117,7 @@ impl Strikes {
 
     /// Whether successes change the share of bad results.
     pub(super) fn is_rated(&self, now: Instant, rules: &Rules) -> bool {
-        self.rate.is_open(now, rules.penalty.get_rate_window())
+        self.rate.is_open(now, rules.penalty.rate_window)
     }
 
     fn forgive(&mut self) {

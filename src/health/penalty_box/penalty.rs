@@ -4,125 +4,113 @@ use std::time::Duration;
 
 use crate::build_error::BuildError;
 
-/// How nodes are put out of service and how they come back: the back-off of the penalty box, what
-/// it takes to get in, and what it takes to return.
-///
-/// [`Penalty::default`] ejects on proof at once and on suspicion after three strikes, waits
-/// 100 ms, 200 ms, ... up to 5 s between probes, and asks for two good probes and a short
-/// probation before it trusts a node again. [`Penalty::fluster_py`] behaves like the Python
-/// library this crate is a port of.
-///
-/// Durations that are zero mean "at once" or, where a rule says so, "never".
-///
-/// ```
-/// use std::time::Duration;
-/// use fluster::Penalty;
-///
-/// let penalty = Penalty::default().min_wait(Duration::from_millis(50)).strikes(5);
-/// assert_eq!(penalty.get_min_wait(), Duration::from_millis(50));
-/// assert!(penalty.validate().is_ok());
-/// assert!(penalty.min_wait(Duration::ZERO).validate().is_err());
-/// ```
-#[derive(Clone, Debug, PartialEq)]
-pub struct Penalty {
-    min_wait: Duration,
-    max_wait: Duration,
-    multiplier: f64,
-    jitter: bool,
-    strikes: u32,
-    strike_window: Duration,
-    rate_min: u32,
-    rate_window: Duration,
-    rate_percent: u32,
-    rise: u32,
-    probe_gap: Duration,
-    probe_timeout: Duration,
-    not_ready_max: Duration,
-    probation: Duration,
-    probation_oks: u32,
-    decay: Duration,
-    flap_count: u32,
-    flap_window: Duration,
-    flap_hold: Duration,
-    demand_min: Duration,
-    demand_max: Duration,
-}
+/// A field and a setter for each entry of the list.
+macro_rules! penalty {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty;)+) => {
+        /// How nodes are put out of service and how they come back: the back-off of the penalty box, what
+        /// it takes to get in, and what it takes to return.
+        ///
+        /// [`Penalty::default`] ejects on proof at once and on suspicion after three strikes, waits
+        /// 100 ms, 200 ms, ... up to 5 s between probes, and asks for two good probes and a short
+        /// probation before it trusts a node again. [`Penalty::fluster_py`] behaves like the Python
+        /// library this crate is a port of.
+        ///
+        /// Durations that are zero mean "at once" or, where a rule says so, "never".
+        ///
+        /// ```
+        /// use std::time::Duration;
+        /// use fluster::Penalty;
+        ///
+        /// let penalty = Penalty::default().min_wait(Duration::from_millis(50)).strikes(5);
+        /// assert_eq!(penalty.min_wait, Duration::from_millis(50));
+        /// assert!(penalty.validate().is_ok());
+        /// assert!(penalty.min_wait(Duration::ZERO).validate().is_err());
+        /// ```
+        #[derive(Clone, Debug, PartialEq)]
+        #[non_exhaustive]
+        pub struct Penalty {
+            $(
+                $(#[doc = $doc])+
+                pub $name: $type,
+            )+
+        }
 
-/// One setter and one getter per parameter: written by a macro because a list in which every
-/// entry is its documentation is easier to check than forty bodies that are all the same.
-macro_rules! parameters {
-    ($($(#[$doc:meta])+ $name:ident, $get:ident: $kind:ty;)+) => {
         impl Penalty {
             $(
-                $(#[$doc])+
+                #[doc = concat!("Sets [`", stringify!($name), "`](field@Self::", stringify!($name), ").")]
+                #[doc = ""]
+                $(#[doc = $doc])+
                 #[must_use]
-                pub fn $name(mut self, $name: $kind) -> Self {
+                pub fn $name(mut self, $name: $type) -> Self {
                     self.$name = $name;
                     self
-                }
-
-                #[doc = concat!("The value set by [`", stringify!($name), "`](Self::", stringify!($name), ").")]
-                #[must_use]
-                pub fn $get(&self) -> $kind {
-                    self.$name
                 }
             )+
         }
     };
 }
 
-parameters! {
-    /// How long a node waits after its first ejection, before its first probe. Default: 100 ms.
-    min_wait, get_min_wait: Duration;
-    /// The longest wait between two probes of a node that stays down. Default: 5 s.
-    max_wait, get_max_wait: Duration;
-    /// By how much each failed probe lengthens the next wait; at least 1. Default: 2.
-    multiplier, get_multiplier: f64;
-    /// Whether each wait is drawn from the upper half of its length, so that many clients do not
-    /// probe a returning server in the same instant. Default: on.
-    jitter, get_jitter: bool;
-    /// How many strikes in a row eject a node; any success in between starts anew. Time-outs of
-    /// commands sent within one response time-out of the first are one strike. Default: 3.
-    strikes, get_strikes: u32;
-    /// How long a strike is remembered. Default: 10 s.
-    strike_window, get_strike_window: Duration;
-    /// How many results, counted from the first bad one, the share of bad ones needs before it is
-    /// judged; 0 turns that rule off. Default: 20.
-    rate_min, get_rate_min: u32;
-    /// Over how long the share of bad results is taken. Default: 10 s.
-    rate_window, get_rate_window: Duration;
-    /// From which share of bad results a node is ejected, in per cent. Default: 50.
-    rate_percent, get_rate_percent: u32;
-    /// How many good probes in a row bring a node back. Default: 2.
-    rise, get_rise: u32;
-    /// The longest wait between two of those probes. Default: 50 ms.
-    probe_gap, get_probe_gap: Duration;
-    /// How long a probe may take: connecting, authenticating and one `PING`. Default: 500 ms.
-    probe_timeout, get_probe_timeout: Duration;
-    /// The longest wait between two probes of a server that says itself that it is not ready
-    /// (`LOADING`, `MASTERDOWN`, `CLUSTERDOWN`). Default: 1 s.
-    not_ready_max, get_not_ready_max: Duration;
-    /// How long a returned node is on probation, where a single strike ejects it again; zero for
-    /// no probation. Default: 5 s.
-    probation, get_probation: Duration;
-    /// How many successes end probation early. Default: 20.
-    probation_oks, get_probation_oks: u32;
-    /// How long a node must serve to be forgiven one step of its back-off; zero forgives all of
-    /// them the moment it serves again. Default: 10 s.
-    decay, get_decay: Duration;
-    /// How many ejections within [`flap_window`](Self::flap_window) make a node a flapping one;
-    /// 0 turns that rule off. Default: 5.
-    flap_count, get_flap_count: u32;
-    /// Over how long ejections are counted. Default: 60 s.
-    flap_window, get_flap_window: Duration;
-    /// How long a flapping node waits. Default: 30 s.
-    flap_hold, get_flap_hold: Duration;
-    /// The shortest pause between two probes of a node that callers ask for while no other node
-    /// can serve them. Default: 100 ms.
-    demand_min, get_demand_min: Duration;
-    /// The longest pause between two such probes. Default: 500 ms.
-    demand_max, get_demand_max: Duration;
+/// Hands the list of the parameters to another macro.
+macro_rules! parameters {
+    ($then:ident) => {
+        $then! {
+            /// How long a node waits after its first ejection, before its first probe. Default: 100 ms.
+            min_wait: Duration;
+            /// The longest wait between two probes of a node that stays down. Default: 5 s.
+            max_wait: Duration;
+            /// By how much each failed probe lengthens the next wait; at least 1. Default: 2.
+            multiplier: f64;
+            /// Whether each wait is drawn from the upper half of its length, so that many clients do not
+            /// probe a returning server in the same instant. Default: on.
+            jitter: bool;
+            /// How many strikes in a row eject a node; any success in between starts anew. Time-outs of
+            /// commands sent within one response time-out of the first are one strike. Default: 3.
+            strikes: u32;
+            /// How long a strike is remembered. Default: 10 s.
+            strike_window: Duration;
+            /// How many results, counted from the first bad one, the share of bad ones needs before it is
+            /// judged; 0 turns that rule off. Default: 20.
+            rate_min: u32;
+            /// Over how long the share of bad results is taken. Default: 10 s.
+            rate_window: Duration;
+            /// From which share of bad results a node is ejected, in per cent. Default: 50.
+            rate_percent: u32;
+            /// How many good probes in a row bring a node back. Default: 2.
+            rise: u32;
+            /// The longest wait between two of those probes. Default: 50 ms.
+            probe_gap: Duration;
+            /// How long a probe may take: connecting, authenticating and one `PING`. Default: 500 ms.
+            probe_timeout: Duration;
+            /// The longest wait between two probes of a server that says itself that it is not ready
+            /// (`LOADING`, `MASTERDOWN`, `CLUSTERDOWN`). Default: 1 s.
+            not_ready_max: Duration;
+            /// How long a returned node is on probation, where a single strike ejects it again; zero for
+            /// no probation. Default: 5 s.
+            probation: Duration;
+            /// How many successes end probation early. Default: 20.
+            probation_oks: u32;
+            /// How long a node must serve to be forgiven one step of its back-off; zero forgives all of
+            /// them the moment it serves again. Default: 10 s.
+            decay: Duration;
+            /// How many ejections within `flap_window` make a node a flapping one;
+            /// 0 turns that rule off. Default: 5.
+            flap_count: u32;
+            /// Over how long ejections are counted. Default: 60 s.
+            flap_window: Duration;
+            /// How long a flapping node waits. Default: 30 s.
+            flap_hold: Duration;
+            /// The shortest pause between two probes of a node that callers ask for while no other node
+            /// can serve them. Default: 100 ms.
+            demand_min: Duration;
+            /// The longest pause between two such probes. Default: 500 ms.
+            demand_max: Duration;
+        }
+    };
 }
+#[cfg(feature = "serde")]
+pub(crate) use parameters;
+
+parameters!(penalty);
 
 impl Default for Penalty {
     fn default() -> Self {
@@ -167,7 +155,7 @@ impl Penalty {
     /// use fluster::Penalty;
     ///
     /// let penalty = Penalty::fluster_py().min_wait(Duration::from_millis(500));
-    /// assert_eq!(penalty.get_multiplier(), 1.5); // waits 0.5 s, 0.75 s, 1.125 s, ...
+    /// assert_eq!(penalty.multiplier, 1.5); // waits 0.5 s, 0.75 s, 1.125 s, ...
     /// ```
     #[must_use]
     pub fn fluster_py() -> Self {

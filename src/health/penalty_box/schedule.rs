@@ -22,8 +22,8 @@ pub(crate) struct Schedule {
 impl Schedule {
     /// The table for `penalty`. Values that [`Penalty::validate`] refuses are bent into range.
     pub(crate) fn new(penalty: &Penalty) -> Self {
-        let (min, max) = (penalty.get_min_wait(), penalty.get_max_wait());
-        let factor = Some(penalty.get_multiplier())
+        let (min, max) = (penalty.min_wait, penalty.max_wait);
+        let factor = Some(penalty.multiplier)
             .filter(|factor| factor.is_finite() && *factor >= 1.0)
             .unwrap_or(1.0);
         // No jitter here: backon adds it on top, outside the maximum.
@@ -43,7 +43,7 @@ impl Schedule {
         }
         Self {
             waits,
-            jitter: penalty.get_jitter(),
+            jitter: penalty.jitter,
         }
     }
 

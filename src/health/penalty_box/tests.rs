@@ -272,7 +272,7 @@ fn a_box_survives_parameters_that_validate_refuses() {
     ] {
         let mut penalty_box = PenaltyBox::new(penalty.clone());
         let wait = penalty_box.add(1, start, 1.0);
-        assert!(wait <= penalty.get_max_wait(), "{penalty:?} waits {wait:?}");
+        assert!(wait <= penalty.max_wait, "{penalty:?} waits {wait:?}");
         penalty_box.failed(&1, start, 1.0);
         assert_eq!(penalty_box.len(), 1);
     }
