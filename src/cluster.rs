@@ -31,6 +31,7 @@ mod routing;
 mod run;
 mod scatter;
 mod scripts;
+pub(crate) mod settings;
 pub(crate) mod status;
 mod target;
 

@@ -228,6 +228,19 @@ impl fmt::Debug for Queue {
     }
 }
 
+/// The defaults, for the guide: spread, visibility, attempts, the largest payload, prefetch.
+#[cfg(all(test, feature = "serde"))]
+pub(crate) fn default_options() -> [String; 5] {
+    let o = Options::default();
+    [
+        format!("`Spread::{:?}`", o.spread),
+        format!("{:?}", o.visibility),
+        o.max_attempts.to_string(),
+        format!("{} MiB", o.max_payload >> 20),
+        o.prefetch.to_string(),
+    ]
+}
+
 fn refused(why: impl Into<String>) -> Error {
     Error::new(ErrorKind::Invalid, Outcome::NotSent, why)
 }

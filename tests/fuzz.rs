@@ -296,7 +296,8 @@ hash_tags = "off"
 failover = "if-safe"
 response_timeout_ms = 250
 pool_size = "8"
-penalty_multiplier = 1.5
+deadline = "1.5s"
+penalty = { multiplier = 1.5, preset = "fluster-py", decay_ms = 5 }
 
 [[nodes]]
 name = "a"
@@ -423,7 +424,7 @@ struct App {
 
 /// Where in a configuration the text `T` may end up.
 #[cfg(feature = "serde")]
-const PLACES: [&str; 17] = [
+const PLACES: [&str; 20] = [
     r#"{"redis": T}"#,
     r#"{"redis": [T]}"#,
     r#"{"redis": {T: 1}}"#,
@@ -441,6 +442,9 @@ const PLACES: [&str; 17] = [
     r#"{"redis": {"failover": T}}"#,
     r#"{"redis": {"deadline_ms": T}}"#,
     r#"{"redis": {"penalty_multiplier": T}}"#,
+    r#"{"redis": {"penalty": T}}"#,
+    r#"{"redis": {"penalty": {T: 1}}}"#,
+    r#"{"redis": {"penalty": {"preset": T, "max_wait": T}}}"#,
 ];
 
 proptest! {

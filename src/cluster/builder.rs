@@ -12,6 +12,7 @@ use crate::cluster::FlusterCluster;
 use crate::cluster::engine::Engine;
 use crate::cluster::factory::{BackendFactory, table};
 use crate::cluster::options::{Failover, Options, Refusals, SlowNodes};
+use crate::cluster::settings::settings;
 use crate::connection::credentials::CredentialsProvider;
 use crate::health::penalty_box::Penalty;
 use crate::node::{Node, Transport};
@@ -70,124 +71,9 @@ impl ClusterBuilder {
         self
     }
 
-    /// The rule from keys to nodes. Default: [`Placement::ring`].
-    pub fn placement(mut self, placement: Placement) -> Self {
-        self.options.placement = placement;
-        self
-    }
-
-    /// Whether the part of a key in braces decides its node. Default: what the placement says, which is
-    /// Redis Cluster's rule for fluster's own placements.
-    pub fn hash_tags(mut self, tags: HashTags) -> Self {
-        self.options.hash_tags = Some(tags);
-        self
-    }
-
     /// How failing nodes are put out and taken back. Default: [`Penalty::default`].
     pub fn penalty(mut self, penalty: Penalty) -> Self {
         self.options.penalty = penalty;
-        self
-    }
-
-    /// When a failed command is sent to the next candidate. Default: [`Failover::IfSafe`].
-    pub fn failover(mut self, failover: Failover) -> Self {
-        self.options.failover = failover;
-        self
-    }
-
-    /// What happens when a living node refuses a command (`READONLY`, `OOM`, ...). Default:
-    /// [`Refusals::Return`].
-    pub fn refusals(mut self, refusals: Refusals) -> Self {
-        self.options.refusals = refusals;
-        self
-    }
-
-    /// What happens to nodes that are much slower than their peers. Default: [`SlowNodes::Report`].
-    pub fn slow_nodes(mut self, slow: SlowNodes) -> Self {
-        self.options.slow_nodes = slow;
-        self
-    }
-
-    /// How long calls wait for a node to come back when every candidate is out. Default: not at all,
-    /// [`ClusterEmptyError`](crate::ClusterEmptyError) comes at once.
-    ///
-    /// The wait comes before the call's own deadline, not out of it. `get_client` never waits.
-    pub fn wait_for_node(mut self, wait: Duration) -> Self {
-        self.options.wait_for_node = Some(wait);
-        self
-    }
-
-    /// The longest time to live of what is written to a stand-in. Default: whatever the writer says.
-    ///
-    /// Every write command that goes to a stand-in is followed by `PEXPIRE key ttl LT` on the same
-    /// connection, so that stale copies are gone soon after the owner is back. Needs Redis 7. A
-    /// [`Cache`](crate::cache::Cache) has a limit of its own.
-    pub fn stand_in_ttl(mut self, ttl: Duration) -> Self {
-        self.options.limits.stand_in_ttl = Some(ttl);
-        self
-    }
-
-    /// The share of hedged reads that may be sent to a second replica, 0 to 1. Default: 0.1; a cluster
-    /// begins with ten, and saves up to a hundred.
-    ///
-    /// Separate from the budget for commands that are sent again after a failure. With one slow node of n,
-    /// one in n reads begins there: a budget below that leaves some of them slow.
-    pub fn hedge_budget(mut self, share: f64) -> Self {
-        self.options.hedge_budget = share;
-        self
-    }
-
-    /// How long a command may wait for its reply. Default: 500 ms.
-    pub fn response_timeout(mut self, timeout: Duration) -> Self {
-        self.options.limits.response_timeout = timeout;
-        self
-    }
-
-    /// How long a new connection may take, name look-up, TLS and log-in included. Default: 500 ms, or
-    /// 1 s when any node uses TLS.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.options.connect_timeout = Some(timeout);
-        self
-    }
-
-    /// How long one call may take over all candidates, dials and retries. Default: three times the
-    /// response time-out.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.options.deadline = Some(deadline);
-        self
-    }
-
-    /// How many exclusive connections a node may have. Default: 16.
-    pub fn pool_size(mut self, connections: usize) -> Self {
-        self.options.limits.pool_size = connections;
-        self
-    }
-
-    /// How long [`dedicated`](crate::Client::dedicated) waits when all of them are taken. Default: 250 ms.
-    pub fn pool_wait(mut self, wait: Duration) -> Self {
-        self.options.limits.pool_wait = wait;
-        self
-    }
-
-    /// After how much idle time an exclusive connection is closed. Default: 5 minutes.
-    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.options.limits.idle_timeout = timeout;
-        self
-    }
-
-    /// The age at which an exclusive connection is replaced, ± 20 %. Default: 30 minutes.
-    pub fn max_lifetime(mut self, age: Duration) -> Self {
-        self.options.limits.max_lifetime = age;
-        self
-    }
-
-    /// The most that one call on an exclusive connection (a command, or a pipeline as a whole) or one message of a
-    /// subscription may bring, in bytes; a server that sends more is hung up on, and the call fails with
-    /// [`ErrorKind::ConnectionLost`](crate::ErrorKind::ConnectionLost). At least 64 KiB. Default: 1 GiB.
-    ///
-    /// What is read while a connection is set up, and for a probe, is limited to 64 KiB.
-    pub fn max_reply(mut self, bytes: u64) -> Self {
-        self.options.limits.max_reply = bytes;
         self
     }
 
@@ -248,17 +134,35 @@ impl ClusterBuilder {
     }
 }
 
-impl fmt::Debug for ClusterBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClusterBuilder")
-            .field("nodes", &self.nodes)
-            .field("placement", &self.options.placement)
-            .field("penalty", &self.options.penalty)
-            .field("failover", &self.options.failover)
-            .field("limits", &self.options.limits)
-            .finish_non_exhaustive()
-    }
+/// A method of the builder for each entry of the list.
+macro_rules! setters {
+    ($(
+        $(#[doc = $doc:literal])+
+        $name:ident: $type:ty, $how:ident $(($absent:literal))?, [$($path:tt)+], $when:literal;
+    )+) => {
+        impl ClusterBuilder {
+            $(
+                $(#[doc = $doc])+
+                pub fn $name(mut self, $name: $type) -> Self {
+                    self.options.$($path)+ = setters!(@$how $name);
+                    self
+                }
+            )+
+        }
+
+        impl fmt::Debug for ClusterBuilder {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let mut shown = f.debug_struct("ClusterBuilder");
+                shown.field("nodes", &self.nodes).field("penalty", &self.options.penalty);
+                $(shown.field(stringify!($name), &self.options.$($path)+);)+
+                shown.finish_non_exhaustive()
+            }
+        }
+    };
+    (@plain $value:ident) => { $value };
+    (@optional $value:ident) => { Some($value) };
 }
+settings!(setters);
 
 fn uses_tls(node: &Node) -> bool {
     node.endpoint().transport != Transport::Plain

@@ -1,3 +1,4 @@
+use super::node::urls;
 use super::*;
 
 fn error(toml: &str) -> String {
@@ -11,15 +12,22 @@ fn error(toml: &str) -> String {
 fn the_same_cluster_comes_from_toml_json_and_texts() {
     let toml = r#"
         nodes = ["redis://a", { url = "redis://b:7000", name = "b", weight = 3 }]
-        response_timeout_ms = 250
+        response_timeout = "250ms"
         failover = "always"
+        penalty = { preset = "fluster-py", max_wait = "60s", rise = 3 }
     "#;
-    let json = r#"{"nodes": "redis://a, redis://b:7000", "response_timeout_ms": "250"}"#;
+    let json = r#"{"nodes": "redis://a, redis://b:7000", "response_timeout_ms": "250",
+        "penalty_rise": "3", "penalty_max_wait": "1m", "penalty": "fluster-py"}"#;
     let from_toml: Config = toml::from_str(toml).unwrap();
     let from_json: Config = serde_json::from_str(json).unwrap();
     assert_eq!(from_toml.nodes.len(), 2);
     assert_eq!(from_json.nodes.len(), 2);
-    assert_eq!(from_toml.response_timeout_ms, from_json.response_timeout_ms);
+    assert_eq!(from_toml.response_timeout, from_json.response_timeout);
+    let penalty = Penalty::fluster_py()
+        .max_wait(Duration::from_secs(60))
+        .rise(3);
+    assert_eq!(from_toml.penalty, Some(penalty));
+    assert_eq!(from_toml.penalty, from_json.penalty);
     let cluster = FlusterCluster::try_from(from_toml).unwrap();
     assert_eq!(cluster.status().node("b").unwrap().weight, 3);
 }
@@ -50,6 +58,17 @@ fn unknown_fields_and_impossible_values_are_named() {
             "nodes = ['redis://a']\npenalty_min_wait_ms = 9000",
             "penalty",
         ),
+        ("nodes = ['redis://a']\n[penalty]\nrises = 3", "rises"),
+        ("nodes = ['redis://a']\n[penalty]\nrise = 0", "rise is 0"),
+        (
+            "nodes = ['redis://a']\n[penalty]\nstrikes = 'x'",
+            "`strikes`",
+        ),
+        ("nodes = ['redis://a']\npenalty = 'php'", "fluster-py"),
+        (
+            "penalty_rise = 1\nnodes = ['redis://a']\n[penalty]\nrise = 2",
+            "twice",
+        ),
         ("nodes = ['redis://a']\ndeadline_ms = 10", "deadline"),
         ("nodes = ['redis://a']\npool_size = 0", "pool_size"),
     ] {
@@ -75,6 +94,9 @@ fn no_error_quotes_what_may_be_a_url() {
         r#"{"redis": {"hash_tags": "URL"}}"#,
         r#"{"redis": {"deadline_ms": "URL"}}"#,
         r#"{"redis": {"penalty_multiplier": "URL"}}"#,
+        r#"{"redis": {"penalty": "URL"}}"#,
+        r#"{"redis": {"penalty": {"URL": 1}}}"#,
+        r#"{"redis": {"penalty": {"rise": "URL"}}}"#,
         r#"{"redis": {"nodes": {"URL": 1}}}"#,
         r#"{"redis": {"nodes": [{"URL": 1}]}}"#,
         r#"{"redis": {"nodes": [{"url": "h", "weight": "URL"}]}}"#,
