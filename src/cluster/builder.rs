@@ -48,7 +48,7 @@ impl ClusterBuilder {
         self
     }
 
-    /// Nodes with names, weights or labels of their own, e.g. as a [`Config`](crate::guide::command_line) or a registry
+    /// Nodes with names, weights or labels of their own, e.g. as a [configuration](crate::guide::settings) or a registry
     /// gives them. They come after those that were given before.
     ///
     /// ```
@@ -56,10 +56,9 @@ impl ClusterBuilder {
     ///
     /// let nodes = ["redis://10.0.0.1", "redis://10.0.0.2"].map(Node::new);
     /// let nodes = nodes.into_iter().collect::<Result<Vec<_>, _>>()?;
-    /// let cluster = FlusterCluster::builder().urls(nodes).build()?;
+    /// let cluster = FlusterCluster::builder().nodes(nodes).build()?;
     /// # Ok::<(), fluster::BuildError>(())
     /// ```
-    #[must_use]
     pub fn nodes(mut self, nodes: impl IntoIterator<Item = Node>) -> Self {
         self.nodes.extend(nodes.into_iter().map(Ok));
         self
