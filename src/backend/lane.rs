@@ -203,3 +203,47 @@ pub(crate) async fn outcome(mut receiver: watch::Receiver<Dialled>) -> Result<Ar
         Err(_) => Err(NoLane::NodeOut),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Longer than any dial.
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// When the dial begins that is due at `now`, which succeeds at once.
+    fn dial(lane: &Lane, now: Instant, replace: bool) -> Instant {
+        let Turn::Dial { delay, .. } = lane.turn(now, replace, PATIENCE) else {
+            panic!("somebody dials, or a dial has failed")
+        };
+        lane.dial.lock().running = None;
+        now + delay
+    }
+
+    #[test]
+    fn a_lane_that_is_replaced_over_and_over_is_dialled_once_in_a_gap() {
+        let began = Instant::now();
+        let lane = Lane::new(began);
+        assert_eq!(dial(&lane, began, false), began, "the first one is due");
+        // Each new lane times out 10 ms after it is there.
+        let (mut now, mut last) = (began, began);
+        for _ in 0..50 {
+            now += Duration::from_millis(10);
+            let start = dial(&lane, now, true);
+            assert!(start >= last + DIAL_GAP, "{:?}", start - last);
+            (now, last) = (start, start);
+        }
+        assert_eq!(now - began, DIAL_GAP * 50, "and no later than that");
+        let much_later = now + DIAL_GAP * 3;
+        assert_eq!(dial(&lane, much_later, true), much_later, "one in a while");
+    }
+
+    #[test]
+    fn a_lane_that_is_lost_is_dialled_at_once() {
+        let began = Instant::now();
+        let lane = Lane::new(began);
+        dial(&lane, began, false);
+        let now = began + Duration::from_millis(10);
+        assert_eq!(dial(&lane, now, false), now);
+    }
+}
