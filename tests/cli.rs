@@ -61,7 +61,14 @@ impl Ran {
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fluster"));
     // The machine's own settings are no part of a test.
-    for name in ["PROXENOS_PRF", "CONSUL_HTTP_TOKEN", "NO_COLOR"] {
+    for name in [
+        "PROXENOS_PRF",
+        "PROXENOS_MMH_SEED",
+        "PROXENOS_MMH_OPTIMIZE",
+        "PROXENOS_SIPHASH_KEY",
+        "CONSUL_HTTP_TOKEN",
+        "NO_COLOR",
+    ] {
         command.env_remove(name);
     }
     command

@@ -14,14 +14,12 @@ const SOON: Duration = Duration::from_secs(20);
 #[test]
 fn it_selects_as_proxenos_does() {
     let file: Value = serde_json::from_str(include_str!("../vectors/proxenos.json")).expect("JSON");
-    let (mut cases, mut keys) = (0, 0);
+    let (mut cases, mut keys, mut others) = (0, 0, 0);
     for case in file["cases"].as_array().expect("cases") {
         let nodes = case["nodes"].as_array().expect("nodes");
         let params = &case["params"];
-        let plain = params["options"]
-            .as_object()
-            .is_none_or(serde_json::Map::is_empty);
-        if !plain || !case["down"].as_array().is_none_or(Vec::is_empty) {
+        let options = params["options"].as_object().expect("options");
+        if !case["down"].as_array().is_none_or(Vec::is_empty) {
             continue;
         }
         let address = |node: &Value| {
@@ -48,33 +46,114 @@ fn it_selects_as_proxenos_does() {
                 continue;
             }
             let method = params["hash_method"].as_str().expect("a method");
-            let args = [
-                "select",
-                "-b",
-                "static",
-                "-h",
-                &list.join(","),
-                "-H",
-                method,
-                "--",
-            ];
-            let args = args
-                .map(OsString::from)
-                .into_iter()
-                .chain([OsStr::from_bytes(&bytes).to_owned()]);
-            let ran = fluster(args).works();
-            assert_eq!(
-                Some(ran.stdout.trim_end().to_owned()),
-                name(&key["owner"]),
-                "{} {key}",
-                case["id"]
-            );
+            // By proxenos's own variables, and as a rule.
+            let mut rule = format!("proxenos:method={method}");
+            let mut by_variables = super::program();
+            for (option, value) in options {
+                let value = value.as_str().map_or(value.to_string(), str::to_owned);
+                rule += &format!(",{option}={value}");
+                let variable = match option.as_str() {
+                    "seed" => "PROXENOS_MMH_SEED",
+                    "optimize" => "PROXENOS_MMH_OPTIMIZE",
+                    "secret" => "PROXENOS_SIPHASH_KEY",
+                    other => panic!("{other}"),
+                };
+                by_variables.env(variable, value);
+                others += 1;
+            }
+            let mut by_rule = super::program();
+            for (command, how, what) in [
+                (&mut by_variables, "-H", method),
+                (&mut by_rule, "--placement", &rule),
+            ] {
+                let list = list.join(",");
+                command.args(["select", "-b", "static", "-h", &list, how, what, "--"]);
+                let output = command.arg(OsStr::from_bytes(&bytes)).output();
+                let ran = super::ran(&output.expect("fluster runs")).works();
+                assert_eq!(
+                    Some(ran.stdout.trim_end().to_owned()),
+                    name(&key["owner"]),
+                    "{} {key} {how}",
+                    case["id"]
+                );
+            }
             keys += 1;
         }
         cases += 1;
     }
     println!("select: {keys} keys of {cases} cases");
     assert!(cases > 20 && keys > 60, "{cases} cases, {keys} keys");
+    assert!(others >= 12, "{others} keys with a seed, a key or x86");
+}
+
+#[test]
+fn every_rule_selects_as_the_cluster_that_follows_the_source_places() {
+    let hosts = ["10.0.0.1:7000", "10.0.0.2:7000", "cache.internal:7001"];
+    let list = hosts.join(",");
+    let nodes: Vec<String> = hosts
+        .iter()
+        .map(|host| format!("--node {host}=redis://{host}"))
+        .collect();
+    let nodes = nodes.join(" ");
+    let mut chosen = std::collections::BTreeSet::new();
+    for rule in [
+        "ring",
+        "ring:points=7",
+        "rendezvous",
+        "modulo",
+        "fluster-py",
+        "fastring",
+        "go-redis",
+        "ringpop",
+        "twemproxy:hash=md5",
+        "redis-rb",
+        "redis-array",
+    ] {
+        for key in ["user:42", "{a}:b", "k3"] {
+            for tags in ["", "--hash-tags redis"] {
+                let rule = format!("--placement {rule} {tags}");
+                let located = run(&format!("locate {nodes} {rule} {key}")).works().stdout;
+                let selected = run(&format!("select -b static -h {list} {rule} {key}"));
+                let expected = located.trim_end().split('\t').nth(1).expect("a node");
+                assert_eq!(selected.works().stdout.trim_end(), expected, "{rule} {key}");
+                chosen.insert(expected.to_owned());
+            }
+        }
+    }
+    assert_eq!(chosen.len(), 3, "every node has something");
+    let ran = run(&format!("select -b static -h {list} --placement rign k"));
+    ran.refuses(2, &["rign"]);
+    run(&format!(
+        "select -b static -h {list} --placement ring -H MD5 k"
+    ))
+    .refuses(2, &["--placement", "--hash-method"]);
+}
+
+#[test]
+fn the_variables_of_proxenos_are_checked_where_the_method_uses_them() {
+    let with = |variable: &str, value: &str, method: &str| {
+        let mut command = super::program();
+        command.env(variable, value);
+        command.args(["select", "-b", "static", "-h", "10.0.0.1,10.0.0.2"]);
+        let output = command.args(["-H", method, "k"]).output();
+        super::ran(&output.expect("fluster runs"))
+    };
+    for (variable, value, uses, not) in [
+        ("PROXENOS_MMH_SEED", "-1", "MMH3_32", "SIPHASH"),
+        ("PROXENOS_MMH_OPTIMIZE", "arm", "MMH3_128", "MMH3_32"),
+        ("PROXENOS_SIPHASH_KEY", "hunter2", "SIPHASH", "MD5"),
+    ] {
+        let ran = with(variable, value, uses);
+        assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
+        ran.refuses(2, &[variable]);
+        with(variable, value, not).works();
+        with(variable, "", uses).works();
+    }
+    // Sixteen bytes as they are, which is what proxenos reads, and the same as digits.
+    let raw = with("PROXENOS_SIPHASH_KEY", "0123456789abcdef", "SIPHASH").works();
+    let digits = "30313233343536373839616263646566";
+    let hex = with("PROXENOS_SIPHASH_KEY", digits, "SIPHASH").works();
+    assert_eq!(raw.stdout, hex.stdout);
 }
 
 #[test]

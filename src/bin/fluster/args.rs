@@ -57,9 +57,13 @@ const SELECT: &str = "HOST and PORT by backend:\n  \
     srv     NAME[@SERVER]: the name of the SRV records, and a name server to ask, at PORT (53)\n  \
     consul  an agent, PORT 8500; the services of its catalogue. Token: CONSUL_HTTP_TOKEN\n  \
     etcd    HOST[/PREFIX]: a server, PORT 2379, and the keys to read (default: all that begin with /)\n\n\
+    Without --placement, proxenos's variables hold: PROXENOS_PRF (METHOD), PROXENOS_MMH_SEED (a number), \
+    PROXENOS_MMH_OPTIMIZE (auto, x64 or x86), PROXENOS_SIPHASH_KEY (16 bytes, or 32 hexadecimal digits). proxenos places \
+    servers by their IP addresses, every other rule by their names, as a cluster that follows the source does.\n\n\
     Patterns match from the start of the text. Exit codes: 0 done; 2 usage; 64 cannot connect; 65 nothing \
     found.\n\n\
-    Example:\n  fluster select -b consul -h 127.0.0.1 -p 8500 -N 'cache' -T 'v[12]' user:42";
+    Example:\n  fluster select -b consul -h 127.0.0.1 -p 8500 -N 'cache' -T 'v[12]' user:42\n  \
+    fluster select -b dns -h cache.internal -p 6379 --placement ring user:42";
 
 const RING: &str = "The standard deviation is that of real / ideal over the nodes.\n\n\
     Example:\n  fluster ring --config cluster.toml --keys 1000000 --plot ring.svg";
@@ -169,15 +173,15 @@ pub struct Select {
         allow_hyphen_values = true
     )]
     pub tags: Vec<String>,
-    /// SIPHASH, MD5, SHA1, SHA224 to SHA512, MMH3_32, MMH3_64 or MMH3_128
-    #[arg(
-        short = 'H',
-        long = "hash-method",
-        value_name = "METHOD",
-        default_value = "SIPHASH",
-        env = "PROXENOS_PRF"
-    )]
-    pub method: String,
+    /// SIPHASH, MD5, SHA1, SHA224 to SHA512, MMH3_32, MMH3_64 or MMH3_128 [default: PROXENOS_PRF, or SIPHASH]
+    #[arg(short = 'H', long = "hash-method", value_name = "METHOD")]
+    pub method: Option<String>,
+    /// Another placement rule than proxenos's, such as `ring`, or its with all parameters: `proxenos:method=MMH3_64,seed=7`
+    #[arg(long, value_name = "RULE", conflicts_with = "method")]
+    pub placement: Option<String>,
+    /// What of a key is hashed: `redis`, `off`, or the two characters around a tag [default: the rule's]
+    #[arg(long, value_name = "redis|off|XY", allow_hyphen_values = true)]
+    pub hash_tags: Option<String>,
     /// A JSON object with all that the source says of the server
     #[arg(long)]
     pub json: bool,

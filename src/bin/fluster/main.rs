@@ -24,6 +24,7 @@ mod keys;
 mod locate;
 mod out;
 mod plan;
+mod proxenos;
 #[allow(
     dead_code,
     reason = "the library's own redaction; not all of it is needed here"
