@@ -217,7 +217,7 @@ async fn the_connection_that_was_idle_for_longest_is_asked_and_asking_keeps_none
         .query_async(&mut one)
         .await
         .unwrap();
-    tokio::time::sleep(ms(1500)).await;
+    tokio::time::sleep(ms(50)).await;
     let _: Option<String> = two.get("k").await.unwrap();
     // The one that was used last is the last to be given back, too, and the first to be taken.
     drop(one);

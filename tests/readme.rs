@@ -121,3 +121,58 @@ fn every_dependency_and_feature_has_its_reason() {
         );
     }
 }
+
+const ARCHITECTURE: &str = include_str!("../ARCHITECTURE.md");
+
+/// A stranger follows it file by file, so each file is there, and each function in the file it is said to be in.
+#[test]
+fn the_architecture_leads_to_what_is_there() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    assert!(ARCHITECTURE.lines().count() <= 120, "short enough to read");
+    let (mut file, mut functions) = (None, 0);
+    for word in ARCHITECTURE.split('`').skip(1).step_by(2) {
+        let path = word.split('*').next().unwrap_or_default();
+        if word.contains('/') {
+            let here = ["", "src"]
+                .iter()
+                .any(|dir| root.join(dir).join(path).exists());
+            assert!(here || word.contains(' '), "there is no {word}");
+            file = word
+                .ends_with(".rs")
+                .then(|| root.join(word))
+                .filter(|f| f.exists());
+            continue;
+        }
+        let is_function = !word.is_empty() && word.chars().all(|c| c.is_lowercase() || c == '_');
+        if let (true, Some(file)) = (is_function, &file) {
+            let code = std::fs::read_to_string(file).unwrap();
+            let is_there =
+                code.contains(&format!("fn {word}(")) || code.contains(&format!("fn {word}<"));
+            if is_there {
+                functions += 1;
+            } else {
+                assert!(
+                    root.join("src").join(word).exists(),
+                    "{} has no {word}",
+                    file.display()
+                );
+            }
+        }
+    }
+    assert!(functions > 12, "{functions} functions are named");
+    for room in std::fs::read_dir(root.join("src")).unwrap() {
+        let path = room.unwrap().path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap();
+        if path.is_dir() && name != "guide" {
+            let named = [
+                format!("`{name}`"),
+                format!("`src/{name}"),
+                format!("src/{name}/"),
+            ];
+            assert!(
+                named.iter().any(|n| ARCHITECTURE.contains(n)),
+                "the room {name} is not in it"
+            );
+        }
+    }
+}
