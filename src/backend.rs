@@ -295,7 +295,8 @@ impl Backend {
         let mut resends = 0;
         loop {
             let pass = self.gate.read();
-            if !pass.admits() {
+            let may_pass = pass.admits() || (request.settles() && pass.settles());
+            if !may_pass {
                 // A caller that tries again in a loop must not keep everybody else from running.
                 tokio::task::yield_now().await;
                 return Err(self.refuse(pass.is_closed()));
@@ -372,7 +373,8 @@ impl Backend {
         }
         self.report(epoch, seen);
         if e.unsent {
-            return self.gate.read().admits();
+            // Who may pass is looked at again, with the next try.
+            return self.gate.read().settles();
         }
         if let Ok(dial) = self.dial_lane(false) {
             let limit = VERIFY_WAIT.min(deadline.saturating_duration_since(Instant::now()));

@@ -139,6 +139,16 @@ impl Client {
         }
     }
 
+    /// Whether the operator has drained the node, which would take calls otherwise.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.backend.gate().read().is_drained()
+    }
+
+    /// What a call is told that does not pass.
+    pub(crate) fn refusal(&self) -> Error {
+        self.backend.no_lane(NoLane::NodeOut)
+    }
+
     /// Whether nobody looked before at what the node is like; asked by whoever does so now.
     pub(crate) fn is_first_look(&self) -> bool {
         self.backend.is_first_look()

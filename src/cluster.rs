@@ -23,6 +23,7 @@ mod merge;
 mod monitor;
 pub(crate) mod options;
 mod outage;
+mod overrule;
 mod pipeline;
 mod plan;
 mod publish;

@@ -14,6 +14,7 @@
 //! Only `Up` and `Probation` admit traffic. In `Down` and `HalfOpen` nothing but the one probe
 //! decides.
 
+pub(crate) mod admission;
 pub(crate) mod latency;
 mod node;
 pub(crate) mod penalty_box;
@@ -39,6 +40,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use self::admission::{Overrule, Standing};
 use self::node::{Facts, Node, State};
 use self::rules::Rules;
 pub use self::state::NodeState;
@@ -274,9 +276,32 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
         self.nodes.get(&key).map(|node| node.epoch)
     }
 
-    /// Whether the node may be sent traffic.
+    /// Whether the node is healthy enough for traffic; [`standing`](Self::standing) says whether it gets any.
+    #[cfg(test)]
     pub(crate) fn admits(&self, key: K) -> bool {
         self.nodes.get(&key).is_some_and(Node::admits)
+    }
+
+    /// What the node may do for callers.
+    pub(crate) fn standing(&self, key: K) -> Standing {
+        self.nodes.get(&key).map_or(Standing::GONE, |node| {
+            Standing::new(node.kind(), node.overrule)
+        })
+    }
+
+    /// What others say of the node, beside its own health.
+    pub(crate) fn overruled(&self, key: K) -> Overrule {
+        self.nodes
+            .get(&key)
+            .map(|node| node.overrule)
+            .unwrap_or_default()
+    }
+
+    /// Replaces what others say of the node; its own health goes on as before.
+    pub(crate) fn overrule(&mut self, key: K, overrule: Overrule) {
+        if let Some(node) = self.nodes.get_mut(&key) {
+            node.overrule = overrule;
+        }
     }
 
     /// How far up the back-off the node is.
@@ -329,10 +354,16 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
     /// Whether suspicion may take one more node: at least one must stay, and at least half of all.
     /// Evidence that is not proof can have one cause for all nodes, and it is better to send
     /// commands to doubtful nodes than to none.
-    fn may_eject(&self) -> bool {
-        let admitting = self.nodes.values().filter(|node| node.admits()).count();
-        let out = self.nodes.len() - admitting;
-        admitting >= 2 && (out + 1) * 2 <= self.nodes.len()
+    ///
+    /// Drained nodes do not count: they serve nobody, and are nobody's loss.
+    fn may_eject(&self, key: K) -> bool {
+        if self.overruled(key).drained {
+            return true;
+        }
+        let counted = || self.nodes.values().filter(|node| !node.overrule.drained);
+        let all = counted().count();
+        let admitting = counted().filter(|node| node.admits()).count();
+        admitting >= 2 && (all - admitting + 1) * 2 <= all
     }
 
     /// Lets `f` work on a node and draws the consequences: the penalty box follows, and a change
@@ -344,7 +375,7 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
         unit: f64,
         f: impl FnOnce(&mut Node, &Facts<'_>),
     ) -> Option<Transition<K>> {
-        let (may_eject, suspect) = (self.may_eject(), self.client_suspect(now));
+        let (may_eject, suspect) = (self.may_eject(key), self.client_suspect(now));
         let node = self.nodes.get_mut(&key)?;
         let facts = Facts {
             rules: &self.rules,

@@ -41,9 +41,9 @@ impl<N> Topology<N> {
         }
     }
 
-    /// The next snapshot, in which node `index` admits or does not.
-    pub(crate) fn with_live(&self, index: usize, admits: bool) -> Self {
-        let live = self.live.with(index, admits);
+    /// The next snapshot, in which node `index` serves or does not.
+    pub(crate) fn with_live(&self, index: usize, serves: bool) -> Self {
+        let live = self.live.with(index, serves);
         Self {
             epoch: self.epoch + 1,
             nodes: Arc::clone(&self.nodes),

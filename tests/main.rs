@@ -18,6 +18,7 @@ mod dedicated;
 #[cfg(feature = "discovery")]
 mod discovery;
 mod docker;
+mod drain;
 mod exclusive;
 mod faults;
 mod fuzz;

@@ -51,7 +51,7 @@ impl Backend {
         let Some(resolver) = &self.dialer.resolver else {
             return;
         };
-        let lost = match probed && !self.gate.read().admits() {
+        let lost = match probed && !self.gate.read().settles() {
             true => u64::MAX,
             false => self.stats.last_lost(),
         };

@@ -102,7 +102,7 @@ impl Backend {
         };
         self.follow_name(false).await;
         let pass = self.gate.read();
-        if !pass.admits() {
+        if !pass.settles() {
             return Err(NoLane::NodeOut);
         }
         // For exclusive connections too: without its probes a node that goes out would stay out.

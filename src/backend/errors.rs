@@ -18,7 +18,10 @@ impl Backend {
         if closed || self.dialer.tasks.is_closed() {
             return Error::closed().at(self.id());
         }
-        let text = "the node is out; ask the cluster for a client again to get its stand-in";
+        let text = match self.gate.read().is_drained() {
+            true => "the node is drained; ask the cluster for a client again to get its stand-in",
+            false => "the node is out; ask the cluster for a client again to get its stand-in",
+        };
         Error::new(ErrorKind::NodeOut, Outcome::NotSent, text)
             .at(self.id())
             .retry_in(self.observer.retry_after(self))

@@ -2,10 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
+use crate::health::admission::Standing;
+
 const ADMITS: u64 = 1;
 const PROBATION: u64 = 2;
 const CLOSED: u64 = 4;
-const EPOCH_SHIFT: u32 = 3;
+const SETTLES: u64 = 8;
+const EPOCH_SHIFT: u32 = 4;
 
 /// The gate of a node: open or shut, on probation or not, and how often the node was ejected.
 ///
@@ -20,7 +23,7 @@ pub(crate) struct Pass(u64);
 
 impl Gate {
     pub(crate) fn open() -> Self {
-        Self(AtomicU64::new(ADMITS))
+        Self(AtomicU64::new(ADMITS | SETTLES))
     }
 
     pub(crate) fn read(&self) -> Pass {
@@ -28,10 +31,11 @@ impl Gate {
     }
 
     /// Sets the gate, unless it was closed for good.
-    pub(crate) fn set(&self, epoch: u64, admits: bool, probation: bool) {
+    pub(crate) fn set(&self, epoch: u64, standing: Standing) {
         let word = (epoch << EPOCH_SHIFT)
-            | if admits { ADMITS } else { 0 }
-            | if probation { PROBATION } else { 0 };
+            | if standing.callable { ADMITS } else { 0 }
+            | if standing.settles { SETTLES } else { 0 }
+            | if standing.probation { PROBATION } else { 0 };
         // A closed gate stays closed: a probe may succeed while the cluster is shut down.
         let _ = self
             .0
@@ -41,15 +45,26 @@ impl Gate {
     /// Shuts the gate for good.
     pub(crate) fn close(&self) {
         // The update always applies.
-        let _ = self
-            .0
-            .fetch_update(SeqCst, SeqCst, |now| Some((now & !ADMITS) | CLOSED));
+        let _ = self.0.fetch_update(SeqCst, SeqCst, |now| {
+            Some((now & !(ADMITS | SETTLES)) | CLOSED)
+        });
     }
 }
 
 impl Pass {
+    /// Whether new calls may pass.
     pub(crate) fn admits(self) -> bool {
         self.0 & ADMITS != 0
+    }
+
+    /// Whether what settles that which the node gave out may pass, and with it a dial.
+    pub(crate) fn settles(self) -> bool {
+        self.0 & SETTLES != 0
+    }
+
+    /// Whether the node would take calls, were it not drained.
+    pub(crate) fn is_drained(self) -> bool {
+        self.settles() && !self.admits()
     }
 
     pub(crate) fn on_probation(self) -> bool {
@@ -68,17 +83,36 @@ impl Pass {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::health::NodeState;
+    use crate::health::admission::Overrule;
+
+    #[test]
+    fn a_drained_node_lets_pass_what_settles_and_nothing_else() {
+        let gate = Gate::open();
+        let drained = Overrule {
+            drained: true,
+            ..Overrule::default()
+        };
+        gate.set(1, Standing::new(NodeState::Up, drained));
+        let pass = gate.read();
+        assert!(pass.is_drained() && pass.settles() && !pass.admits());
+        gate.set(2, Standing::new(NodeState::Down, drained));
+        let pass = gate.read();
+        assert!(!pass.is_drained() && !pass.settles() && !pass.admits());
+    }
 
     #[test]
     fn a_closed_gate_never_opens_again() {
         let gate = Gate::open();
         assert!(gate.read().admits());
-        gate.set(7, false, false);
+        let of = |state| Standing::new(state, Overrule::default());
+        gate.set(7, of(NodeState::Down));
         assert_eq!((gate.read().epoch(), gate.read().admits()), (7, false));
-        gate.set(7, true, true);
+        gate.set(7, of(NodeState::Probation));
         assert!(gate.read().admits() && gate.read().on_probation());
         gate.close();
-        gate.set(8, true, false);
+        gate.set(8, of(NodeState::Up));
+        assert!(!gate.read().settles());
         assert!(gate.read().is_closed() && !gate.read().admits());
         assert_eq!(gate.read().epoch(), 7);
     }

@@ -72,7 +72,7 @@ impl<V, C> Cache<V, C> {
         let deadline = Instant::now() + cluster.deadline();
         let cmd = &cmd;
         let calls = self.holders(&full).into_iter().map(|backend| async move {
-            let reply = backend.call(Shared::ours(cmd), deadline).await;
+            let reply = backend.call(Shared::settling(cmd), deadline).await;
             (backend.id().clone(), reply.map(Reply::into_value))
         });
         let mut deletion = Deletion::default();

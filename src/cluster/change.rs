@@ -9,6 +9,7 @@ use crate::build_error::BuildError;
 use crate::cluster::engine::{self, Engine};
 use crate::cluster::events::{Event, TopologyChange};
 use crate::cluster::factory::{BackendFactory, table};
+use crate::health::admission::{Overrule, Standing};
 use crate::node::Node;
 use crate::placement::Migration;
 
@@ -60,12 +61,18 @@ impl Engine {
                         change.added.push(spec.id());
                         let key = state.new_key();
                         state.health.insert(key, now);
+                        let drained = state.drained.contains(spec.id_ref());
+                        let overrule = Overrule {
+                            drained,
+                            ..Overrule::default()
+                        };
+                        state.health.overrule(key, overrule);
                         let weak = Arc::downgrade(self);
                         let (lookups, limits) = (&self.lookups, &self.limits);
                         let new = factory.backend(&weak, spec, key, lookups, limits, &self.tasks);
                         // Its evidence must carry the epoch that the health machine starts it with.
                         let epoch = state.health.epoch(key).unwrap_or_default();
-                        new.gate().set(epoch, true, false);
+                        new.gate().set(epoch, state.health.standing(key));
                         new.stats().returned(now);
                         new
                     }
@@ -81,7 +88,7 @@ impl Engine {
                 state.forget(gone.key());
                 // Clients that were handed out are told to ask again; what is in flight goes on.
                 let pass = gone.gate().read();
-                gone.gate().set(pass.epoch() + 1, false, false);
+                gone.gate().set(pass.epoch() + 1, Standing::GONE);
                 effects.shut(Arc::clone(gone));
             }
             self.published.send_modify(|n| *n += 1);

@@ -12,6 +12,9 @@ use crate::health::verdict::Reason;
 /// Callers that find no node pull the next probe forward, at most this often.
 const DEMAND_EVERY: Duration = Duration::from_millis(5);
 
+/// When every node is drained only the operator brings one back, and nobody knows when.
+const ALL_DRAINED: Duration = Duration::from_secs(1);
+
 impl Engine {
     /// Nobody can serve: pulls the next probes forward and says why each node is out.
     pub(crate) fn empty(self: &Arc<Self>) -> ClusterEmptyError {
@@ -32,6 +35,9 @@ impl Engine {
             if demand {
                 sooner |= state.health.demand(backend.key(), now);
             }
+            if state.health.overruled(backend.key()).drained {
+                continue;
+            }
             let wait = state
                 .health
                 .retry_after(backend.key(), now)
@@ -42,7 +48,10 @@ impl Engine {
         let reasons = match &state.empty {
             Some((of, reasons)) if *of == version => Arc::clone(reasons),
             _ => {
-                let reason = |key| state.health.reason(key).unwrap_or(Reason::Io);
+                let reason = |key| match state.health.overruled(key).drained {
+                    true => Reason::Drained,
+                    false => state.health.reason(key).unwrap_or(Reason::Io),
+                };
                 let all = snapshot
                     .nodes
                     .iter()
@@ -56,6 +65,6 @@ impl Engine {
         if sooner {
             self.wake.notify_one();
         }
-        ClusterEmptyError::new(reasons, retry_after.unwrap_or_default())
+        ClusterEmptyError::new(reasons, retry_after.unwrap_or(ALL_DRAINED))
     }
 }

@@ -1,6 +1,6 @@
 //! The heart of a cluster: the snapshot that calls read, and the state that publishes the next one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ use crate::health::slowness::Slowness;
 use crate::health::stalls::Stalls;
 use crate::health::watchdog::Watchdog;
 use crate::health::{Machine, NodeState, Watch};
-use crate::node::Node;
+use crate::node::{Node, NodeId};
 use crate::placement::{Live, Placement, Table};
 use crate::tasks::Tasks;
 use crate::topology::Topology;
@@ -88,6 +88,8 @@ pub(crate) struct State {
     /// pay for a list of a thousand nodes each time.
     pub(super) empty: Option<(u64, Reasons)>,
     pub(super) servers: Servers,
+    /// Names of drained nodes, also of such as are no part of the cluster now.
+    pub(super) drained: BTreeSet<NodeId>,
     next_key: u64,
 }
 
@@ -140,6 +142,7 @@ impl Engine {
                 out_since: BTreeMap::new(),
                 outage: Outage::default(),
                 servers: Servers::default(),
+                drained: BTreeSet::new(),
                 next_key,
             }),
             changing: Mutex::new(()),
@@ -276,9 +279,11 @@ impl Effects {
     }
 }
 
-/// Who admits, in the order of `nodes`.
+/// Who serves, in the order of `nodes`.
 pub(crate) fn live(state: &State, nodes: &[Arc<Backend>]) -> Live {
-    Live::from_fn(nodes.len() as u32, |i| state.health.admits(nodes[i].key()))
+    Live::from_fn(nodes.len() as u32, |i| {
+        state.health.standing(nodes[i].key()).serves
+    })
 }
 
 /// Tells the node which of its successes matter.

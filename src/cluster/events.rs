@@ -52,13 +52,26 @@ pub enum Event {
         /// The time until the next probe.
         retry_after: Duration,
     },
-    /// A node answered its probes and serves its own keys again.
+    /// A node answered its probes and serves its own keys again, unless it is drained.
     #[non_exhaustive]
     NodeUp {
         /// The node.
         node: NodeId,
         /// How long it was out.
         out_for: Duration,
+    },
+    /// The operator [drained](crate::FlusterCluster::drain_node) a node; its keys are served by their stand-ins.
+    #[non_exhaustive]
+    NodeDrained {
+        /// The node.
+        node: NodeId,
+    },
+    /// The operator [restored](crate::FlusterCluster::restore_node) a node: it serves its own keys again, as far as its
+    /// health allows.
+    #[non_exhaustive]
+    NodeRestored {
+        /// The node.
+        node: NodeId,
     },
     /// A node is much slower than its peers, or no longer is.
     #[non_exhaustive]

@@ -53,7 +53,8 @@ pub(super) async fn run_housekeeping(engine: &Arc<Engine>, number: u64) {
                 set_watch(state, backend, now);
                 if let Some(is) = state.health.state(backend.key()) {
                     let degraded = state.slowness.is_degraded(backend.key());
-                    backend.meter().alive(is, degraded);
+                    let drained = state.health.overruled(backend.key()).drained;
+                    backend.meter().alive(is, degraded, drained);
                 }
             }
             engine.tell_outage(state, now);
@@ -126,7 +127,7 @@ fn compare_speed(
 /// Nodes that nobody uses have none, and are left alone: a thousand idle applications must not keep a
 /// server busy.
 fn heartbeat(engine: &Arc<Engine>, number: u64, backend: &Arc<Backend>) {
-    if !backend.gate().read().admits() {
+    if !backend.gate().read().settles() {
         return;
     }
     let patience = HEARTBEAT.mul_f64(0.8 + 0.4 * fastrand::f64());

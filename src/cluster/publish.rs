@@ -20,37 +20,49 @@ impl Engine {
         t: Transition<u64>,
         now: Instant,
     ) {
-        let old = self.snapshot.load();
-        let Some(index) = old.nodes.iter().position(|b| b.key() == t.key) else {
+        let Some(backend) = self.stand(state, t.key, now) else {
             return;
         };
-        let backend = Arc::clone(&old.nodes[index]);
-        let admits = t.to.admits();
-        if admits && !t.from.admits() {
-            backend.lane().dial_at_will(now);
-            backend.stats().returned(now);
-        }
-        backend
-            .gate()
-            .set(t.epoch, admits, t.to == NodeState::Probation);
-        if old.live.contains(index) != admits {
-            self.snapshot.store(Arc::new(old.with_live(index, admits)));
-        }
-        drop(old);
-        set_watch(state, &backend, now);
         backend.meter().state(t.to);
-        self.published.send_modify(|n| *n += 1);
         self.announce(state, effects, &backend, t, now);
         self.tell_outage(state, now);
+    }
+
+    /// Makes a node's standing what callers meet: its gate, and whether it is live in the next snapshot. But for a
+    /// change of the set of nodes nobody else writes either.
+    pub(super) fn stand(&self, state: &State, key: u64, now: Instant) -> Option<Arc<Backend>> {
+        let old = self.snapshot.load();
+        let index = old.nodes.iter().position(|b| b.key() == key)?;
+        let backend = Arc::clone(&old.nodes[index]);
+        let (standing, was) = (state.health.standing(key), backend.gate().read());
+        if standing.settles && !was.settles() {
+            backend.lane().dial_at_will(now);
+        }
+        let returns = standing.serves && !old.live.contains(index);
+        if returns {
+            backend.stats().returned(now);
+        }
+        let epoch = state.health.epoch(key).unwrap_or_else(|| was.epoch());
+        backend.gate().set(epoch, standing);
+        if old.live.contains(index) != standing.serves {
+            let next = old.with_live(index, standing.serves);
+            self.snapshot.store(Arc::new(next));
+        }
+        set_watch(state, &backend, now);
+        self.published.send_modify(|n| *n += 1);
+        Some(backend)
     }
 
     /// Says what is due of an outage: here for all who need the nodes, and not once by each of them.
     pub(crate) fn tell_outage(&self, state: &mut State, now: Instant) {
         let (of, live) = {
             let snapshot = self.snapshot.load();
-            (snapshot.nodes.len(), snapshot.live.iter().count())
+            let drained = |b: &&Arc<Backend>| state.health.overruled(b.key()).drained;
+            // What the operator did is no outage.
+            let set_aside = snapshot.nodes.iter().filter(drained).count();
+            (snapshot.nodes.len() - set_aside, snapshot.live.count())
         };
-        match state.outage.seen(of - live, of, now) {
+        match state.outage.seen(of.saturating_sub(live), of, now) {
             Some(Line::All) => tracing::warn!(nodes = of, "all nodes are out: every call fails"),
             Some(Line::Lasting { out, lasted }) => {
                 tracing::warn!(out, nodes = of, ?lasted, "nodes are still out")

@@ -61,8 +61,10 @@ pub struct NodeStatus {
     /// What it does for traffic: `up`, `probation`, `half_open` or `down`.
     #[cfg_attr(feature = "serde", serde(serialize_with = "as_text"))]
     pub state: NodeState,
-    /// Whether it is sent traffic.
+    /// Whether it is sent traffic: its state admits it, and nobody drained the node.
     pub admits: bool,
+    /// Whether it was [drained](FlusterCluster::drain_node), and not restored since.
+    pub drained: bool,
     /// Whether it is much slower than its peers.
     pub degraded: bool,
     /// How far up the back-off it is, 0 to 7.
@@ -131,7 +133,8 @@ fn node_status(state: &State, spec: &Node, backend: &Arc<Backend>, now: Instant)
         weight: spec.weight_value(),
         labels: spec.labels().clone(),
         state: health.state(key).unwrap_or(NodeState::Down),
-        admits: health.admits(key),
+        admits: health.standing(key).callable,
+        drained: health.overruled(key).drained,
         degraded: state.slowness.is_degraded(key),
         level: health.level(key).unwrap_or_default(),
         reason: health.reason(key),

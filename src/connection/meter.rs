@@ -61,6 +61,7 @@ pub(crate) struct Meter {
 struct Gauges {
     state: Gauge,
     degraded: Gauge,
+    drained: Gauge,
     dedicated_idle: Gauge,
     dedicated_in_use: Gauge,
 }
@@ -74,6 +75,7 @@ impl Meter {
         let gauges = Gauges {
             state: gauge!("fluster_node_state", "node" => name()),
             degraded: gauge!("fluster_node_degraded", "node" => name()),
+            drained: gauge!("fluster_node_drained", "node" => name()),
             dedicated_idle: connections("dedicated", "idle"),
             dedicated_in_use: connections("dedicated", "in_use"),
         };
@@ -128,6 +130,7 @@ impl Meter {
             for gauge in [
                 gauges.state,
                 gauges.degraded,
+                gauges.drained,
                 gauges.dedicated_idle,
                 gauges.dedicated_in_use,
             ] {
@@ -141,9 +144,10 @@ impl Meter {
     }
 
     /// Once a second, so that exporters that drop what is idle drop what is gone, and that alone.
-    pub(crate) fn alive(&self, state: NodeState, degraded: bool) {
+    pub(crate) fn alive(&self, state: NodeState, degraded: bool, drained: bool) {
         self.state(state);
         self.degraded(degraded);
+        self.drained(drained);
         for tally in self.tallies() {
             tally.add(0);
         }
@@ -206,6 +210,11 @@ impl Meter {
     /// 3 up, 2 on probation, 1 being probed, 0 down.
     pub(crate) fn state(&self, state: NodeState) {
         self.set(|gauges| gauges.state.set(gauge_of(state)));
+    }
+
+    /// 1 while the operator has the node drained.
+    pub(crate) fn drained(&self, is: bool) {
+        self.set(|gauges| gauges.drained.set(f64::from(u8::from(is))));
     }
 
     /// 1 while the node is much slower than its peers.

@@ -74,7 +74,11 @@ pub(crate) fn replies(pipeline: &Pipeline) -> (usize, usize) {
 
 /// A request that may be put on a connection that others share; there is no other way onto one.
 #[derive(Clone, Copy)]
-pub(crate) struct Shared<'a>(Request<'a>);
+pub(crate) struct Shared<'a> {
+    request: Request<'a>,
+    /// It settles what a node gave out, and passes while that node is drained.
+    settles: bool,
+}
 
 impl<'a> Shared<'a> {
     /// Looks at each command.
@@ -88,7 +92,7 @@ impl<'a> Shared<'a> {
             refusal_on_lane(cmd, found)
         }) {
             Some(why) => Err(refused(why)),
-            None => Ok(Self(request)),
+            None => Ok(Self::new(request)),
         }
     }
 
@@ -100,11 +104,11 @@ impl<'a> Shared<'a> {
     ) -> Result<Self, Error> {
         // The usual case, by one look at the table.
         if is_plain(cmd, found) {
-            return Ok(Self(Request::One(cmd)));
+            return Ok(Self::new(Request::One(cmd)));
         }
         match refusal_on_lane(cmd, found) {
             Some(why) => Err(refused(why)),
-            None => Ok(Self(Request::One(cmd))),
+            None => Ok(Self::new(Request::One(cmd))),
         }
     }
 
@@ -113,18 +117,38 @@ impl<'a> Shared<'a> {
         Self::vouched(Request::One(cmd))
     }
 
-    /// The same for a pipeline.
+    /// One that settles what a node gave out: it passes while that node is drained.
+    pub(crate) fn settling(cmd: &'a Cmd) -> Self {
+        Self {
+            settles: true,
+            ..Self::ours(cmd)
+        }
+    }
+
+    /// The same as [`ours`](Self::ours) for a pipeline.
     pub(crate) fn all_ours(pipeline: &'a Pipeline) -> Self {
         Self::vouched(Request::Many(pipeline))
     }
 
     fn vouched(request: Request<'a>) -> Self {
         debug_assert!(Self::check(request).is_ok(), "not for a shared connection");
-        Self(request)
+        Self::new(request)
+    }
+
+    fn new(request: Request<'a>) -> Self {
+        Self {
+            request,
+            settles: false,
+        }
     }
 
     pub(crate) fn request(self) -> Request<'a> {
-        self.0
+        self.request
+    }
+
+    /// Whether it passes while its node is drained.
+    pub(crate) fn settles(self) -> bool {
+        self.settles
     }
 }
 

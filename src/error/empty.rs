@@ -44,7 +44,8 @@ impl ClusterEmptyError {
         &self.reasons
     }
 
-    /// The time until the next probe of any node; before that, asking again is in vain.
+    /// The time until the next probe of any node that is not drained; before that, asking again is in vain. A second
+    /// when all of them are drained.
     #[must_use]
     pub fn retry_after(&self) -> Duration {
         self.retry_after

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::NodeState;
+use super::admission::Overrule;
 use super::penalty_box::Penalty;
 use super::rules::Rules;
 use super::strikes::{Strikes, Weight};
@@ -52,6 +53,8 @@ pub(super) struct Node {
     /// is stale.
     pub(super) epoch: u64,
     pub(super) reason: Option<Reason>,
+    /// What others say of it; no part of its own health.
+    pub(super) overrule: Overrule,
     /// The last time-out or unreachable, by traffic or by a probe.
     pub(super) silent_at: Option<Instant>,
     strikes: Strikes,
@@ -92,6 +95,7 @@ impl Node {
             level: 0,
             epoch,
             reason: None,
+            overrule: Overrule::default(),
             silent_at: None,
             strikes: Strikes::default(),
             not_ready: 0,

@@ -891,3 +891,35 @@ fn what_waits_at_the_server_of_before_says_nothing_about_its_successor() {
     b.hard(0, 60, Reason::Refused).expect("out");
     assert_eq!(b.health.moved(0, b.at(70)), None);
 }
+
+#[test]
+fn a_drained_node_does_not_count_for_the_cap_and_may_go_itself() {
+    let drained = Overrule {
+        drained: true,
+        ..Overrule::default()
+    };
+    // Of four, two may go by suspicion; with one drained, one of the other three.
+    let mut bench = cluster(4);
+    bench.health.overrule(0, drained);
+    for (key, to) in [(1, NodeState::Down), (2, NodeState::Up)] {
+        for ms in [10, 20, 30] {
+            bench.see(key, ms, strike());
+        }
+        assert_eq!(bench.health.state(key), Some(to), "node {key}");
+    }
+    // The cap protects those who serve.
+    for ms in [40, 50, 60] {
+        bench.see(0, ms, strike());
+    }
+    assert_eq!(bench.health.state(0), Some(NodeState::Down));
+    assert_eq!(bench.health.state(2), Some(NodeState::Up));
+
+    // Out and drained, it takes nobody's place.
+    let mut bench = cluster(3);
+    bench.hard(0, 0, Reason::Refused);
+    bench.health.overrule(0, drained);
+    for ms in [10, 20, 30] {
+        bench.see(1, ms, strike());
+    }
+    assert_eq!(bench.health.state(1), Some(NodeState::Down));
+}

@@ -19,7 +19,7 @@ use crate::queue::delivery::{Delivery, ack_places};
 use crate::queue::held::Held;
 use crate::queue::message::{MessageId, Place, Which};
 use crate::queue::names::refuse_name;
-use crate::queue::scripts::{raw, run as run_call};
+use crate::queue::scripts::{run as run_call, settle};
 use crate::queue::shared::{Shared, Source, State};
 use crate::queue::{Queue, follower, reader, refused};
 use crate::tasks::{NO_RUNTIME, SpawnError};
@@ -319,7 +319,7 @@ async fn wake(source: &Source, shared: &Shared) {
         let mut cmd = redis::cmd("CLIENT");
         cmd.arg("UNBLOCK").arg(id);
         // Without the permission it is cut off when its time is over.
-        let _ = raw(&source.client, &cmd, shared.deadline()).await;
+        let _ = settle(&source.client, &cmd, shared.deadline()).await;
     }
 }
 

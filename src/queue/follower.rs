@@ -36,7 +36,9 @@ pub(crate) async fn run(shared: Arc<Shared>, mut events: Events) {
                 settle(&shared);
                 wake(&shared, |_| true);
             }
-            Some(Event::NodeUp { node, .. }) => wake(&shared, |source| *source.node() == node),
+            Some(Event::NodeUp { node, .. } | Event::NodeRestored { node, .. }) => {
+                wake(&shared, |source| *source.node() == node)
+            }
             Some(_) => {}
         }
     }

@@ -55,9 +55,12 @@ pub(crate) async fn run(shared: Arc<Shared>, source: Arc<Source>) {
             return;
         };
         source.connection.store(0, SeqCst);
-        // What waits here could be popped, but not be acknowledged while the node is away: it goes back
-        // with the next connection.
-        shared.state.lock().buffer.clear(source.slot);
+        let drained = source.client.is_drained();
+        if !drained {
+            // What waits here could be popped, but not be acknowledged while the node is away: it goes
+            // back with the next connection. While it is drained all that still works.
+            shared.state.lock().buffer.clear(source.slot);
+        }
         first = false;
         if error.kind() == ErrorKind::Closed {
             return;
@@ -68,7 +71,7 @@ pub(crate) async fn run(shared: Arc<Shared>, source: Arc<Source>) {
         let error = hint(error);
         let queue = shared.queue.name();
         let visibility = shared.queue.options.visibility;
-        match source.troubled(error.clone(), visibility) {
+        match !drained && source.troubled(error.clone(), visibility) {
             true => {
                 tracing::warn!(queue, group = &*shared.group, %error, "the queue cannot be read on this node")
             }
@@ -135,6 +138,9 @@ async fn session(shared: &Shared, source: &Source, first: bool) -> Result<(), Er
         };
         if !again {
             block = block.min(PAST_SUSPECTS);
+        }
+        if source.client.is_drained() {
+            return Err(source.client.refusal());
         }
         match fetch(shared, &mut own, count, again, block).await {
             Ok(value) => {

@@ -54,10 +54,12 @@ pub(crate) async fn run<C: Call>(
 ) -> Result<C::Answer, Error> {
     let script = call.script();
     let digest = script.digest(client, deadline).await?;
-    let mut value = raw(client, &call.by_digest(digest), deadline).await?;
+    let mut value = script
+        .send(client, &call.by_digest(digest), deadline)
+        .await?;
     // Not executed: the server was restarted, or its scripts were flushed.
     if is_unknown(&value) {
-        value = raw(client, &call.by_text(), deadline).await?;
+        value = script.send(client, &call.by_text(), deadline).await?;
     }
     parse(value, client.node()).map(C::answer)
 }
@@ -69,39 +71,43 @@ pub(crate) struct Script {
     #[cfg(test)]
     own: &'static str,
     digest: OnceLock<String>,
+    /// It settles what a node gave out, and runs while that node is drained.
+    settles: bool,
 }
 
 macro_rules! scripts {
-    ($($(#[$doc:meta])* $name:ident = $file:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $file:literal $(, $settles:ident)?;)*) => {
         $($(#[$doc])*
         pub(crate) static $name: Script = Script {
             text: concat!(include_str!("scripts/prelude.lua"), include_str!(concat!("scripts/", $file, ".lua"))),
             #[cfg(test)]
             own: include_str!(concat!("scripts/", $file, ".lua")),
             digest: OnceLock::new(),
+            settles: false $(|| scripts!(@ $settles))?,
         };)*
     };
+    (@ settles) => { true };
 }
 
 scripts! {
     /// Adds a message: for later, or where there is a limit.
     PUSH = "push";
-    ACK = "ack";
-    NACK = "nack";
+    ACK = "ack", settles;
+    NACK = "nack", settles;
     /// Gives back what a consumer does not know that it has.
-    RECLAIM = "reclaim";
+    RECLAIM = "reclaim", settles;
     /// Gives back what nobody popped.
-    RELEASE = "release";
+    RELEASE = "release", settles;
     /// Makes a group on a node.
     JOIN = "join";
-    LEAVE = "leave";
-    EXTEND = "extend";
+    LEAVE = "leave", settles;
+    EXTEND = "extend", settles;
     /// The chores of a group on a node.
     TICK = "tick";
     DEPTH = "depth";
     PURGE = "purge";
     RETRY = "retry";
-    BURY = "bury";
+    BURY = "bury", settles;
 }
 
 impl Script {
@@ -121,8 +127,16 @@ impl Script {
         if let Some(digest) = self.digest.get() {
             return Ok(digest);
         }
-        let digest = parse(raw(client, &self.load(), deadline).await?, client.node())?;
+        let digest = self.send(client, &self.load(), deadline).await?;
+        let digest = parse(digest, client.node())?;
         Ok(self.digest.get_or_init(|| digest))
+    }
+
+    async fn send(&self, client: &Client, cmd: &Cmd, deadline: Instant) -> Result<Value, Error> {
+        match self.settles {
+            true => settle(client, cmd, deadline).await,
+            false => raw(client, cmd, deadline).await,
+        }
     }
 }
 
@@ -130,6 +144,14 @@ impl Script {
 pub(crate) async fn raw(client: &Client, cmd: &Cmd, deadline: Instant) -> Result<Value, Error> {
     client
         .answer(Shared::ours(cmd), deadline)
+        .await
+        .map(Reply::into_value)
+}
+
+/// [`raw`] for what settles that which the node gave out: it passes while the node is drained.
+pub(crate) async fn settle(client: &Client, cmd: &Cmd, deadline: Instant) -> Result<Value, Error> {
+    client
+        .answer(Shared::settling(cmd), deadline)
         .await
         .map(Reply::into_value)
 }

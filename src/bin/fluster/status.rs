@@ -108,6 +108,7 @@ impl Look {
                 "weight": node.weight,
                 "labels": node.labels,
                 "state": node.state.to_string(),
+                "drained": node.drained,
                 "reason": node.reason.map(|reason| reason.to_string()),
                 "degraded": node.degraded,
                 "latency_ms": seen.latency.map(|latency| latency.as_secs_f64() * 1e3),
@@ -133,6 +134,7 @@ impl Look {
         for (node, seen) in &self.nodes {
             let dash = || "-".to_owned();
             let state = match (node.reason, node.admits) {
+                _ if node.drained => format!("{} (drained)", node.state),
                 (Some(reason), false) => format!("{} ({reason})", node.state),
                 _ => node.state.to_string(),
             };

@@ -29,6 +29,8 @@ pub enum Reason {
     Busy,
     /// The server has all the connections it accepts.
     MaxClients,
+    /// The operator has drained it: [`restore_node`](crate::FlusterCluster::restore_node) brings it back.
+    Drained,
     /// Another error of the operating system.
     Io,
 }
@@ -49,6 +51,7 @@ impl Reason {
             Self::NotReady => "not_ready",
             Self::Busy => "busy",
             Self::MaxClients => "max_clients",
+            Self::Drained => "drained",
             Self::Io => "io",
         }
     }

@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::connection::reply::parse;
 use crate::error::Error;
 use crate::queue::message::{EntryId, Place};
-use crate::queue::scripts::raw;
+use crate::queue::scripts::settle;
 
 /// Claims once more what is this consumer's already.
 pub(crate) struct Claim<'a> {
@@ -24,7 +24,7 @@ impl Claim<'_> {
         client: &Client,
         deadline: std::time::Instant,
     ) -> Result<Vec<EntryId>, Error> {
-        let value = raw(client, &self.command(), deadline).await?;
+        let value = settle(client, &self.command(), deadline).await?;
         let held: Vec<Vec<u8>> = parse(value, client.node())?;
         Ok(held.iter().filter_map(|id| EntryId::parse(id)).collect())
     }

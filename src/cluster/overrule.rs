@@ -1,0 +1,102 @@
+//! What the operator says of a node, beside its own health.
+
+use std::time::Instant;
+
+use crate::backend::Backend;
+use crate::cluster::FlusterCluster;
+use crate::cluster::engine::{Effects, Engine, State};
+use crate::cluster::events::Event;
+use crate::error::{Error, ErrorKind, Outcome};
+use crate::health::admission::Overrule;
+
+impl FlusterCluster {
+    /// Takes a node out of service by hand, for as long as [`restore_node`](Self::restore_node) is not called: its keys
+    /// are served by their stand-ins, as if it were out.
+    ///
+    /// New calls to it fail with [`ErrorKind::NodeOut`] and [`Outcome::NotSent`], also those of a client that was
+    /// handed out before. What is in flight ends, exclusive connections on loan included, and what settles what the
+    /// node gave out passes: a queue's acknowledgements, renewals and releases, the deletes of a
+    /// [`Cache`](crate::cache::Cache).
+    ///
+    /// Its health goes on to be watched, but [does not count](crate::guide::topology#draining) for the others. The name
+    /// stays drained whatever [`set_nodes`](Self::set_nodes) does meanwhile. To drain a drained node does nothing.
+    ///
+    /// ```
+    /// # let cluster = fluster::FlusterCluster::from_urls(["redis://10.0.0.1", "redis://10.0.0.2"])?;
+    /// cluster.drain_node("10.0.0.1:6379")?;
+    /// assert_eq!(cluster.get_client("any key")?.node().as_str(), "10.0.0.2:6379");
+    ///
+    /// cluster.restore_node("10.0.0.1:6379")?;
+    /// assert_eq!(cluster.status().active(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] when the cluster has no node of this name.
+    pub fn drain_node(&self, name: impl AsRef<str>) -> Result<(), Error> {
+        self.engine().drain(name.as_ref(), true)
+    }
+
+    /// Ends what [`drain_node`](Self::drain_node) began: the node serves its own keys again, as soon as its health
+    /// allows. For a node that is not drained it does nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] when the cluster has no node of this name, and none was drained under it.
+    pub fn restore_node(&self, name: impl AsRef<str>) -> Result<(), Error> {
+        self.engine().drain(name.as_ref(), false)
+    }
+}
+
+impl Engine {
+    fn drain(&self, name: &str, drained: bool) -> Result<(), Error> {
+        let now = Instant::now();
+        self.locked(|state, effects| {
+            let snapshot = self.snapshot.load();
+            let backend = snapshot.nodes.iter().find(|b| *b.id() == *name);
+            let was_drained = state.drained.contains(name);
+            if backend.is_none() && (drained || !was_drained) {
+                return Err(unknown(name));
+            }
+            if was_drained == drained {
+                return Ok(());
+            }
+            match (drained, backend) {
+                (true, Some(backend)) => drop(state.drained.insert(backend.id().clone())),
+                // It may be gone meanwhile.
+                _ => drop(state.drained.remove(name)),
+            }
+            if let Some(backend) = backend {
+                self.restand(state, effects, backend, now);
+            }
+            Ok(())
+        })
+    }
+
+    /// A node's name was drained or restored: it stands otherwise from now on.
+    fn restand(&self, state: &mut State, effects: &mut Effects, backend: &Backend, now: Instant) {
+        let (key, node) = (backend.key(), backend.id().clone());
+        let drained = state.drained.contains(&node);
+        let before = state.health.overruled(key);
+        state.health.overrule(key, Overrule { drained, ..before });
+        self.stand(state, key, now);
+        backend.meter().drained(drained);
+        effects.tell(match drained {
+            true => {
+                tracing::info!(%node, "node is drained");
+                Event::NodeDrained { node }
+            }
+            false => {
+                tracing::info!(%node, "node is restored");
+                Event::NodeRestored { node }
+            }
+        });
+        self.tell_outage(state, now);
+    }
+}
+
+fn unknown(name: &str) -> Error {
+    let text = format!("no node is named {name:?}: see `status()` for the names in use");
+    Error::new(ErrorKind::Invalid, Outcome::NotSent, text)
+}
