@@ -33,6 +33,7 @@ mod outage;
 mod pairing;
 mod placement;
 mod proof;
+mod probation;
 mod queue;
 mod readme;
 mod replication;
