@@ -302,6 +302,7 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
         if let Some(node) = self.nodes.get_mut(&key) {
             node.overrule = overrule;
         }
+        self.ease();
     }
 
     /// How far up the back-off the node is.
@@ -366,6 +367,22 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
         admitting >= 2 && (all - admitting + 1) * 2 <= all
     }
 
+    /// While fewer than half of the nodes admit nobody is held because it flaps: what fails now and then is better
+    /// than what is not there, and the few that are left in may be there by the cap alone.
+    fn ease(&mut self) {
+        let counted = || self.nodes.values().filter(|node| !node.overrule.drained);
+        let all = counted().count();
+        let admitting = counted().filter(|node| node.admits()).count();
+        if 2 * admitting >= all {
+            return;
+        }
+        for (key, node) in &mut self.nodes {
+            if let Some(until) = node.give_way() {
+                self.penalty_box.pull_forward(key, until);
+            }
+        }
+    }
+
     /// Lets `f` work on a node and draws the consequences: the penalty box follows, and a change
     /// of state becomes a transition.
     fn change(
@@ -390,16 +407,18 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
         if (from, epoch) == (to, node.epoch) {
             return None;
         }
-        let until = match node.state {
+        match node.state {
             State::Down { until } => {
                 self.penalty_box.sentence(key, node.level, until);
-                Some(until)
+                self.ease();
             }
-            State::HalfOpen { .. } => None,
-            State::Up { .. } | State::Probation { .. } => {
-                self.penalty_box.released(&key);
-                None
-            }
+            State::HalfOpen { .. } => {}
+            State::Up { .. } | State::Probation { .. } => drop(self.penalty_box.released(&key)),
+        }
+        let node = self.nodes.get(&key)?;
+        let until = match node.state {
+            State::Down { until } => Some(until),
+            _ => None,
         };
         Some(Transition {
             key,

@@ -5,9 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use fluster::{ErrorKind, FlusterCluster, NodeState};
+use fluster::{ErrorKind, FlusterCluster, NodeState, Penalty};
+use futures_util::future::join_all;
 
-use crate::support::{Server, eventually, eventually_some, fleet, urls};
+use crate::support::{Fake, Server, eventually, eventually_some, fleet, urls};
 use crate::workload::{Call, Kind, Load, SOON, Watcher, contacts, key, keys_and_values, map_of};
 
 /// How much slower than an idle machine this one may be.
@@ -383,4 +384,48 @@ async fn exclusive_connections_alone_eject_a_dead_node_and_bring_it_back() {
     let client = cluster.get_client(&its_key).unwrap();
     assert_eq!(client.node(), &*dead);
     client.dedicated().await.expect("its owner serves again");
+}
+
+/// The node that is left in by the cap alone fails every call: that it is in must not keep the others out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_runs_out_of_candidates_has_the_probes_come_sooner() {
+    let server = Server::start();
+    let hangs_up = Fake::start(|words| {
+        let is_call = words[0].eq_ignore_ascii_case("GET");
+        (!is_call).then(|| Fake::answer("7.0.15", words))
+    });
+    let wait = 3 * SOON;
+    let cluster = FlusterCluster::builder()
+        .urls([server.url(), hangs_up.url()])
+        .penalty(
+            Penalty::default()
+                .min_wait(wait)
+                .max_wait(wait)
+                .flap_hold(wait),
+        )
+        .build()
+        .unwrap();
+    server.kill();
+    let name = server.name();
+    let admits = || cluster.status().node(&name).unwrap().admits;
+    let call = || {
+        let calls = (0..8).map(|i| {
+            let (cluster, key) = (cluster.clone(), format!("k{i}"));
+            async move { cluster.run(redis::cmd("GET").arg(key)).await }
+        });
+        join_all(calls.collect::<Vec<_>>())
+    };
+    while admits() {
+        let _: Vec<Result<Option<String>, fluster::Error>> = call().await;
+    }
+    server.restart();
+    let began = Instant::now();
+    while !admits() {
+        assert!(
+            began.elapsed() < SOON,
+            "its wait is {wait:?}, and nobody pulled it forward"
+        );
+        let _: Vec<Result<Option<String>, fluster::Error>> = call().await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

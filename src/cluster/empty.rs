@@ -16,25 +16,51 @@ const DEMAND_EVERY: Duration = Duration::from_millis(5);
 const ALL_DRAINED: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// Nobody can serve: pulls the next probes forward and says why each node is out.
-    pub(crate) fn empty(self: &Arc<Self>) -> ClusterEmptyError {
-        self.ensure_monitored();
-        let now = Instant::now();
-        let micros = now_micros();
-        let last = self.demanded_at.load(Relaxed);
-        let demand = micros.saturating_sub(last) >= DEMAND_EVERY.as_micros() as u64
+    /// A call has no candidate left, because all are out or those that are in have failed it: the next probes of
+    /// those that are out come sooner. That somebody is in, maybe only by the cap, is no reason to let it wait.
+    pub(crate) fn demand(self: &Arc<Self>) {
+        if self.has_somebody_out() {
+            self.ensure_monitored();
+            self.pull_probes(Instant::now());
+        }
+    }
+
+    fn has_somebody_out(&self) -> bool {
+        let snapshot = self.snapshot.load();
+        snapshot.live.count() < snapshot.nodes.len()
+    }
+
+    fn pull_probes(&self, now: Instant) {
+        let (micros, last) = (now_micros(), self.demanded_at.load(Relaxed));
+        let due = micros.saturating_sub(last) >= DEMAND_EVERY.as_micros() as u64
             && self
                 .demanded_at
                 .compare_exchange(last, micros, Relaxed, Relaxed)
                 .is_ok();
+        if !due {
+            return;
+        }
+        let snapshot = self.snapshot.load();
+        let mut state = self.state.lock();
+        let mut sooner = false;
+        for backend in snapshot.nodes.iter() {
+            sooner |= state.health.demand(backend.key(), now);
+        }
+        drop(state);
+        if sooner {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Nobody can serve: pulls the next probes forward and says why each node is out.
+    pub(crate) fn empty(self: &Arc<Self>) -> ClusterEmptyError {
+        self.ensure_monitored();
+        let now = Instant::now();
+        self.pull_probes(now);
         let snapshot = self.snapshot.load();
         let mut state = self.state.lock();
         let mut retry_after: Option<Duration> = None;
-        let mut sooner = false;
         for backend in snapshot.nodes.iter() {
-            if demand {
-                sooner |= state.health.demand(backend.key(), now);
-            }
             if state.health.overruled(backend.key()).drained {
                 continue;
             }
@@ -62,9 +88,6 @@ impl Engine {
             }
         };
         drop(state);
-        if sooner {
-            self.wake.notify_one();
-        }
         ClusterEmptyError::new(reasons, retry_after.unwrap_or(ALL_DRAINED))
     }
 }

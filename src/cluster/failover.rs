@@ -43,6 +43,7 @@ impl Engine {
         loop {
             let Some(backend) = self.next_candidate(target, &attempts) else {
                 let key = target.key();
+                self.demand();
                 match attempts.last_error() {
                     // It found out itself that every candidate is out: then it waits like those
                     // that come later.

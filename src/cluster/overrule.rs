@@ -71,7 +71,10 @@ impl Engine {
                 self.restand(state, effects, backend, now);
             }
             Ok(())
-        })
+        })?;
+        // Others may be let go sooner now.
+        self.wake.notify_one();
+        Ok(())
     }
 
     /// A node's name was drained or restored: it stands otherwise from now on.

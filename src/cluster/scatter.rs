@@ -34,6 +34,7 @@ impl Engine {
                 let attempts = &attempts[piece];
                 let Some(backend) = self.next_candidate(batch.target(piece), attempts) else {
                     let error = attempts.last_error().cloned();
+                    self.demand();
                     done[piece] = Some(Err(error.unwrap_or_else(|| self.empty().into())));
                     continue;
                 };

@@ -62,6 +62,8 @@ pub(super) struct Node {
     not_ready: u32,
     /// The latest times it left service, at most as many as the flap rule counts.
     ejections: VecDeque<Instant>,
+    /// While it waits longer because it flaps: the end of the wait that it would have without that.
+    held_from: Option<Instant>,
     /// When the last probe ended; before the first one, when the node went out.
     tried_at: Instant,
 }
@@ -100,6 +102,7 @@ impl Node {
             strikes: Strikes::default(),
             not_ready: 0,
             ejections: VecDeque::new(),
+            held_from: None,
             tried_at: now,
         }
     }
@@ -224,16 +227,16 @@ impl Node {
             _ => {}
         }
         let base = schedule.nominal(1);
-        let longest = match fall {
+        let (longest, flaps) = match fall {
             // Backing off from our own outage would only prolong it.
-            Fall::Failed if facts.suspect => base,
+            Fall::Failed if facts.suspect => (base, false),
             Fall::NotReady => {
                 let level = self.level.max(1).saturating_add(self.not_ready);
                 self.not_ready = self.not_ready.saturating_add(1);
-                schedule.nominal(level).min(penalty.not_ready_max)
+                let longest = schedule.nominal(level).min(penalty.not_ready_max);
+                (longest, false)
             }
-            _ if flaps => penalty.flap_hold,
-            _ => schedule.nominal(self.level),
+            _ => (schedule.nominal(self.level), flaps),
         };
         // The first wait may be half as long as the base, so that not all clients probe at once.
         // Where waits may stay that short, half would mean more than ten dials a second.
@@ -242,10 +245,17 @@ impl Node {
         } else {
             base.min(longest)
         };
-        let wait = schedule.draw(longest, facts.unit).max(shortest);
-        self.state = State::Down {
-            until: later(facts.now, wait),
+        let end_of = |longest| {
+            let wait = schedule.draw(longest, facts.unit).max(shortest);
+            later(facts.now, wait)
         };
+        let ordinary = end_of(longest);
+        let until = match flaps {
+            true => end_of(penalty.flap_hold.max(longest)),
+            false => ordinary,
+        };
+        self.held_from = flaps.then_some(ordinary);
+        self.state = State::Down { until };
         self.epoch += 1;
         self.reason = Some(reason);
         self.strikes = Strikes::default();
@@ -268,6 +278,19 @@ impl Node {
             self.ejections.pop_front();
         }
         self.ejections.len() >= limit
+    }
+
+    /// Too few nodes admit for this one to be held because it flaps: it waits as long as any other would.
+    /// Returns the new end of the wait.
+    pub(super) fn give_way(&mut self) -> Option<Instant> {
+        let ordinary = self.held_from.take()?;
+        match &mut self.state {
+            State::Down { until } if ordinary < *until => {
+                *until = ordinary;
+                Some(ordinary)
+            }
+            _ => None,
+        }
     }
 
     /// A caller found no node that admits: the next probe comes sooner, but never in a storm.

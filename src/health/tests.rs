@@ -572,7 +572,8 @@ fn a_level_is_forgiven_per_ten_seconds_of_service() {
 
 #[test]
 fn the_fifth_ejection_in_a_minute_is_held_for_long() {
-    let mut b = cluster(3);
+    let long = Penalty::default().flap_hold(60 * RT);
+    let mut b = with(long.clone(), 3);
     let mut ms = 0;
     for i in 1..=5 {
         let change = b.hard(0, ms, Reason::Refused);
@@ -583,7 +584,7 @@ fn the_fifth_ejection_in_a_minute_is_held_for_long() {
         }
     }
     // The same five, spread over more than a minute.
-    let mut b = cluster(3);
+    let mut b = with(long, 3);
     let mut ms = 0;
     for i in 1..=10 {
         let change = b.hard(0, ms, Reason::Refused);
@@ -730,9 +731,9 @@ fn demand_at_a_low_level_waits_the_shortest_pause() {
 
 #[test]
 fn demand_brings_a_held_node_forward() {
-    let mut b = with(Penalty::default().flap_count(1), 1);
+    let mut b = with(Penalty::default().flap_count(1), 3);
     let change = b.hard(0, 0, Reason::Refused);
-    assert_eq!(b.wait(change, 0), 30_000, "held");
+    assert_eq!(b.wait(change, 0), 5_000, "held");
     assert!(b.health.demand(0, b.at(1_000)));
     assert_eq!(
         b.health.next_deadline(),
@@ -922,4 +923,41 @@ fn a_drained_node_does_not_count_for_the_cap_and_may_go_itself() {
         bench.see(1, ms, strike());
     }
     assert_eq!(bench.health.state(1), Some(NodeState::Down));
+}
+
+#[test]
+fn a_flap_hold_gives_way_when_fewer_than_half_of_the_nodes_admit() {
+    let mut b = with(Penalty::default().flap_count(1).flap_hold(30 * RT), 4);
+    for (key, next) in [(0, 15_000), (1, 15_000)] {
+        let change = b.hard(key, 0, Reason::Refused);
+        assert_eq!(b.wait(change, 0), 15_000, "held: half still admit");
+        assert_eq!(b.health.next_deadline(), Some(b.at(next)));
+    }
+    let change = b.hard(2, 10, Reason::Refused);
+    assert_eq!(b.wait(change, 10), 100, "as any other");
+    assert_eq!(
+        b.health.next_deadline(),
+        Some(b.at(100)),
+        "and so do the first two"
+    );
+    let probes = b.due(110).into_iter();
+    let probes = probes.filter(|action| matches!(action, Action::Probe { .. }));
+    assert_eq!(probes.count(), 3);
+
+    // Those who are drained are no part of the half.
+    let mut b = with(Penalty::default().flap_count(1).flap_hold(30 * RT), 3);
+    let change = b.hard(0, 0, Reason::Refused);
+    assert_eq!(b.wait(change, 0), 15_000);
+    let drained = Overrule {
+        drained: true,
+        ..Overrule::default()
+    };
+    b.health.overrule(1, drained);
+    assert_eq!(
+        b.health.next_deadline(),
+        Some(b.at(15_000)),
+        "one of two admits"
+    );
+    b.health.overrule(2, drained);
+    assert_eq!(b.health.next_deadline(), Some(b.at(100)));
 }

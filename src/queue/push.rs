@@ -154,6 +154,7 @@ impl Queue {
             }
         }
         let last = attempts.last_error().cloned();
+        self.cluster.engine().demand();
         fail(
             attempts,
             last.unwrap_or_else(|| refused("all nodes are being drained")),

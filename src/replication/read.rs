@@ -271,7 +271,10 @@ impl Replicas {
         match (doubted.first(), attempts.last_error()) {
             // Better than an error: the node did answer.
             (Some(&index), _) => Ok((Value::Nil, index)),
-            (None, Some(error)) => Err(error.clone()),
+            (None, Some(error)) => {
+                self.cluster.engine().demand();
+                Err(error.clone())
+            }
             (None, None) => Err(self.cluster.engine().empty().into()),
         }
     }

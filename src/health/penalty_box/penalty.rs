@@ -97,7 +97,8 @@ macro_rules! parameters {
             flap_count: u32;
             /// Over how long ejections are counted. Default: 60 s.
             flap_window: Duration;
-            /// How long a flapping node waits. Default: 30 s.
+            /// How long a flapping node waits at most, if it would not wait longer anyway; while fewer than half
+            /// of the nodes admit it waits no longer than any other. Default: 5 s.
             flap_hold: Duration;
             /// The shortest pause between two probes of a node that callers ask for while no other node
             /// can serve them. Default: 100 ms.
@@ -133,7 +134,7 @@ impl Default for Penalty {
             decay: Duration::from_secs(10),
             flap_count: 5,
             flap_window: Duration::from_secs(60),
-            flap_hold: Duration::from_secs(30),
+            flap_hold: Duration::from_secs(5),
             demand_min: Duration::from_millis(100),
             demand_max: Duration::from_millis(500),
         }
