@@ -15,9 +15,11 @@
 //! decides.
 
 pub(crate) mod admission;
+mod check;
 pub(crate) mod latency;
 mod node;
 pub(crate) mod penalty_box;
+mod questions;
 mod rules;
 pub(crate) mod slowness;
 pub(crate) mod stalls;
@@ -45,7 +47,7 @@ use self::node::{Facts, Node, State};
 use self::rules::Rules;
 pub use self::state::NodeState;
 use crate::health::penalty_box::{Penalty, PenaltyBox, Schedule};
-use crate::health::verdict::{ProbeResult, Reason, Verdict};
+use crate::health::verdict::{Reason, Verdict};
 use crate::health::waits::Ran;
 
 /// Nodes that go silent within this time do so together.
@@ -76,6 +78,11 @@ pub(crate) enum Action<K> {
     /// Probe the node over a fresh connection, report with
     /// [`probe_finished`](Machine::probe_finished), and give up at `deadline`.
     Probe { key: K, id: u64, deadline: Instant },
+    /// The same of a node that admits and that somebody doubts; report with [`checked`](Machine::checked).
+    Check { key: K, id: u64, deadline: Instant },
+    /// Get the node ready to serve, after its good probes; report with [`prepared`](Machine::prepared). Made only
+    /// where somebody [prepares](Machine::prepare_first).
+    Prepare { key: K, id: u64, deadline: Instant },
 }
 
 /// Which successes the driver must report, so that a healthy node's cost nothing.
@@ -95,7 +102,7 @@ pub(crate) struct Machine<K> {
     rules: Rules,
     nodes: BTreeMap<K, Node>,
     penalty_box: PenaltyBox<K>,
-    next_probe: u64,
+    next_question: u64,
     /// Where a new node's epochs start: beyond those of every removed node, so that a late reply
     /// of a removed node cannot pass for one of its successor under the same key.
     first_epoch: u64,
@@ -110,11 +117,17 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
                 schedule: Schedule::new(&penalty),
                 penalty,
                 response_timeout,
+                prepares: false,
             },
             nodes: BTreeMap::new(),
-            next_probe: 0,
+            next_question: 0,
             first_epoch: 0,
         }
+    }
+
+    /// From now on a node is prepared before it serves again.
+    pub(crate) fn prepare_first(&mut self) {
+        self.rules.prepares = true;
     }
 
     /// Adds a node, `Up`: the first command finds out sooner than a probe would. A known one stays
@@ -182,25 +195,6 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
         self.change(key, now, 0.0, |node, _| node.moved())
     }
 
-    /// How a probe went. Ignored unless it is the one in flight.
-    pub(crate) fn probe_finished(
-        &mut self,
-        key: K,
-        id: u64,
-        result: ProbeResult,
-        now: Instant,
-        unit: f64,
-    ) -> Option<Transition<K>> {
-        let node = self.nodes.get_mut(&key)?;
-        if node.probe()?.0 != id {
-            return None;
-        }
-        if matches!(result, ProbeResult::Failed(reason) if reason.is_silence()) {
-            node.silent_at = Some(now);
-        }
-        self.change(key, now, unit, |node, facts| node.probed(result, facts))
-    }
-
     /// Everything that is due at `now`; `unit` gives random numbers from 0 to 1, and `ran` says how much
     /// of a time our own process ran.
     pub(crate) fn due(
@@ -221,30 +215,15 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
             .map(|(key, _)| *key)
             .collect();
         for key in due {
-            let changed = match self.nodes.get(&key).and_then(Node::probe) {
-                Some((id, deadline)) => {
-                    let limit = self.rules.penalty.probe_timeout;
-                    let began = deadline.checked_sub(limit).unwrap_or(deadline);
-                    let late = match ran(began, now).is_most_of(limit) {
-                        true => ProbeResult::Failed(Reason::Timeout),
-                        false => ProbeResult::NotRun,
-                    };
-                    self.probe_finished(key, id, late, now, unit())
-                }
-                None => self.change(key, now, 0.0, |node, facts| node.tick(facts)),
+            let is_late = |node: &Node| node.question().is_some_and(|(_, _, at)| at <= now);
+            let changed = match self.nodes.get(&key).is_some_and(is_late) {
+                true => self.late(key, now, unit(), ran),
+                false => self.change(key, now, 0.0, |node, facts| node.tick(facts)),
             };
             actions.extend(changed.map(Action::Publish));
-            actions.extend(self.start_probe(key, now));
+            actions.extend(self.ask(key, now));
         }
         actions
-    }
-
-    fn start_probe(&mut self, key: K, now: Instant) -> Option<Action<K>> {
-        let id = self.next_probe;
-        let node = self.nodes.get_mut(&key)?;
-        let deadline = node.start_probe(id, now, &self.rules)?;
-        self.next_probe += 1;
-        Some(Action::Probe { key, id, deadline })
     }
 
     /// When [`due`](Self::due) has something to do next.
@@ -321,7 +300,7 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
             State::Up { .. } | State::Probation { .. } => None,
             State::Down { until } => Some(until.saturating_duration_since(now)),
             // The verdict of the probe is a matter of milliseconds.
-            State::HalfOpen { .. } => Some(self.rules.penalty.probe_gap),
+            State::HalfOpen { .. } | State::Preparing { .. } => Some(self.rules.penalty.probe_gap),
         }
     }
 
@@ -412,7 +391,7 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
                 self.penalty_box.sentence(key, node.level, until);
                 self.ease();
             }
-            State::HalfOpen { .. } => {}
+            State::HalfOpen { .. } | State::Preparing { .. } => {}
             State::Up { .. } | State::Probation { .. } => drop(self.penalty_box.released(&key)),
         }
         let node = self.nodes.get(&key)?;

@@ -22,6 +22,13 @@ pub(crate) trait Probe: Send + Sync {
     fn probe(&self, backend: Arc<Backend>) -> Probing;
 }
 
+pub(crate) type Preparing = Pin<Box<dyn Future<Output = bool> + Send>>;
+
+/// What has to be done at a node before it serves again; `false` leaves it out until its next good probe.
+pub(crate) trait Preparation: Send + Sync {
+    fn prepare(&self, backend: Arc<Backend>) -> Preparing;
+}
+
 /// A fresh connection through the whole set-up, and a `PING` whose answer must carry a random token.
 ///
 /// Never an existing connection: after an outage old sockets stay dead for seconds. Never TCP alone:

@@ -9,7 +9,7 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 
-use crate::backend::probe::Probe;
+use crate::backend::probe::{Preparation, Probe};
 use crate::backend::{Backend, Limits};
 use crate::budget::hedge::HedgeBudget;
 use crate::budget::repair::RepairBudget;
@@ -51,6 +51,8 @@ pub(crate) struct Engine {
     pub(super) limits: Arc<Limits>,
     pub(super) lookups: Arc<Semaphore>,
     pub(super) probe: Arc<dyn Probe>,
+    /// Who gets nodes ready to serve again; nobody yet.
+    pub(super) preparation: Option<Arc<dyn Preparation>>,
     /// Guards the budget for commands that are sent again though they may have been executed.
     pub(super) budget: Mutex<RetryBudget>,
     /// Guards the budget for reads that ask a second replica.
@@ -115,6 +117,10 @@ impl Engine {
         let in_use = InUse::new(limits.stand_in_ttl.is_some());
         let lookups = Arc::new(Semaphore::new(crate::connection::resolve::LOOKUPS));
         let mut health = Machine::new(options.penalty.clone(), limits.response_timeout);
+        let preparation: Option<Arc<dyn Preparation>> = None;
+        if preparation.is_some() {
+            health.prepare_first();
+        }
         let backends: Arc<[_]> = nodes
             .iter()
             .zip(0u64..)
@@ -156,6 +162,7 @@ impl Engine {
             limits,
             lookups,
             probe,
+            preparation,
             budget: Mutex::new(RetryBudget::new(now)),
             invalidations: Arc::default(),
             in_use,

@@ -8,12 +8,13 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, sleep_until, timeout_at};
 use tracing::Instrument as _;
 
+use crate::backend::Backend;
 use crate::cluster::engine::{Engine, State};
 use crate::cluster::events::Event;
 use crate::cluster::{evidence, housekeeping};
 use crate::health::verdict::{Observation, Phase, ProbeResult, Seen, judge_probe};
 use crate::health::waits::Ran;
-use crate::health::{Action, watchdog};
+use crate::health::{Action, Machine, Transition, watchdog};
 
 /// With nothing due, the monitor still looks once in a while.
 const AT_LATEST: Duration = Duration::from_secs(60);
@@ -166,11 +167,14 @@ async fn run_health(engine: &Arc<Engine>, number: u64) {
             (actions, state.health.next_deadline())
         });
         for action in actions {
-            if let Action::Probe { key, id, deadline } = action {
-                let probe = spawn_probe(engine, number, key, id, deadline);
-                if let Some(over) = probe.and_then(|probe| under_way.insert(key, probe)) {
-                    over.abort();
-                }
+            let (key, task) = match action {
+                Action::Publish(_) => continue,
+                Action::Probe { key, .. }
+                | Action::Check { key, .. }
+                | Action::Prepare { key, .. } => (key, spawn_question(engine, number, action)),
+            };
+            if let Some(over) = task.and_then(|task| under_way.insert(key, task)) {
+                over.abort();
             }
         }
         if under_way.len() > 2 * engine.snapshot.load().nodes.len() {
@@ -189,24 +193,52 @@ async fn run_health(engine: &Arc<Engine>, number: u64) {
 }
 
 /// All probes run at once: a silent node must not delay the return of another.
-fn spawn_probe(
-    engine: &Arc<Engine>,
-    number: u64,
-    key: u64,
-    id: u64,
-    deadline: Instant,
-) -> Option<AbortHandle> {
+fn spawn_question(engine: &Arc<Engine>, number: u64, action: Action<u64>) -> Option<AbortHandle> {
+    let (Action::Probe { key, .. } | Action::Check { key, .. } | Action::Prepare { key, .. }) =
+        action
+    else {
+        return None;
+    };
     let snapshot = engine.snapshot.load();
     let backend = snapshot.nodes.iter().find(|b| b.key() == key)?;
     let (engine, backend) = (Arc::clone(engine), Arc::clone(backend));
     let tasks = Arc::clone(&engine.tasks);
     let span = tracing::debug_span!("fluster.probe", node = %backend.id());
-    let probe = async move {
+    let ask = async move {
+        match action {
+            Action::Probe { id, deadline, .. } => {
+                let result = engine.probed(number, &backend, deadline).await;
+                let (now, unit) = (Instant::now(), fastrand::f64());
+                engine.conclude(
+                    |health| health.probe_finished(key, id, result, now, unit),
+                    now,
+                );
+            }
+            Action::Check { id, deadline, .. } => {
+                let result = engine.probed(number, &backend, deadline).await;
+                let (now, unit) = (Instant::now(), fastrand::f64());
+                engine.conclude(|health| health.checked(key, id, result, now, unit), now);
+            }
+            Action::Prepare { id, deadline, .. } => {
+                let is_ready = engine.prepared(&backend, deadline).await;
+                let (now, unit) = (Instant::now(), fastrand::f64());
+                engine.conclude(|health| health.prepared(key, id, is_ready, now, unit), now);
+            }
+            Action::Publish(_) => {}
+        }
+        engine.wake.notify_one();
+    };
+    // A cluster that closes needs no probe; a runtime there is, since this runs on it.
+    tasks.spawn(ask.instrument(span)).ok()
+}
+
+impl Engine {
+    async fn probed(&self, number: u64, backend: &Arc<Backend>, deadline: Instant) -> ProbeResult {
         let began = Instant::now();
-        let probe = engine.probe.probe(Arc::clone(&backend));
+        let probe = self.probe.probe(Arc::clone(backend));
         let seen = timeout_at(deadline.into(), probe).await;
         let seen = seen.unwrap_or_else(|_| no_answer(began, deadline));
-        let result = engine.probe_result(number, &seen);
+        let result = self.probe_result(number, &seen);
         tracing::debug!(node = %backend.id(), ?result, "probed");
         backend.meter().probed(match result {
             ProbeResult::Ok => "ok",
@@ -216,19 +248,32 @@ fn spawn_probe(
             ProbeResult::Config => "config",
             ProbeResult::NotRedis => "not_redis",
         });
-        let now = Instant::now();
-        engine.locked(|state, effects| {
-            if let Some(t) = state
-                .health
-                .probe_finished(key, id, result, now, fastrand::f64())
-            {
-                engine.publish(state, effects, t, now);
+        result
+    }
+
+    /// Gets the node ready, where somebody does that; `false` when it failed, or was not done in time.
+    async fn prepared(&self, backend: &Arc<Backend>, deadline: Instant) -> bool {
+        let Some(preparation) = &self.preparation else {
+            return true;
+        };
+        let work = preparation.prepare(Arc::clone(backend));
+        let is_ready = timeout_at(deadline.into(), work).await.unwrap_or(false);
+        tracing::debug!(node = %backend.id(), is_ready, "prepared");
+        is_ready
+    }
+
+    /// Applies what a question brought.
+    fn conclude(
+        &self,
+        answer: impl FnOnce(&mut Machine<u64>) -> Option<Transition<u64>>,
+        now: Instant,
+    ) {
+        self.locked(|state, effects| {
+            if let Some(t) = answer(&mut state.health) {
+                self.publish(state, effects, t, now);
             }
         });
-        engine.wake.notify_one();
-    };
-    // A cluster that closes needs no probe; a runtime there is, since this runs on it.
-    tasks.spawn(probe.instrument(span)).ok()
+    }
 }
 
 /// What a probe, or a second opinion, saw that got no answer in its time.

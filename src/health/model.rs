@@ -118,7 +118,7 @@ impl<'a> Sim<'a> {
                                 probe = None;
                             }
                         }
-                        Action::Publish(_) => {}
+                        _ => {}
                     }
                 }
             }

@@ -1,10 +1,13 @@
 //! One node's state machine; what the other nodes do comes in as [`Facts`].
 
+mod asked;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::NodeState;
 use super::admission::Overrule;
+use super::check::Check;
 use super::penalty_box::Penalty;
 use super::rules::Rules;
 use super::strikes::{Strikes, Weight};
@@ -39,6 +42,12 @@ pub(super) enum State {
         next: Instant,
         oks: u32,
     },
+    /// Good probes are behind it; out as in `HalfOpen`, and not probed.
+    Preparing {
+        since: Instant,
+        /// The preparation in flight: its id and its deadline.
+        work: Option<(u64, Instant)>,
+    },
     Probation {
         since: Instant,
         oks: u64,
@@ -55,6 +64,8 @@ pub(super) struct Node {
     pub(super) reason: Option<Reason>,
     /// What others say of it; no part of its own health.
     pub(super) overrule: Overrule,
+    /// Somebody doubts it though it admits.
+    check: Option<Check>,
     /// The last time-out or unreachable, by traffic or by a probe.
     pub(super) silent_at: Option<Instant>,
     strikes: Strikes,
@@ -98,6 +109,7 @@ impl Node {
             epoch,
             reason: None,
             overrule: Overrule::default(),
+            check: None,
             silent_at: None,
             strikes: Strikes::default(),
             not_ready: 0,
@@ -111,7 +123,7 @@ impl Node {
         match self.state {
             State::Up { .. } => NodeState::Up,
             State::Down { .. } => NodeState::Down,
-            State::HalfOpen { .. } => NodeState::HalfOpen,
+            State::HalfOpen { .. } | State::Preparing { .. } => NodeState::HalfOpen,
             State::Probation { .. } => NodeState::Probation,
         }
     }
@@ -140,6 +152,7 @@ impl Node {
         if self.admits() {
             self.epoch += 1;
             self.strikes = Strikes::default();
+            self.check = None;
         }
     }
 
@@ -257,6 +270,7 @@ impl Node {
         self.held_from = flaps.then_some(ordinary);
         self.state = State::Down { until };
         self.epoch += 1;
+        self.check = None;
         self.reason = Some(reason);
         self.strikes = Strikes::default();
         self.tried_at = facts.now;
@@ -320,23 +334,15 @@ impl Node {
         }
     }
 
-    /// Starts the probe that is due, if none is in flight; returns its deadline.
-    pub(super) fn start_probe(&mut self, id: u64, now: Instant, rules: &Rules) -> Option<Instant> {
-        match &mut self.state {
-            State::HalfOpen { probe, next, .. } if probe.is_none() && *next <= now => {
-                let deadline = later(now, rules.penalty.probe_timeout);
-                *probe = Some((id, deadline));
-                Some(deadline)
-            }
-            _ => None,
-        }
-    }
-
-    /// The probe in flight.
-    pub(super) fn probe(&self) -> Option<(u64, Instant)> {
-        match self.state {
-            State::HalfOpen { probe, .. } => probe,
-            _ => None,
+    /// Good probes, and what had to be prepared: it serves again.
+    fn serve(&mut self, facts: &Facts<'_>) {
+        if facts.rules.penalty.probation.is_zero() {
+            self.rise(facts);
+        } else {
+            self.state = State::Probation {
+                since: facts.now,
+                oks: 0,
+            };
         }
     }
 
@@ -353,13 +359,13 @@ impl Node {
                 self.tried_at = facts.now;
                 if *oks < penalty.rise {
                     *next = later(facts.now, half_jitter(penalty.probe_gap, facts.unit));
-                } else if penalty.probation.is_zero() {
-                    self.rise(facts);
-                } else {
-                    self.state = State::Probation {
+                } else if facts.rules.prepares {
+                    self.state = State::Preparing {
                         since: facts.now,
-                        oks: 0,
+                        work: None,
                     };
+                } else {
+                    self.serve(facts);
                 }
             }
             // The level is the node's memory: it outlives good probes, and only serving makes it
@@ -384,13 +390,16 @@ impl Node {
 
     /// When time alone changes something; the end of a wait in `Down` is the penalty box's.
     pub(super) fn deadline(&self, rules: &Rules) -> Option<Instant> {
-        match self.state {
+        let by_itself = match self.state {
             State::Up { decay_at } => (self.level > 0).then_some(decay_at),
             State::Down { .. } => None,
+            State::Preparing { since, work } => Some(work.map_or(since, |(_, deadline)| deadline)),
             State::HalfOpen { probe, next, .. } => {
                 Some(probe.map_or(next, |(_, deadline)| deadline))
             }
             State::Probation { since, .. } => Some(later(since, rules.penalty.probation)),
-        }
+        };
+        let check = self.check.map(|check| check.deadline());
+        by_itself.into_iter().chain(check).min()
     }
 }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::later;
-use crate::health::verdict::Soft;
+use crate::health::verdict::{ProbeResult, Soft};
 use crate::health::waits::Wait;
 
 const RT: Duration = Duration::from_millis(500);
@@ -279,6 +279,9 @@ impl World {
                     assert_eq!(self.published[&key].state, NodeState::HalfOpen);
                     assert_eq!(deadline - self.now, Duration::from_millis(500));
                     self.probes.push((key, self.now));
+                }
+                Action::Check { .. } | Action::Prepare { .. } => {
+                    panic!("nobody doubts or prepares: {action:?}")
                 }
                 Action::Publish(change) => {
                     if change.from == NodeState::Down {

@@ -1,0 +1,135 @@
+//! What nodes are asked, and what follows from their answers: probes, checks, preparations.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::{Action, Machine, Transition};
+use crate::health::verdict::{ProbeResult, Reason};
+use crate::health::waits::Ran;
+
+/// How long a node may be prepared before it serves.
+pub(super) const PREPARATION: Duration = Duration::from_secs(2);
+
+/// What a node is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Question {
+    /// Whether it is back.
+    Probe,
+    /// Whether it is still there.
+    Check,
+    /// Whether it is ready to serve.
+    Prepare,
+}
+
+impl<K: Copy + Ord + fmt::Debug> Machine<K> {
+    /// Somebody doubts the node. One that admits is asked at once, and each failure is a strike, until it answers or
+    /// has failed as often as strikes eject; for one that is out this is a [`demand`](Self::demand). Says whether
+    /// [`next_deadline`](Self::next_deadline) may have changed.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the health that processes share will doubt")
+    )]
+    pub(crate) fn check(&mut self, key: K, now: Instant) -> bool {
+        match self.nodes.get_mut(&key) {
+            Some(node) if node.admits() => node.doubt(now),
+            _ => self.demand(key, now),
+        }
+    }
+
+    /// How a probe went. Ignored unless it is the one in flight.
+    pub(crate) fn probe_finished(
+        &mut self,
+        key: K,
+        id: u64,
+        result: ProbeResult,
+        now: Instant,
+        unit: f64,
+    ) -> Option<Transition<K>> {
+        self.answered(key, Question::Probe, id, result, now, unit)
+    }
+
+    /// How a check went. Ignored unless it is the one in flight.
+    pub(crate) fn checked(
+        &mut self,
+        key: K,
+        id: u64,
+        result: ProbeResult,
+        now: Instant,
+        unit: f64,
+    ) -> Option<Transition<K>> {
+        self.answered(key, Question::Check, id, result, now, unit)
+    }
+
+    /// Whether the node is ready to serve. Ignored unless that preparation is in flight.
+    pub(crate) fn prepared(
+        &mut self,
+        key: K,
+        id: u64,
+        is_ready: bool,
+        now: Instant,
+        unit: f64,
+    ) -> Option<Transition<K>> {
+        let (question, flying, _) = self.nodes.get(&key)?.question()?;
+        if (question, flying) != (Question::Prepare, id) {
+            return None;
+        }
+        self.change(key, now, unit, |node, facts| node.prepared(is_ready, facts))
+    }
+
+    fn answered(
+        &mut self,
+        key: K,
+        question: Question,
+        id: u64,
+        result: ProbeResult,
+        now: Instant,
+        unit: f64,
+    ) -> Option<Transition<K>> {
+        let node = self.nodes.get_mut(&key)?;
+        let (asked, flying, _) = node.question()?;
+        if (asked, flying) != (question, id) {
+            return None;
+        }
+        if matches!(result, ProbeResult::Failed(reason) if reason.is_silence()) {
+            node.silent_at = Some(now);
+        }
+        self.change(key, now, unit, |node, facts| match question {
+            Question::Check => node.checked(result, facts),
+            _ => node.probed(result, facts),
+        })
+    }
+
+    /// Ends the question in flight whose deadline is over.
+    pub(super) fn late(
+        &mut self,
+        key: K,
+        now: Instant,
+        unit: f64,
+        ran: &dyn Fn(Instant, Instant) -> Ran,
+    ) -> Option<Transition<K>> {
+        let (question, id, deadline) = self.nodes.get(&key)?.question()?;
+        if question == Question::Prepare {
+            return self.prepared(key, id, false, now, unit);
+        }
+        let limit = self.rules.penalty.probe_timeout;
+        let began = deadline.checked_sub(limit).unwrap_or(deadline);
+        let late = match ran(began, now).is_most_of(limit) {
+            true => ProbeResult::Failed(Reason::Timeout),
+            false => ProbeResult::NotRun,
+        };
+        self.answered(key, question, id, late, now, unit)
+    }
+
+    /// Asks what is due.
+    pub(super) fn ask(&mut self, key: K, now: Instant) -> Option<Action<K>> {
+        let id = self.next_question;
+        let node = self.nodes.get_mut(&key)?;
+        let (question, deadline) = node.ask(id, now, &self.rules)?;
+        self.next_question += 1;
+        Some(match question {
+            Question::Probe => Action::Probe { key, id, deadline },
+            Question::Check => Action::Check { key, id, deadline },
+            Question::Prepare => Action::Prepare { key, id, deadline },
+        })
+    }
+}
