@@ -15,7 +15,7 @@ mod spec;
 mod table;
 
 pub(crate) use self::connection::{Block, State, block, state};
-pub(crate) use self::keyless::{Gather, Keyless, keyless};
+pub(crate) use self::keyless::{Gather, Keyless, is_anybodys, keyless};
 pub(crate) use self::keys::BadKeys;
 pub(crate) use self::scatter::{Scatter, sorts_by_other_keys};
 pub(crate) use self::spec::{Effect, Spec};
@@ -27,17 +27,13 @@ pub(crate) fn is_read_only<'a>(args: impl Iterator<Item = &'a [u8]>) -> bool {
     match Spec::find(args) {
         Some(spec) if spec.effect == Effect::Read => true,
         // The server does not flag these, since they touch no key; they have no effect all the same.
-        Some(spec) => matches!(
-            spec.name,
-            "PING"
-                | "ECHO"
-                | "TIME"
-                | "INFO"
-                | "LASTSAVE"
-                | "ROLE"
-                | "MEMORY STATS"
-                | "MEMORY DOCTOR"
-        ),
+        Some(spec) => {
+            is_anybodys(spec.name)
+                || matches!(
+                    spec.name,
+                    "PING" | "INFO" | "ROLE" | "MEMORY STATS" | "MEMORY DOCTOR"
+                )
+        }
         None => false,
     }
 }

@@ -42,16 +42,15 @@ impl Engine {
         let mut waited = false;
         loop {
             let Some(backend) = self.next_candidate(target, &attempts) else {
-                let key = target.key();
                 self.demand();
                 match attempts.last_error() {
                     // It found out itself that every candidate is out: then it waits like those
                     // that come later.
-                    Some(error) if waited || !self.waits_for(key) => return Err(error.clone()),
+                    Some(error) if waited || !self.waits_for(target) => return Err(error.clone()),
                     None => self.still_together(target, request.request())?,
                     Some(_) => {}
                 }
-                self.wait_for_node(key).await?;
+                self.wait_for_node(target).await?;
                 attempts.clear();
                 waited = true;
                 // The wait has its own limit; the call still has all of its time.
@@ -162,12 +161,12 @@ impl Engine {
         budget.take()
     }
 
-    fn waits_for(&self, key: &[u8]) -> bool {
-        self.options.wait_for_node.is_some() && self.snapshot.load().route(key).is_none()
+    fn waits_for(&self, target: &Target<'_>) -> bool {
+        self.options.wait_for_node.is_some() && !self.is_served(target)
     }
 
     /// With every candidate out: fails at once, or waits as long as the builder said.
-    async fn wait_for_node(self: &Arc<Self>, key: &[u8]) -> Result<(), Error> {
+    async fn wait_for_node(self: &Arc<Self>, target: &Target<'_>) -> Result<(), Error> {
         if self.tasks.is_closed() {
             return Err(Error::closed());
         }
@@ -179,7 +178,7 @@ impl Engine {
         let until = Instant::now() + wait;
         let back = async {
             loop {
-                if self.tasks.is_closed() || self.snapshot.load().route(key).is_some() {
+                if self.tasks.is_closed() || self.is_served(target) {
                     return;
                 }
                 // While somebody waits, the demand for a probe is renewed.

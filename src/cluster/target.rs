@@ -66,6 +66,15 @@ impl Engine {
         }
     }
 
+    /// Whether a node serves the target now, as far as its first key says.
+    pub(crate) fn is_served(&self, target: &Target<'_>) -> bool {
+        let snapshot = self.snapshot.load();
+        match target {
+            Target::Any => snapshot.live.count() > 0,
+            target => snapshot.route(target.key()).is_some(),
+        }
+    }
+
     /// Whether the node is another than the key's owner; `false` where nothing follows from it, as it costs a look-up.
     pub(crate) fn is_stand_in(&self, key: &[u8], backend: &Arc<Backend>) -> bool {
         self.limits.stand_in_ttl.is_some() && {

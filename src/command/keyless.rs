@@ -53,39 +53,7 @@ pub(crate) fn keyless(name: &str) -> Keyless {
         "PUBSUB NUMSUB" | "PUBSUB SHARDNUMSUB" => Keyless::Everywhere(SumByName),
         "INFO" | "ROLE" | "MEMORY STATS" | "MEMORY DOCTOR" | "CLIENT LIST" | "SLOWLOG GET"
         | "LATENCY LATEST" | "FUNCTION STATS" | "COMMANDLOG GET" => Keyless::Everywhere(ByNode),
-        // What is set up alike everywhere, or is about no node: callers of one server expect one answer.
-        "ECHO"
-        | "TIME"
-        | "LASTSAVE"
-        | "CONFIG GET"
-        | "CONFIG HELP"
-        | "ACL WHOAMI"
-        | "ACL GENPASS"
-        | "ACL GETUSER"
-        | "ACL CAT"
-        | "ACL DRYRUN"
-        | "ACL LIST"
-        | "ACL USERS"
-        | "ACL HELP"
-        | "CLIENT ID"
-        | "CLIENT HELP"
-        | "FUNCTION LIST"
-        | "FUNCTION DUMP"
-        | "FUNCTION HELP"
-        | "MODULE LIST"
-        | "MODULE HELP"
-        | "COMMAND"
-        | "COMMAND COUNT"
-        | "COMMAND DOCS"
-        | "COMMAND GETKEYS"
-        | "COMMAND GETKEYSANDFLAGS"
-        | "COMMAND HELP"
-        | "COMMAND INFO"
-        | "COMMAND LIST"
-        | "LOLWUT"
-        | "PUBSUB HELP"
-        | "MEMORY HELP"
-        | "LATENCY HELP" => Keyless::Anywhere,
+        name if is_anybodys(name) => Keyless::Anywhere,
         "PUBLISH" | "SPUBLISH" => Keyless::ByWord(1),
         "EVAL" | "EVALSHA" | "EVAL_RO" | "EVALSHA_RO" | "FCALL" | "FCALL_RO" => Keyless::Refused(
             "without keys no node is the right one: use `run_with_key`, or `fan_out`",
@@ -97,4 +65,37 @@ pub(crate) fn keyless(name: &str) -> Keyless {
         "SHUTDOWN" | "FAILOVER" | "REPLICAOF" | "SLAVEOF" | "DEBUG" => Keyless::Never(one_node),
         _ => Keyless::Refused(one_node),
     }
+}
+
+/// Whether one node answers for the cluster, without an effect: what is set up alike everywhere, or is about no node;
+/// callers of one server expect one answer.
+pub(crate) fn is_anybodys(name: &str) -> bool {
+    matches!(
+        name,
+        "ECHO"
+            | "TIME"
+            | "LASTSAVE"
+            | "LOLWUT"
+            | "CONFIG GET"
+            | "ACL CAT"
+            | "ACL DRYRUN"
+            | "ACL GENPASS"
+            | "ACL GETUSER"
+            | "ACL LIST"
+            | "ACL USERS"
+            | "ACL WHOAMI"
+            | "CLIENT GETNAME"
+            | "CLIENT ID"
+            | "CLIENT INFO"
+            | "COMMAND"
+            | "COMMAND COUNT"
+            | "COMMAND DOCS"
+            | "COMMAND GETKEYS"
+            | "COMMAND GETKEYSANDFLAGS"
+            | "COMMAND INFO"
+            | "COMMAND LIST"
+            | "FUNCTION DUMP"
+            | "FUNCTION LIST"
+            | "MODULE LIST"
+    ) || name.ends_with(" HELP")
 }

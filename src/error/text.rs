@@ -22,10 +22,11 @@ pub(crate) fn escaped(words: impl AsRef<[u8]>, longest: usize) -> String {
     // The usual case, on the way of each error reply: nothing in it has to be looked at twice.
     // Without an early end, so that it is done sixteen at a time.
     let is_plain = |all, byte: &u8| all & matches!(byte, b' '..=b'~');
-    if words.len() <= longest && words.iter().fold(true, is_plain) {
-        if let Ok(plain) = std::str::from_utf8(words) {
-            return plain.to_owned();
-        }
+    if words.len() <= longest
+        && words.iter().fold(true, is_plain)
+        && let Ok(plain) = std::str::from_utf8(words)
+    {
+        return plain.to_owned();
     }
     let mut line = Line {
         longest,

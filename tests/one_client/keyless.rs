@@ -75,6 +75,29 @@ async fn what_any_node_knows_is_answered_by_one_as_a_single_server_would() {
     }
 }
 
+/// A node that falls silent may have executed them: that changes nothing, so the next one is asked.
+#[tokio::test]
+async fn what_any_node_knows_is_answered_by_the_next_one_when_the_first_falls_silent() {
+    for line in [
+        "CONFIG GET maxmemory",
+        "ACL WHOAMI",
+        "CLIENT ID",
+        "CLIENT INFO",
+        "MODULE LIST",
+        "COMMAND COUNT",
+        "OBJECT HELP",
+    ] {
+        let servers: [Server; 2] = fleet();
+        let cluster = FlusterCluster::from_urls(urls(&servers)).unwrap();
+        let cluster = cluster.with_deadline(std::time::Duration::from_secs(20));
+        let _: Value = cluster.run(&cmd("PING")).await.unwrap();
+        servers[0].stop();
+        let result = cluster.run::<Value>(&cmd(line)).await;
+        servers[0].cont();
+        result.unwrap_or_else(|e| panic!("{line}: {e}"));
+    }
+}
+
 #[tokio::test]
 async fn with_one_node_nothing_is_mapped_and_nothing_has_to_be_chosen() {
     let server = Server::start();
