@@ -113,10 +113,8 @@ impl<'a> Sim<'a> {
                             let silent = !up && self.death == Death::Silent;
                             probe = Some((id, if silent { u64::MAX } else { ms + 1 }));
                         }
-                        Action::Publish(change) if !change.to.admits() => {
-                            if change.to == NodeState::Down {
-                                probe = None;
-                            }
+                        Action::Publish(change) if change.to == NodeState::Down => {
+                            probe = None;
                         }
                         _ => {}
                     }
