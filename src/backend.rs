@@ -39,7 +39,7 @@ use crate::connection::reply::Reply;
 use crate::connection::request::Shared;
 use crate::connection::stats::NodeStats;
 use crate::error::Error;
-use crate::health::verdict::Observation;
+use crate::health::verdict::{ConnectionAction, Observation};
 use crate::node::{Node, NodeId};
 
 /// How long a failed call waits for the dial that tells whether its node is gone, so that the
@@ -318,7 +318,12 @@ impl Backend {
             self.stats.sending();
             match link.call_from(now, request.request(), Some(limit)).await {
                 Ok(reply) => {
-                    self.answered(&reply, pass.epoch(), sent_at, Some(began));
+                    let action = self.answered(&reply, pass.epoch(), sent_at, Some(began));
+                    if action == ConnectionAction::Discard {
+                        // It was logged in, and is not any more: a dial tells whether a new one may be.
+                        self.lane.retire(&link);
+                        let _ = self.dial_lane(true);
+                    }
                     return Ok(reply);
                 }
                 Err(e) => {

@@ -20,7 +20,7 @@ pub(crate) use self::empty::Reasons;
 pub use self::outcome::Outcome;
 pub(crate) use self::signed::sign;
 use self::text::one_line;
-use crate::health::verdict::{Class, Route};
+use crate::health::verdict::{Class, Disposition};
 use crate::node::NodeId;
 
 /// What went wrong with a command, in the terms of a caller.
@@ -118,8 +118,8 @@ impl Error {
 
     fn of_reply(words: String, reply: RedisError) -> Self {
         let class = class_of_error(&reply);
-        let outcome = match class.route() {
-            Route::Rejected => Outcome::Rejected,
+        let outcome = match class.disposition() {
+            Disposition::Rejected => Outcome::Rejected,
             _ => Outcome::Answered,
         };
         let mut error = Self::new(ErrorKind::Server, outcome, words).because(reply);

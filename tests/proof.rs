@@ -1,5 +1,7 @@
 //! Who answers must be a Redis: a service that says OK, or no, to everything serves no key.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use fluster::{ErrorKind, FlusterCluster, Node, Reason};
@@ -11,8 +13,14 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// A real server and one that is none, and a key of each.
 fn with(fake: &Fake, real: &Server) -> (FlusterCluster, String) {
+    with_user("", fake, real)
+}
+
+/// The same; `user` is what stands before the address of the first.
+fn with_user(user: &str, fake: &Fake, real: &Server) -> (FlusterCluster, String) {
+    let url = fake.url().replace("://", &format!("://{user}"));
     let cluster = FlusterCluster::builder()
-        .node(Node::new(&*fake.url()).unwrap().name("fake"))
+        .node(Node::new(&*url).unwrap().name("fake"))
         .node(Node::new(&*real.url()).unwrap().name("real"))
         .build()
         .unwrap();
@@ -145,7 +153,7 @@ async fn what_a_redis_says_keeps_its_meaning() {
             })
         });
         let real = Server::start();
-        let (cluster, key) = with(&fake, &real);
+        let (cluster, key) = with_user(":pw@", &fake, &real);
         let _ = cluster.run::<Value>(&redis::Cmd::get(&key)).await;
         eventually(SOON, || reason(&cluster, "fake") == is_out).await;
         cluster.shutdown(Duration::ZERO).await;
@@ -164,4 +172,46 @@ async fn the_error_says_what_it_said() {
     let text = error.to_string();
     assert!(text.contains("does not answer as a Redis does"), "{text}");
     assert!(text.contains("HTTP? no"), "{text}");
+}
+
+/// A connection that was logged in and is not any more is of no use; whether the node is, a new one tells.
+#[tokio::test]
+async fn what_says_noauth_on_a_connection_that_had_logged_in_is_dialled_anew() {
+    let (locked, out) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let (was_reset, is_locked) = (Arc::clone(&out), Arc::clone(&locked));
+    let fake = Fake::start(move |words| {
+        let no = || "-NOAUTH Authentication required.\r\n".to_owned();
+        Some(match words[0].to_uppercase().as_str() {
+            "GET" if was_reset.load(SeqCst) => no(),
+            "ECHO" | "PING" if is_locked.load(SeqCst) => no(),
+            _ => Fake::answer("7.0.0", words),
+        })
+    });
+    let real = Server::start();
+    let (cluster, key) = with_user(":pw@", &fake, &real);
+    let get = redis::Cmd::get(&key);
+    let _: Option<String> = cluster.run(&get).await.unwrap();
+    let dialled = fake.count("ECHO");
+    out.store(true, SeqCst);
+    let error = cluster.run::<Value>(&get).await.unwrap_err();
+    assert_eq!(error.server_code(), Some("NOAUTH"), "{error}");
+    eventually(SOON, || fake.count("ECHO") > dialled).await;
+    assert_eq!(
+        reason(&cluster, "fake"),
+        None,
+        "a new connection may be logged in"
+    );
+    // Nobody is let in any more: as a wrong password.
+    locked.store(true, SeqCst);
+    for _ in 0..200 {
+        let _ = cluster.run::<Value>(&get).await;
+        if reason(&cluster, "fake").is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(reason(&cluster, "fake"), Some(Reason::Config));
 }

@@ -7,7 +7,7 @@ use crate::backend::lane::{DIAL_GAP, NoLane};
 use crate::connection::link::{Fault, LinkError};
 use crate::error::text::one_line;
 use crate::error::{Error, ErrorKind, Outcome};
-use crate::health::verdict::{Reason, Route, Seen, Verdict, judge, route};
+use crate::health::verdict::{Disposition, Reason, Seen, Verdict, disposition, judge};
 use crate::tasks::NO_RUNTIME;
 
 impl Backend {
@@ -94,8 +94,8 @@ impl Backend {
             NoLane::Dial(e) => e,
         };
         let seen = self.dial_observation(&e);
-        let outcome = match route(&seen) {
-            Route::Rejected => Outcome::Rejected,
+        let outcome = match disposition(&seen) {
+            Disposition::Rejected => Outcome::Rejected,
             _ => Outcome::NotSent,
         };
         let kind = match judge(&seen).verdict {

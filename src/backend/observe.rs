@@ -15,7 +15,9 @@ use crate::connection::link::{Fault, LinkError};
 use crate::connection::reply::Reply;
 use crate::error::Outcome;
 use crate::health::latency::Histogram;
-use crate::health::verdict::{Observation, Phase, Route, Seen, route};
+use crate::health::verdict::{
+    ConnectionAction, Disposition, Observation, Phase, Seen, disposition, judge,
+};
 
 impl Backend {
     pub(crate) fn dial_observation(&self, e: &DialError) -> Observation {
@@ -51,7 +53,7 @@ impl Backend {
         }
     }
 
-    /// A reply came: what does it say about the node?
+    /// A reply came: what does it say about the node, and what becomes of the connection that it came on?
     ///
     /// No `began` for a command that was told to wait: how long that took says nothing about the node, and
     /// an idle queue would look like a slow server.
@@ -61,7 +63,7 @@ impl Backend {
         epoch: u64,
         sent_at: Instant,
         began: Option<Instant>,
-    ) {
+    ) -> ConnectionAction {
         let Some(class) = reply.class() else {
             self.stats.succeeded();
             if let Some(began) = began {
@@ -72,15 +74,16 @@ impl Backend {
                 Self::WATCH_COUNT => drop(self.counted.fetch_add(1, Relaxed)),
                 _ => self.observer.succeeded(self, epoch),
             }
-            return;
+            return ConnectionAction::Keep;
         };
         self.meter.error_reply(reply);
         let seen = self.observation(Phase::Command, Seen::Error(class), sent_at);
-        self.meter.failed(match route(&seen) {
-            Route::Rejected => Outcome::Rejected,
+        self.meter.failed(match disposition(&seen) {
+            Disposition::Rejected => Outcome::Rejected,
             _ => Outcome::Answered,
         });
         self.report(epoch, seen);
+        judge(&seen).connection
     }
 
     /// Hands what succeeded since the last call to the metrics, and returns how long it took.

@@ -15,6 +15,7 @@ use crate::connection::args::args;
 use crate::connection::link::Fault;
 use crate::connection::reply::{Reply, signed};
 use crate::connection::request::{Exclusively, Request, refused};
+use crate::health::verdict::ConnectionAction;
 use crate::node::NodeId;
 use crate::tasks::NO_RUNTIME;
 
@@ -104,7 +105,10 @@ impl DedicatedClient {
             let e = match result {
                 Ok(reply) => {
                     let timed = (block == Block::No).then_some(began);
-                    self.backend.answered(&reply, epoch, began, timed);
+                    let action = self.backend.answered(&reply, epoch, began, timed);
+                    if action == ConnectionAction::Discard {
+                        self.loan.link.wire().retire();
+                    }
                     self.loan.left = left_after(before, self.loan.left, request, &reply);
                     return match reply {
                         Reply::Aborted(e) => Err(e),

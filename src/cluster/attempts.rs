@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::cluster::options::{Failover, Refusals};
 use crate::error::{Error, ErrorKind, Outcome};
-use crate::health::verdict::{Class, Route};
+use crate::health::verdict::{Class, Disposition};
 
 /// What may be done with work that a node has not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +69,9 @@ pub(crate) fn next_step(
 ) -> Step {
     let goes_on = match (policy.failover, failed) {
         (Failover::Never, _) | (_, Failed::Hopeless) => false,
-        (_, Failed::Refused(class)) => match class.route() {
-            Route::Rejected => true,
-            Route::NotServing => policy.refusals == Refusals::NextCandidate,
+        (_, Failed::Refused(class)) => match class.disposition() {
+            Disposition::Rejected => true,
+            Disposition::NotServing => policy.refusals == Refusals::NextCandidate,
             _ => false,
         },
         (_, Failed::Unanswered(outcome)) if outcome.is_safe_to_repeat() => true,

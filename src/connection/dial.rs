@@ -203,7 +203,7 @@ impl Dialer {
             })
             .map_err(DialError::closed)?;
         progress.at(Step::Proof);
-        let proven = self.proof.ask(&mut connection).await;
+        let proven = self.proof.ask(&mut connection, !secret.is_empty()).await;
         let is_news = proven.map_err(|why| unproven(&wire, why, &secret))?;
         wire.setup_done();
         if is_news {

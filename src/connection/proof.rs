@@ -31,10 +31,13 @@ impl Proof {
     /// Asks for a token on a connection that is set up: by `ECHO`, which a server also answers while it loads, cannot
     /// save or has lost its master, and by `PING` where that is unknown.
     ///
+    /// A server that wants a password is a Redis for who has not `logged_in`, and of no use for who has.
+    ///
     /// `true` when `ECHO` is forbidden, which was not known before.
     pub(super) async fn ask(
         &self,
         connection: &mut MultiplexedConnection,
+        logged_in: bool,
     ) -> Result<bool, Unproven> {
         if self.forbidden.load(Relaxed) {
             return Ok(false);
@@ -47,6 +50,10 @@ impl Proof {
             let reply = connection.req_packed_command(&cmd).await;
             match heard(reply.map_err(Unproven::Lost)?, &token) {
                 Heard::Token | Heard::Redis => return Ok(false),
+                // Who gave no password is told so by each command, as a caller of one server is.
+                Heard::Refusal(e) if class_of(&e) == Class::NoAuth && !logged_in => {
+                    return Ok(false);
+                }
                 Heard::Forbidden => return Ok(!self.forbidden.swap(true, Relaxed)),
                 Heard::Refusal(e) => return Err(Unproven::Refused(class_of(&e), e.into())),
                 Heard::Unknown(words) => said = words,

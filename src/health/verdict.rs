@@ -1,23 +1,23 @@
 //! From what was seen on the wire to what it says about the node: two pure tables.
 //!
-//! [`judge`] decides about the node's health and the connection, [`route()`] about the command.
+//! [`judge`] decides about the node's health and the connection, [`disposition()`] about the command.
 //! They differ on purpose: a node can be in perfect health and still answer `READONLY`.
 //!
 //! Codes and kinds are judged by the phase they occur in, never by an error library's predicates:
 //! those call an application's type error "unrecoverable" and an unreachable host "retry at once".
 
+mod disposition;
 mod reason;
 mod reply;
-mod route;
 #[cfg(test)]
 mod tests;
 
 use std::io;
 use std::time::{Duration, Instant};
 
+pub(crate) use self::disposition::{Disposition, disposition};
 pub use self::reason::Reason;
 pub(crate) use self::reply::{Class, classify_code, classify_line, worst};
-pub(crate) use self::route::{Route, route};
 use super::waits::{Ran, Wait};
 
 /// Whether a connection was being made or a command was on it.
@@ -156,7 +156,7 @@ pub(crate) enum Verdict {
 
 /// What becomes of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum ConnectionAction {
     Keep,
     Discard,
 }
@@ -165,7 +165,7 @@ pub(crate) enum Fate {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Judgement {
     pub(crate) verdict: Verdict,
-    pub(crate) connection: Fate,
+    pub(crate) connection: ConnectionAction,
     /// Dial once, at once: whether the node is gone shows within a millisecond.
     pub(crate) verify: bool,
     /// The node lives and refuses writes.
@@ -184,7 +184,7 @@ pub(crate) fn judge(o: &Observation) -> Judgement {
     let lost = matches!(verdict, Verdict::Soft(Soft::Lost { .. }));
     Judgement {
         verdict,
-        connection: fate(o),
+        connection: connection_action(o),
         verify: lost && matches!(o.seen, Seen::Io(..)),
         refuses_writes: matches!(o.seen, Seen::Error(class) if class.refuses_writes()),
     }
@@ -284,16 +284,16 @@ fn time_out(o: &Observation, phase: Phase) -> Verdict {
     })
 }
 
-fn fate(o: &Observation) -> Fate {
+fn connection_action(o: &Observation) -> ConnectionAction {
     match o.seen {
-        _ if o.phase == Phase::Setup && o.seen != Seen::Value => Fate::Discard,
+        _ if o.phase == Phase::Setup && o.seen != Seen::Value => ConnectionAction::Discard,
         Seen::Value | Seen::TypeMismatch | Seen::Misuse | Seen::PoolWait | Seen::PoolClosed => {
-            Fate::Keep
+            ConnectionAction::Keep
         }
         // `NOAUTH` on a connection that was authenticated: reset, or its user was deleted.
-        Seen::Error(Class::NoAuth | Class::MaxClients | Class::Denied) => Fate::Discard,
-        Seen::Error(_) => Fate::Keep,
-        _ => Fate::Discard,
+        Seen::Error(Class::NoAuth | Class::MaxClients | Class::Denied) => ConnectionAction::Discard,
+        Seen::Error(_) => ConnectionAction::Keep,
+        _ => ConnectionAction::Discard,
     }
 }
 

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use fluster::FlusterCluster;
-
 use super::rig::{SOON, cluster_of, die, drain, ms, next, stream_of, text};
 use crate::support::{Server, eventually, eventually_some, fleet};
 
@@ -339,26 +337,4 @@ async fn what_is_under_way_is_not_trimmed_with_what_is_done() {
     assert_eq!((again.attempt(), text(&again).as_str()), (2, "x"));
     assert!(again.ack().await.unwrap());
     eventually(SOON, || servers[0].raw(["XLEN", &stream_of(&queue)]) == "0").await;
-}
-
-/// A worker that is restarted under its name does not wait for the leases of its former life.
-#[tokio::test]
-async fn what_a_dead_worker_of_this_name_had_comes_again_at_once() {
-    let servers = fleet::<1>();
-    let worker = |cluster: &FlusterCluster| {
-        let queue = cluster.queue("again").visibility(ms(120_000));
-        queue.consumer("g", "w").unwrap()
-    };
-    let (former, cluster) = (cluster_of(&servers), cluster_of(&servers));
-    let jobs = cluster.queue("again");
-    jobs.push_many((0..3).map(|n| n.to_string())).await;
-    let consumer = worker(&former);
-    // Its process is killed: nothing of it says a word any more.
-    std::mem::forget(next(&consumer).await);
-    die(former, consumer);
-    let (consumer, began) = (worker(&cluster), Instant::now());
-    for _ in 0..3 {
-        assert!(next(&consumer).await.ack().await.unwrap());
-    }
-    assert!(began.elapsed() < ms(60_000), "half a lease");
 }

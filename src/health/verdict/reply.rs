@@ -1,6 +1,6 @@
 //! What the code of an error reply says.
 
-use super::Route;
+use super::Disposition;
 
 /// Error replies by what follows from them.
 ///
@@ -39,19 +39,19 @@ pub(crate) enum Class {
 
 impl Class {
     /// Where the command goes.
-    pub(crate) fn route(self) -> Route {
+    pub(crate) fn disposition(self) -> Disposition {
         match self {
-            Self::NotReady | Self::Busy | Self::MaxClients => Route::Rejected,
+            Self::NotReady | Self::Busy | Self::MaxClients => Disposition::Rejected,
             Self::ReadOnly | Self::NoReplicas | Self::OutOfMemory | Self::Misconf => {
-                Route::NotServing
+                Disposition::NotServing
             }
-            _ => Route::Answer,
+            _ => Disposition::Answer,
         }
     }
 
     /// Whether the node lives and refuses writes.
     pub(crate) fn refuses_writes(self) -> bool {
-        self.route() == Route::NotServing
+        self.disposition() == Disposition::NotServing
     }
 
     /// Whether a server that says this refuses the connection as such.

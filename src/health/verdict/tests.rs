@@ -47,7 +47,7 @@ fn timeout(o: &Observation) -> Verdict {
     })
 }
 
-use Fate::{Discard, Keep};
+use ConnectionAction::{Discard, Keep};
 use Verdict::{Alive, Hard, Neutral};
 
 #[test]
@@ -61,227 +61,245 @@ fn every_reply_code_has_its_verdict_its_fate_and_its_route() {
             "Redis is loading the dataset in memory",
             Hard(Reason::NotReady),
             Keep,
-            Route::Rejected,
+            Disposition::Rejected,
         ),
         (
             "MASTERDOWN",
             "Link with MASTER is down",
             Hard(Reason::NotReady),
             Keep,
-            Route::Rejected,
+            Disposition::Rejected,
         ),
         (
             "CLUSTERDOWN",
             "The cluster is down",
             Hard(Reason::NotReady),
             Keep,
-            Route::Rejected,
+            Disposition::Rejected,
         ),
         (
             "BUSY",
             "Redis is busy running a script",
             strike(Reason::Busy),
             Keep,
-            Route::Rejected,
+            Disposition::Rejected,
         ),
         (
             "ERR",
             "max number of clients reached",
             strike(Reason::MaxClients),
             Discard,
-            Route::Rejected,
+            Disposition::Rejected,
         ),
         (
             "DENIED",
             "Redis is running in protected mode",
             strike(Reason::Config),
             Discard,
-            Route::Answer,
+            Disposition::Answer,
         ),
-        ("READONLY", read_only, Alive, Keep, Route::NotServing),
+        ("READONLY", read_only, Alive, Keep, Disposition::NotServing),
         (
             "NOREPLICAS",
             "Not enough good replicas to write.",
             Alive,
             Keep,
-            Route::NotServing,
+            Disposition::NotServing,
         ),
         (
             "OOM",
             "command not allowed when used memory > 'maxmemory'.",
             Alive,
             Keep,
-            Route::NotServing,
+            Disposition::NotServing,
         ),
         (
             "MISCONF",
             "Redis is configured to save RDB snapshots",
             Alive,
             Keep,
-            Route::NotServing,
+            Disposition::NotServing,
         ),
-        ("UNBLOCKED", demoted, Alive, Keep, Route::NotServing),
+        ("UNBLOCKED", demoted, Alive, Keep, Disposition::NotServing),
         (
             "UNBLOCKED",
             "client unblocked via CLIENT UNBLOCK",
             Alive,
             Keep,
-            Route::Answer,
+            Disposition::Answer,
         ),
         (
             "NOAUTH",
             "Authentication required.",
             Alive,
             Discard,
-            Route::Answer,
+            Disposition::Answer,
         ),
         (
             "WRONGPASS",
             "invalid username-password pair",
             Alive,
             Keep,
-            Route::Answer,
+            Disposition::Answer,
         ),
         (
             "NOPERM",
             "this user has no permissions",
             Alive,
             Keep,
-            Route::Answer,
+            Disposition::Answer,
         ),
         (
             "WRONGTYPE",
             "Operation against a key",
             Alive,
             Keep,
-            Route::Answer,
+            Disposition::Answer,
         ),
         (
             "ERR",
             "value is not an integer or out of range",
             Alive,
             Keep,
-            Route::Answer,
+            Disposition::Answer,
         ),
-        ("ERR", "unknown command 'FOO'", Alive, Keep, Route::Answer),
+        (
+            "ERR",
+            "unknown command 'FOO'",
+            Alive,
+            Keep,
+            Disposition::Answer,
+        ),
         (
             "NOSCRIPT",
             "No matching script.",
             Alive,
             Keep,
-            Route::Answer,
+            Disposition::Answer,
         ),
         (
             "CROSSSLOT",
             "Keys in request don't hash to the same slot",
             Alive,
             Keep,
-            Route::Answer,
+            Disposition::Answer,
         ),
-        ("MOVED", "3999 127.0.0.1:6381", Alive, Keep, Route::Answer),
-        ("ASK", "3999 127.0.0.1:6381", Alive, Keep, Route::Answer),
+        (
+            "MOVED",
+            "3999 127.0.0.1:6381",
+            Alive,
+            Keep,
+            Disposition::Answer,
+        ),
+        (
+            "ASK",
+            "3999 127.0.0.1:6381",
+            Alive,
+            Keep,
+            Disposition::Answer,
+        ),
         (
             "TRYAGAIN",
             "Multiple keys request during rehashing",
             Alive,
             Keep,
-            Route::Answer,
+            Disposition::Answer,
         ),
         (
             "EXECABORT",
             "Transaction discarded",
             Alive,
             Keep,
-            Route::Answer,
+            Disposition::Answer,
         ),
         (
             "NOTBUSY",
             "No scripts in execution right now.",
             Alive,
             Keep,
-            Route::Answer,
+            Disposition::Answer,
         ),
         (
             "UNKILLABLE",
             "Sorry the script already executed writes",
             Alive,
             Keep,
-            Route::Answer,
+            Disposition::Answer,
         ),
         (
             "BUSYGROUP",
             "Consumer Group name already exists",
             Alive,
             Keep,
-            Route::Answer,
+            Disposition::Answer,
         ),
         (
             "BUSYKEY",
             "Target key name already exists.",
             Alive,
             Keep,
-            Route::Answer,
+            Disposition::Answer,
         ),
         (
             "NOGROUP",
             "No such key or consumer group",
             Alive,
             Keep,
-            Route::Answer,
+            Disposition::Answer,
         ),
-        ("NOSUB", "", Alive, Keep, Route::Answer),
+        ("NOSUB", "", Alive, Keep, Disposition::Answer),
         (
             "NOPROTO",
             "unsupported protocol version",
             Alive,
             Keep,
-            Route::Answer,
+            Disposition::Answer,
         ),
         (
             "INPROG",
             "Failover already in progress.",
             Alive,
             Keep,
-            Route::Answer,
+            Disposition::Answer,
         ),
         (
             "NOMASTERLINK",
             "Can't SYNC while not connected",
             Alive,
             Keep,
-            Route::Answer,
+            Disposition::Answer,
         ),
         (
             "IOERR",
             "error or timeout writing to target instance",
             Alive,
             Keep,
-            Route::Answer,
+            Disposition::Answer,
         ),
         (
             "NOQUORUM",
             "Not enough available Sentinels",
             Alive,
             Keep,
-            Route::Answer,
+            Disposition::Answer,
         ),
-        ("STALE", "", Alive, Keep, Route::Answer),
+        ("STALE", "", Alive, Keep, Disposition::Answer),
         (
             "loading",
             "codes are upper case",
             Alive,
             Keep,
-            Route::Answer,
+            Disposition::Answer,
         ),
-        ("", "", Alive, Keep, Route::Answer),
+        ("", "", Alive, Keep, Disposition::Answer),
     ];
     for (code, detail, verdict, fate, next) in rows {
         let o = reply(code, detail);
         let judged = judge(&o);
         assert_eq!(judged.verdict, verdict, "verdict on {code} {detail}");
         assert_eq!(judged.connection, fate, "connection after {code} {detail}");
-        assert_eq!(route(&o), next, "route of {code} {detail}");
-        let refuses = next == Route::NotServing;
+        assert_eq!(disposition(&o), next, "route of {code} {detail}");
+        let refuses = next == Disposition::NotServing;
         assert_eq!(
             judged.refuses_writes, refuses,
             "write hint of {code} {detail}"
@@ -320,31 +338,39 @@ fn every_error_of_a_dial_has_its_verdict() {
         assert_eq!(judge(&o).connection, Discard, "dial: {kind:?}");
         let misuse = matches!(kind, K::InvalidInput | K::Unsupported);
         let next = if misuse {
-            Route::Answer
+            Disposition::Answer
         } else {
-            Route::NotSent
+            Disposition::NotSent
         };
-        assert_eq!(route(&o), next, "dial: {kind:?}");
+        assert_eq!(disposition(&o), next, "dial: {kind:?}");
     }
     for other in [
-        (Seen::Dns, strike(Reason::Dns), Route::NotSent),
-        (Seen::Certificate, Hard(Reason::Config), Route::NotSent),
-        (Seen::Credentials, Hard(Reason::Config), Route::NotSent),
-        (Seen::Misuse, Neutral, Route::Answer),
+        (Seen::Dns, strike(Reason::Dns), Disposition::NotSent),
+        (
+            Seen::Certificate,
+            Hard(Reason::Config),
+            Disposition::NotSent,
+        ),
+        (
+            Seen::Credentials,
+            Hard(Reason::Config),
+            Disposition::NotSent,
+        ),
+        (Seen::Misuse, Neutral, Disposition::Answer),
         (
             Seen::Garbage { valid: false },
             Hard(Reason::NotRedis),
-            Route::NotSent,
+            Disposition::NotSent,
         ),
         (
             Seen::Garbage { valid: true },
             strike(Reason::Lost),
-            Route::NotSent,
+            Disposition::NotSent,
         ),
     ] {
         let o = seen(Phase::Setup, other.0);
         assert_eq!(judge(&o).verdict, other.1, "dial: {:?}", other.0);
-        assert_eq!(route(&o), other.2, "dial: {:?}", other.0);
+        assert_eq!(disposition(&o), other.2, "dial: {:?}", other.0);
     }
     let done = judge(&seen(Phase::Setup, Seen::Value));
     assert_eq!(
@@ -360,7 +386,7 @@ fn our_own_limit_on_open_files_says_nothing_about_a_node() {
     for number in [23, 24] {
         let o = seen(Phase::Setup, Seen::Io(K::Other, Some(number)));
         assert_eq!(judge(&o).verdict, Neutral, "errno {number}");
-        assert_eq!(route(&o), Route::NotSent, "errno {number}");
+        assert_eq!(disposition(&o), Disposition::NotSent, "errno {number}");
     }
 }
 
@@ -397,38 +423,53 @@ fn what_the_server_wrote_before_closing_decides_about_a_dial() {
             &full[..],
             false,
             strike(Reason::MaxClients),
-            Route::Rejected,
+            Disposition::Rejected,
         ),
-        (&full[..], true, Neutral, Route::Rejected),
-        (&denied[..], false, strike(Reason::Config), Route::NotSent),
-        (&denied[..], true, Neutral, Route::NotSent),
+        (&full[..], true, Neutral, Disposition::Rejected),
+        (
+            &denied[..],
+            false,
+            strike(Reason::Config),
+            Disposition::NotSent,
+        ),
+        (&denied[..], true, Neutral, Disposition::NotSent),
         (
             b"-LOADING Redis is loading\r\n",
             false,
             Hard(Reason::NotReady),
-            Route::Rejected,
+            Disposition::Rejected,
         ),
         (
             b"-BUSY Redis is busy\r\n",
             false,
             strike(Reason::Busy),
-            Route::Rejected,
+            Disposition::Rejected,
         ),
         (
             b"-NOAUTH Authentication required.\r\n",
             false,
             Hard(Reason::Config),
-            Route::NotSent,
+            Disposition::NotSent,
         ),
         (
             b"+OK\r\n-WRONGPASS invalid\r\n",
             false,
             Hard(Reason::Config),
-            Route::NotSent,
+            Disposition::NotSent,
         ),
-        (b"+OK\r\n", false, strike(Reason::Lost), Route::NotSent),
-        (b"", false, strike(Reason::Lost), Route::NotSent),
-        (b"\xff\xfe-", false, strike(Reason::Lost), Route::NotSent),
+        (
+            b"+OK\r\n",
+            false,
+            strike(Reason::Lost),
+            Disposition::NotSent,
+        ),
+        (b"", false, strike(Reason::Lost), Disposition::NotSent),
+        (
+            b"\xff\xfe-",
+            false,
+            strike(Reason::Lost),
+            Disposition::NotSent,
+        ),
     ] {
         let mut o = setup(K::BrokenPipe);
         o.line = classify_line(line);
@@ -439,7 +480,7 @@ fn what_the_server_wrote_before_closing_decides_about_a_dial() {
             verdict,
             "{text:?}, live connection: {live}"
         );
-        assert_eq!(route(&o), next, "{text:?}");
+        assert_eq!(disposition(&o), next, "{text:?}");
     }
     // `SELECT` against a busy server: the client library says "refused to switch database".
     let mut o = seen(Phase::Setup, Seen::Error(Class::Answer));
@@ -466,16 +507,16 @@ fn what_the_server_wrote_before_closing_decides_about_a_dial() {
 #[test]
 fn error_replies_during_set_up_are_about_the_configuration() {
     for (code, verdict, next) in [
-        ("NOAUTH", Hard(Reason::Config), Route::NotSent),
-        ("WRONGPASS", Hard(Reason::Config), Route::NotSent),
-        ("NOPERM", Hard(Reason::Config), Route::NotSent),
-        ("ERR", Hard(Reason::Config), Route::NotSent),
-        ("LOADING", Hard(Reason::NotReady), Route::Rejected),
-        ("NOPROTO", Neutral, Route::Answer),
+        ("NOAUTH", Hard(Reason::Config), Disposition::NotSent),
+        ("WRONGPASS", Hard(Reason::Config), Disposition::NotSent),
+        ("NOPERM", Hard(Reason::Config), Disposition::NotSent),
+        ("ERR", Hard(Reason::Config), Disposition::NotSent),
+        ("LOADING", Hard(Reason::NotReady), Disposition::Rejected),
+        ("NOPROTO", Neutral, Disposition::Answer),
     ] {
         let o = seen(Phase::Setup, Seen::Error(classify_code(code, "")));
         assert_eq!(judge(&o).verdict, verdict, "{code}");
-        assert_eq!(route(&o), next, "{code}");
+        assert_eq!(disposition(&o), next, "{code}");
     }
 }
 
@@ -493,7 +534,11 @@ fn a_command_that_times_out_is_a_strike_unless_it_is_our_own_doing() {
     assert_eq!(judge(&o).verdict, Neutral, "a blocking command's own limit");
     assert_eq!(judge(&o).connection, Discard, "its reply may still come");
     o.written = false;
-    assert_eq!(route(&o), Route::MaybeExecuted, "whatever was written");
+    assert_eq!(
+        disposition(&o),
+        Disposition::MaybeExecuted,
+        "whatever was written"
+    );
 }
 
 #[test]
@@ -512,45 +557,59 @@ fn a_broken_connection_is_judged_by_how_long_it_was_unused() {
             assert_eq!(judged.connection, Discard, "{kind:?}");
             assert!(judged.verify, "one dial tells whether it is gone");
         }
-        assert_eq!(route(&o), Route::MaybeExecuted, "{kind:?}");
+        assert_eq!(disposition(&o), Disposition::MaybeExecuted, "{kind:?}");
         o.written = false;
-        assert_eq!(route(&o), Route::NotSent, "{kind:?}: provably not written");
+        assert_eq!(
+            disposition(&o),
+            Disposition::NotSent,
+            "{kind:?}: provably not written"
+        );
     }
 }
 
 #[test]
 fn other_ends_of_a_command_have_their_verdicts() {
     for (what, verdict, fate, next) in [
-        (Seen::Value, Alive, Keep, Route::Answer),
-        (Seen::TypeMismatch, Alive, Keep, Route::Answer),
+        (Seen::Value, Alive, Keep, Disposition::Answer),
+        (Seen::TypeMismatch, Alive, Keep, Disposition::Answer),
         (
             Seen::Garbage { valid: false },
             Hard(Reason::NotRedis),
             Discard,
-            Route::MaybeExecuted,
+            Disposition::MaybeExecuted,
         ),
         (
             Seen::Garbage { valid: true },
             lost(false),
             Discard,
-            Route::MaybeExecuted,
+            Disposition::MaybeExecuted,
         ),
-        (Seen::Unsolicited, Neutral, Discard, Route::MaybeExecuted),
-        (Seen::Misuse, Neutral, Keep, Route::Answer),
-        (Seen::PoolWait, Neutral, Keep, Route::NotSent),
-        (Seen::PoolClosed, Neutral, Keep, Route::NotSent),
-        (Seen::Cancelled, Neutral, Discard, Route::MaybeExecuted),
+        (
+            Seen::Unsolicited,
+            Neutral,
+            Discard,
+            Disposition::MaybeExecuted,
+        ),
+        (Seen::Misuse, Neutral, Keep, Disposition::Answer),
+        (Seen::PoolWait, Neutral, Keep, Disposition::NotSent),
+        (Seen::PoolClosed, Neutral, Keep, Disposition::NotSent),
+        (
+            Seen::Cancelled,
+            Neutral,
+            Discard,
+            Disposition::MaybeExecuted,
+        ),
         (
             Seen::Io(K::HostUnreachable, None),
             strike(Reason::Unreachable),
             Discard,
-            Route::MaybeExecuted,
+            Disposition::MaybeExecuted,
         ),
         (
             Seen::Io(K::Other, None),
             lost(false),
             Discard,
-            Route::MaybeExecuted,
+            Disposition::MaybeExecuted,
         ),
     ] {
         let o = seen(Phase::Command, what);
@@ -560,7 +619,7 @@ fn other_ends_of_a_command_have_their_verdicts() {
             (verdict, fate),
             "{what:?}"
         );
-        assert_eq!(route(&o), next, "{what:?}");
+        assert_eq!(disposition(&o), next, "{what:?}");
     }
 }
 

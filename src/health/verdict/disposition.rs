@@ -4,7 +4,7 @@ use super::{Class, Group, Observation, Phase, Seen, io_group};
 
 /// Where a command goes after this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Route {
+pub(crate) enum Disposition {
     /// Back to the caller as it is; no other node would say better.
     Answer,
     /// Never reached a server: the next candidate may have it.
@@ -22,28 +22,30 @@ pub(crate) enum Route {
 ///
 /// For `EXECABORT` and for set-up failures the class inside decides. Each command of a plain
 /// pipeline is an observation of its own.
-pub(crate) fn route(o: &Observation) -> Route {
+pub(crate) fn disposition(o: &Observation) -> Disposition {
     match (o.seen, o.phase) {
         // Our own mistake fails everywhere.
-        (Seen::Misuse, _) => Route::Answer,
-        (Seen::Io(kind, os), _) if io_group(kind, os) == Group::Misuse => Route::Answer,
-        (Seen::Value | Seen::TypeMismatch | Seen::WrongToken, _) => Route::Answer,
-        (Seen::Error(class), Phase::Command) => class.route(),
-        (Seen::Error(class), Phase::Setup) => setup_route(o.line.unwrap_or(class)),
-        (_, Phase::Setup) => o.line.map_or(Route::NotSent, setup_route),
-        (Seen::PoolWait | Seen::PoolClosed, _) => Route::NotSent,
+        (Seen::Misuse, _) => Disposition::Answer,
+        (Seen::Io(kind, os), _) if io_group(kind, os) == Group::Misuse => Disposition::Answer,
+        (Seen::Value | Seen::TypeMismatch | Seen::WrongToken, _) => Disposition::Answer,
+        (Seen::Error(class), Phase::Command) => class.disposition(),
+        (Seen::Error(class), Phase::Setup) => setup_disposition(o.line.unwrap_or(class)),
+        (_, Phase::Setup) => o.line.map_or(Disposition::NotSent, setup_disposition),
+        (Seen::PoolWait | Seen::PoolClosed, _) => Disposition::NotSent,
         // However little was written: the reply of a timed-out command may still be on its way.
-        (Seen::Io(kind, os), _) if io_group(kind, os) == Group::Silence => Route::MaybeExecuted,
-        _ if o.written => Route::MaybeExecuted,
-        _ => Route::NotSent,
+        (Seen::Io(kind, os), _) if io_group(kind, os) == Group::Silence => {
+            Disposition::MaybeExecuted
+        }
+        _ if o.written => Disposition::MaybeExecuted,
+        _ => Disposition::NotSent,
     }
 }
 
 /// Nothing of the caller's was sent during set-up, so even a refusal is at worst "not sent".
-fn setup_route(class: Class) -> Route {
-    match class.route() {
-        Route::Rejected => Route::Rejected,
-        _ if class == Class::NoProto => Route::Answer,
-        _ => Route::NotSent,
+fn setup_disposition(class: Class) -> Disposition {
+    match class.disposition() {
+        Disposition::Rejected => Disposition::Rejected,
+        _ if class == Class::NoProto => Disposition::Answer,
+        _ => Disposition::NotSent,
     }
 }
