@@ -28,7 +28,9 @@ use crate::health::stalls::Stalls;
 use crate::health::watchdog::Watchdog;
 use crate::health::{Machine, NodeState, Watch};
 use crate::node::{Node, NodeId};
-use crate::placement::{Live, Placement, Table};
+#[cfg(feature = "discovery")]
+use crate::placement::Placement;
+use crate::placement::{Live, Table};
 use crate::tasks::Tasks;
 use crate::topology::Topology;
 
@@ -238,6 +240,7 @@ impl Engine {
         &self.limits
     }
 
+    #[cfg(feature = "discovery")]
     pub(crate) fn placement(&self) -> &Placement {
         &self.options.placement
     }
