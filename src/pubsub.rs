@@ -46,7 +46,7 @@ impl FlusterCluster {
     /// while let Some(notice) = news.next().await {
     ///     match notice {
     ///         Notice::Message(m) => println!("{} bytes from {}", m.payload.len(), m.node),
-    ///         Notice::Gap { node } => println!("something may have been missed, now at {node}"),
+    ///         Notice::Gap { node, .. } => println!("something may have been missed, now at {node}"),
     ///         _ => {}
     ///     }
     /// }
