@@ -215,3 +215,19 @@ async fn what_says_noauth_on_a_connection_that_had_logged_in_is_dialled_anew() {
     }
     assert_eq!(reason(&cluster, "fake"), Some(Reason::Config));
 }
+
+/// The other side of it: without a password every connection would say so, and none is given up for it.
+#[tokio::test]
+async fn who_gives_no_password_is_told_so_on_one_connection() {
+    let server = Server::builder().password("pw").start();
+    let url = format!("redis://{}", server.name());
+    let cluster = FlusterCluster::from_urls([url]).unwrap();
+    for _ in 0..50 {
+        let error = cluster
+            .run::<Value>(&redis::Cmd::get("k"))
+            .await
+            .unwrap_err();
+        assert_eq!(error.server_code(), Some("NOAUTH"), "{error}");
+    }
+    assert_eq!(cluster.status().nodes[0].dials, 1);
+}

@@ -16,7 +16,7 @@ use crate::connection::reply::Reply;
 use crate::error::Outcome;
 use crate::health::latency::Histogram;
 use crate::health::verdict::{
-    ConnectionAction, Disposition, Observation, Phase, Seen, disposition, judge,
+    Class, ConnectionAction, Disposition, Observation, Phase, Seen, disposition, judge,
 };
 
 impl Backend {
@@ -83,7 +83,13 @@ impl Backend {
             _ => Outcome::Answered,
         });
         self.report(epoch, seen);
-        judge(&seen).connection
+        match judge(&seen).connection {
+            // Who gave no password is told so by each command, and a new connection would be told the same.
+            ConnectionAction::Discard if class == Class::NoAuth && !self.dialer.logs_in() => {
+                ConnectionAction::Keep
+            }
+            action => action,
+        }
     }
 
     /// Hands what succeeded since the last call to the metrics, and returns how long it took.

@@ -112,6 +112,11 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
+    /// Whether its connections give a password.
+    pub(crate) fn logs_in(&self) -> bool {
+        self.credentials.is_some() || self.endpoint.password.is_some()
+    }
+
     /// Connects, encrypts, authenticates, selects: all within the connect time-out.
     ///
     /// `epoch` is the node's ejection count now; the link remembers it. With an `ear` the connection
@@ -203,7 +208,7 @@ impl Dialer {
             })
             .map_err(DialError::closed)?;
         progress.at(Step::Proof);
-        let proven = self.proof.ask(&mut connection, !secret.is_empty()).await;
+        let proven = self.proof.ask(&mut connection, self.logs_in()).await;
         let is_news = proven.map_err(|why| unproven(&wire, why, &secret))?;
         wire.setup_done();
         if is_news {

@@ -291,7 +291,7 @@ async fn a_dropped_consumer_gives_back_and_leaves_no_task() {
     assert_eq!(seen.len(), 39);
     assert!(held.ack().await.unwrap());
     drop((held, heir));
-    // Two readers, two keepers and the follower of each, and their connections in the pool.
+    // Two readers, two for maintenance and the follower of each, and their connections in the pool.
     eventually(SOON, || cluster.status().tasks <= tasks - 5 + 2).await;
 }
 
