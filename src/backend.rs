@@ -58,6 +58,8 @@ pub(crate) trait Observer: Send + Sync {
     fn dialling(&self);
     /// The server behind the node's lane said who it is.
     fn identified(&self, backend: &Arc<Backend>, identity: &Identity);
+    /// Whether another node serves, for those whom this one keeps waiting.
+    fn has_others(&self) -> bool;
     /// The node's name leads elsewhere now; its connections were taken out of use.
     fn moved(&self, backend: &Arc<Backend>);
     /// When the node's next probe is due, while it is out.

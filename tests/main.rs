@@ -39,6 +39,7 @@ mod readme;
 mod replication;
 mod runtimes;
 mod secrets;
+mod silence;
 mod support;
 mod topology;
 mod transport;

@@ -1,11 +1,12 @@
 //! Getting connections: the shared dial of the lane, and the limit on concurrent dials.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{sleep, timeout, timeout_at};
 
 use super::Backend;
 use crate::backend::lane::{DIAL_GAP, Dialled, NoLane, Report, Turn, outcome};
@@ -16,6 +17,7 @@ use crate::connection::meter::Use;
 use crate::connection::stats::NodeStats;
 use crate::connection::wire::MOST_OF_SETUP;
 use crate::error::Error;
+use crate::health::watchdog::LATENESS;
 
 /// How many dials of callers may run at once to one node.
 pub(super) const DIALS: u32 = 4;
@@ -23,6 +25,9 @@ pub(super) const DIALS: u32 = 4;
 const DIALS_ON_PROBATION: u32 = 2;
 /// A dial may have to wait for others that hang; it is done after so many of them at the latest.
 const DIALS_IN_TURN: u32 = 3;
+/// A node that gave no answer in time has this share of a dial's time to say anything to a new connection, before
+/// those who wait for it go elsewhere.
+const PATIENCE: u32 = 4;
 
 impl Backend {
     /// Waits for the shared dial, running it when nobody does.
@@ -37,7 +42,13 @@ impl Backend {
         };
         match waiting {
             Ok(Ok(link)) => Ok(link),
-            Ok(Err(no_lane)) => Err(self.no_lane(no_lane)),
+            Ok(Err(no_lane)) => {
+                if matches!(no_lane, NoLane::Silent) {
+                    // Nor must it keep the dial from its end.
+                    tokio::task::yield_now().await;
+                }
+                Err(self.no_lane(no_lane))
+            }
             Err(_) => Err(self.no_lane(NoLane::Dial(DialError::timed_out(
                 "the deadline passed while a connection was made",
             )))),
@@ -50,17 +61,21 @@ impl Backend {
         replace: bool,
     ) -> Result<watch::Receiver<Dialled>, NoLane> {
         let patience = DIALS_IN_TURN * self.dialer.timeout + DIAL_GAP;
-        match self.lane.turn(Instant::now(), replace, patience) {
+        let now = Instant::now();
+        match self.lane.turn(now, replace, patience) {
             Turn::Wait(receiver) => Ok(receiver),
             Turn::TooSoon => Err(NoLane::TooSoon),
             Turn::Dial {
                 report,
                 receiver,
                 delay,
+                doubted,
             } => {
                 let duty = DialDuty {
                     backend: Arc::clone(self),
                     report,
+                    doubted,
+                    due: now + delay,
                     done: false,
                 };
                 self.dialer
@@ -141,7 +156,9 @@ impl Exclusive {
             return Err(NoLane::TooSoon);
         }
         let epoch = backend.gate().read().epoch();
-        match dial_in_background(backend).await {
+        match dial_while_others_wait(backend).await {
+            // The dial of the lane goes on, and tells.
+            Err(NoLane::Silent) => Err(NoLane::Silent),
             Ok(link) => {
                 // ± 20 %: connections made together must not all be replaced together.
                 let jitter = 0.8 + 0.4 * fastrand::f64();
@@ -156,6 +173,26 @@ impl Exclusive {
                 Err(why)
             }
         }
+    }
+}
+
+/// Dials, and gives up with those who wait for a node that says nothing.
+async fn dial_while_others_wait(backend: &Arc<Backend>) -> Result<Link, NoLane> {
+    let Some(lane) = backend.lane().doubted() else {
+        return dial_in_background(backend).await;
+    };
+    let mut dial = pin!(dial_in_background(backend));
+    tokio::select! {
+        biased;
+        dialled = &mut dial => dialled,
+        lane = outcome(lane) => match lane {
+            Err(NoLane::Silent) => {
+                // As in `new_lane`.
+                tokio::task::yield_now().await;
+                Err(NoLane::Silent)
+            }
+            _ => dial.await,
+        },
     }
 }
 
@@ -184,6 +221,9 @@ async fn dial_in_background(backend: &Arc<Backend>) -> Result<Link, NoLane> {
 struct DialDuty {
     backend: Arc<Backend>,
     report: Report,
+    doubted: bool,
+    /// When it was to begin.
+    due: Instant,
     done: bool,
 }
 
@@ -193,7 +233,7 @@ impl DialDuty {
             sleep(delay).await;
         }
         let epoch = self.backend.gate.read().epoch();
-        let result = self.backend.dial(Use::Lane).await.map(Arc::new);
+        let result = self.dial().await.map(Arc::new);
         self.done = true;
         self.backend
             .lane
@@ -210,6 +250,25 @@ impl DialDuty {
         if is_up {
             self.backend.identify().await;
         }
+    }
+
+    /// Dials; tells those who wait when a node in doubt does not say a word meanwhile.
+    async fn dial(&self) -> Result<Link, NoLane> {
+        let mut dial = pin!(self.backend.dial(Use::Lane));
+        let began = Instant::now();
+        // Where nothing runs between calls, a dial has no time but that of those who wait for it.
+        let on_time = |due: Instant| due.elapsed() <= LATENESS;
+        if self.doubted && on_time(self.due) {
+            let patience = self.backend.dialer.timeout / PATIENCE;
+            if let Ok(dialled) = timeout(patience, &mut dial).await {
+                return dialled;
+            }
+            let silent = !self.backend.stats.heard_since(began);
+            if silent && on_time(began + patience) && self.backend.observer.has_others() {
+                self.report.tell(Err(NoLane::Silent));
+            }
+        }
+        dial.await
     }
 }
 

@@ -91,6 +91,13 @@ impl Backend {
                     .at(self.id())
                     .retry_in(Some(DIAL_GAP));
             }
+            NoLane::Silent => {
+                self.meter.failed(Outcome::NotSent);
+                let text = "no reply came in time, and a new connection has brought none yet";
+                return Error::new(ErrorKind::Connect, Outcome::NotSent, text)
+                    .at(self.id())
+                    .retry_in(Some(DIAL_GAP));
+            }
             NoLane::Dial(e) => e,
         };
         let seen = self.dial_observation(&e);

@@ -25,6 +25,9 @@ pub(crate) enum NoLane {
     NodeOut,
     /// A dial failed a moment ago; the next one has to wait.
     TooSoon,
+    /// A reply did not come in time, and the dial that follows has brought no sign of life either: it goes on,
+    /// and nobody who has somewhere else to go waits for it.
+    Silent,
 }
 
 /// A node's lane and the dial that makes the next one.
@@ -41,6 +44,8 @@ struct Dial {
     /// No dial before this.
     not_before: Instant,
     last_began: Option<Instant>,
+    /// A reply did not come in time, and no connection was made since.
+    doubted: bool,
 }
 
 /// What a caller without a lane has to do.
@@ -52,6 +57,8 @@ pub(crate) enum Turn {
         report: Report,
         receiver: watch::Receiver<Dialled>,
         delay: Duration,
+        /// The node gave no answer before: see [`NoLane::Silent`].
+        doubted: bool,
     },
     /// A dial failed less than [`DIAL_GAP`] ago.
     TooSoon,
@@ -69,6 +76,7 @@ impl Lane {
             running: None,
             not_before: now,
             last_began: None,
+            doubted: false,
         };
         Self {
             current: ArcSwapOption::empty(),
@@ -112,18 +120,22 @@ impl Lane {
         if let Some(link) = self.current.swap(None) {
             link.wire().retire();
         }
-        if let Some(sender) = self.dial.lock().running.take() {
+        let mut dial = self.dial.lock();
+        // A probe looks after it from here.
+        dial.doubted = false;
+        if let Some(sender) = dial.running.take() {
             sender.send_replace(Some(Err(NoLane::NodeOut)));
         }
     }
 
     /// Joins the running dial, or becomes the one who runs it.
     ///
-    /// With `replace`, the dial keeps [`DIAL_GAP`] to the one before: a lane that times out over and
+    /// With `replace`, which is after a time-out, the dial keeps [`DIAL_GAP`] to the one before: a lane that times out over and
     /// over must not become a dial storm. A dial that began longer than `patience` ago, which is more than
     /// any dial takes, went to sleep with its runtime, and is not waited for.
     pub(crate) fn turn(&self, now: Instant, replace: bool, patience: Duration) -> Turn {
         let mut dial = self.dial.lock();
+        dial.doubted |= replace;
         let asleep = dial.last_began.is_some_and(|at| now > later(at, patience));
         if let (Some(sender), false) = (&dial.running, asleep) {
             return Turn::Wait(sender.subscribe());
@@ -142,12 +154,20 @@ impl Lane {
             report: Report { sender },
             receiver,
             delay: start - now,
+            doubted: dial.doubted,
         }
     }
 
-    /// Whether an exclusive connection may be dialled now.
+    /// Whether an exclusive connection may be dialled now: not right after a dial that failed.
     pub(crate) fn may_dial(&self, now: Instant) -> bool {
         now >= self.dial.lock().not_before
+    }
+
+    /// The dial under way to a node that is doubted: others need not wait for longer than those who wait for it.
+    pub(crate) fn doubted(&self) -> Option<watch::Receiver<Dialled>> {
+        let dial = self.dial.lock();
+        let running = dial.running.as_ref().filter(|_| dial.doubted);
+        running.map(watch::Sender::subscribe)
     }
 
     /// A probe has just connected: the last failure says nothing any more.
@@ -176,7 +196,10 @@ impl Lane {
         }
         dial.running = None;
         match result {
-            Ok(link) => self.current.store(Some(Arc::clone(link))),
+            Ok(link) => {
+                dial.doubted = false;
+                self.current.store(Some(Arc::clone(link)));
+            }
             Err(_) => dial.not_before = now + DIAL_GAP,
         }
     }
@@ -236,6 +259,28 @@ mod tests {
         assert_eq!(now - began, DIAL_GAP * 50, "and no later than that");
         let much_later = now + DIAL_GAP * 3;
         assert_eq!(dial(&lane, much_later, true), much_later, "one in a while");
+    }
+
+    #[test]
+    fn a_node_is_doubted_from_a_time_out_until_it_has_a_lane_or_is_out() {
+        let now = Instant::now();
+        let lane = Lane::new(now);
+        let doubted = |replace| match lane.turn(now, replace, PATIENCE) {
+            Turn::Dial {
+                doubted, report, ..
+            } => {
+                assert_eq!(lane.doubted().is_some(), doubted);
+                lane.close(&report, &Err(NoLane::Silent), now);
+                lane.dial_at_will(now);
+                doubted
+            }
+            _ => panic!("nobody else dials"),
+        };
+        assert!(!doubted(false), "the first dial");
+        assert!(doubted(true), "a time-out");
+        assert!(doubted(false), "the dial after it has failed");
+        lane.shut();
+        assert!(!doubted(false), "the probes have seen to it");
     }
 
     #[test]

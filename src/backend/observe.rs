@@ -142,5 +142,11 @@ impl Backend {
             // A dead connection is rarely alone: the verify dial tells, and feeds the lane.
             let _ = self.dial_lane(false);
         }
+        let whole = seen.limit >= self.limits.response_timeout && !own_limit;
+        if e.fault == Fault::Timeout && whole && seen.silent {
+            // Nor is a silent one: the next caller finds a lane, or the verdict, sooner.
+            self.lane.keep(|_| false);
+            let _ = self.dial_lane(true);
+        }
     }
 }

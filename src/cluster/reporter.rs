@@ -48,6 +48,11 @@ impl Observer for Reporter {
         }
     }
 
+    fn has_others(&self) -> bool {
+        let engine = self.0.upgrade();
+        engine.is_some_and(|engine| engine.topology().live.count() > 1)
+    }
+
     fn identified(&self, backend: &Arc<Backend>, identity: &Identity) {
         tracing::debug!(node = %backend.id(), version = ?identity.version, "a server said who it is");
         if let (Some(engine), Some(version)) = (self.0.upgrade(), identity.version) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fluster::{FlusterCluster, Reason};
 use futures_util::FutureExt as _;
@@ -14,22 +14,32 @@ use crate::support::{Server, fleet, urls};
 
 #[test]
 fn a_silent_node_goes_out_though_the_program_sleeps_between_its_calls() {
+    for asleep in [ms(40), ms(150), ms(1_500)] {
+        goes_out(asleep);
+    }
+}
+
+fn goes_out(asleep: Duration) {
     let servers: [Server; 2] = fleet();
     let cluster = FlusterCluster::from_urls(urls(&servers)).unwrap();
     let runtime = one_thread();
     let mut client = client_of(&cluster, &servers[0]);
     runtime.block_on(client.set::<_, _, ()>("k", 1)).unwrap();
     servers[0].stop();
-    let mut calls = 0;
+    let (began, mut calls) = (Instant::now(), 0);
     let out = within(
         ms(20_000),
         || {
             calls += 1;
             // Nothing of the runtime runs meanwhile: for the watchdog the process stands still.
-            std::thread::sleep(ms(150));
+            std::thread::sleep(asleep);
             assert!(runtime.block_on(client.get::<_, Option<u8>>("k")).is_err());
         },
         || is_out(&cluster, &servers[0]),
+    );
+    println!(
+        "asleep {asleep:?}: out after {:?}, {calls} calls",
+        began.elapsed()
     );
     assert!(out, "{calls} calls without an answer, and it still serves");
     assert!(calls >= 2, "one time-out alone never puts a node out");
