@@ -29,7 +29,7 @@ use self::identity::{Identity, Inquiry};
 use self::unheard::Troubles;
 pub(crate) use self::unheard::{Trouble, Unheard};
 use crate::backend::gate::Gate;
-use crate::backend::lane::{Lane, outcome};
+use crate::backend::lane::{Cause, Lane, outcome};
 use crate::backend::pool::Pool;
 use crate::clock::now_micros;
 use crate::connection::dial::Dialer;
@@ -39,7 +39,7 @@ use crate::connection::reply::Reply;
 use crate::connection::request::Shared;
 use crate::connection::stats::NodeStats;
 use crate::error::Error;
-use crate::health::verdict::{ConnectionAction, Observation};
+use crate::health::verdict::{ConnectionAction, Observation, Verdict};
 use crate::node::{Node, NodeId};
 
 /// How long a failed call waits for the dial that tells whether its node is gone, so that the
@@ -51,7 +51,9 @@ pub(crate) const RESENDS: usize = 2;
 /// What a node reports to whoever keeps the health of all nodes.
 pub(crate) trait Observer: Send + Sync {
     /// A dial or command told something about the node.
-    fn observed(&self, backend: &Arc<Backend>, epoch: u64, what: Observation);
+    fn judged(&self, backend: &Arc<Backend>, epoch: u64, verdict: Verdict);
+    /// No answer came in time: the watchdog knows how much of that time was this process's own.
+    fn timed_out(&self, backend: &Arc<Backend>, epoch: u64, what: Observation);
     /// A command succeeded while somebody wants to know; see [`Backend::watch`].
     fn succeeded(&self, backend: &Arc<Backend>, epoch: u64);
     /// A dial begins, or the background tasks were not heard of for long: they are needed from now on.
@@ -324,7 +326,7 @@ impl Backend {
                     if action == ConnectionAction::Discard {
                         // It was logged in, and is not any more: a dial tells whether a new one may be.
                         self.lane.retire(&link);
-                        let _ = self.dial_lane(true);
+                        let _ = self.dial_lane(Cause::LoggedOut);
                     }
                     return Ok(reply);
                 }
@@ -369,7 +371,7 @@ impl Backend {
                 self.report(epoch, seen);
                 // The next caller finds a lane, or the verdict, sooner; that there is none may be
                 // for good reason, and is not this caller's error.
-                let _ = self.dial_lane(true);
+                let _ = self.dial_lane(Cause::TimedOut);
                 return false;
             }
             Fault::Lost | Fault::Garbage | Fault::Stray | Fault::Flood => {}
@@ -383,7 +385,7 @@ impl Backend {
             // Who may pass is looked at again, with the next try.
             return self.gate.read().settles();
         }
-        if let Ok(dial) = self.dial_lane(false) {
+        if let Ok(dial) = self.dial_lane(Cause::NoLane) {
             let limit = VERIFY_WAIT.min(deadline.saturating_duration_since(Instant::now()));
             // Only its effect on the node's state matters here, and that it had its time.
             let _ = timeout(limit, outcome(dial)).await;

@@ -9,7 +9,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout, timeout_at};
 
 use super::Backend;
-use crate::backend::lane::{DIAL_GAP, Dialled, NoLane, Report, Turn, outcome};
+use crate::backend::lane::{Cause, DIAL_GAP, Dialled, NoLane, Report, Turn, outcome};
 use crate::backend::pool::Exclusive;
 use crate::connection::dial::{DialError, PushSink};
 use crate::connection::link::Link;
@@ -32,7 +32,7 @@ const PATIENCE: u32 = 4;
 impl Backend {
     /// Waits for the shared dial, running it when nobody does.
     pub(super) async fn new_lane(self: &Arc<Self>, deadline: Instant) -> Result<Arc<Link>, Error> {
-        let waiting = match self.dial_lane(false) {
+        let waiting = match self.dial_lane(Cause::NoLane) {
             Ok(receiver) => timeout_at(deadline.into(), outcome(receiver)).await,
             Err(e) => {
                 // As in `call`: failing at once must not starve the others.
@@ -58,11 +58,11 @@ impl Backend {
     /// Joins or starts the shared dial.
     pub(super) fn dial_lane(
         self: &Arc<Self>,
-        replace: bool,
+        why: Cause,
     ) -> Result<watch::Receiver<Dialled>, NoLane> {
         let patience = DIALS_IN_TURN * self.dialer.timeout + DIAL_GAP;
         let now = Instant::now();
-        match self.lane.turn(now, replace, patience) {
+        match self.lane.turn(now, why, patience) {
             Turn::Wait(receiver) => Ok(receiver),
             Turn::TooSoon => Err(NoLane::TooSoon),
             Turn::Dial {

@@ -48,6 +48,17 @@ struct Dial {
     doubted: bool,
 }
 
+/// Why the lane is dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// There is none, or it has broken.
+    NoLane,
+    /// A reply did not come in time.
+    TimedOut,
+    /// The lane was logged in, and is not any more.
+    LoggedOut,
+}
+
 /// What a caller without a lane has to do.
 pub(crate) enum Turn {
     /// Somebody dials: wait for it.
@@ -130,12 +141,12 @@ impl Lane {
 
     /// Joins the running dial, or becomes the one who runs it.
     ///
-    /// With `replace`, which is after a time-out, the dial keeps [`DIAL_GAP`] to the one before: a lane that times out over and
-    /// over must not become a dial storm. A dial that began longer than `patience` ago, which is more than
-    /// any dial takes, went to sleep with its runtime, and is not waited for.
-    pub(crate) fn turn(&self, now: Instant, replace: bool, patience: Duration) -> Turn {
+    /// A lane that is there and replaced keeps [`DIAL_GAP`] to the dial before: one that times out over and over
+    /// must not become a dial storm. A dial that began longer than `patience` ago, which is more than any dial
+    /// takes, went to sleep with its runtime, and is not waited for.
+    pub(crate) fn turn(&self, now: Instant, why: Cause, patience: Duration) -> Turn {
         let mut dial = self.dial.lock();
-        dial.doubted |= replace;
+        dial.doubted |= why == Cause::TimedOut;
         let asleep = dial.last_began.is_some_and(|at| now > later(at, patience));
         if let (Some(sender), false) = (&dial.running, asleep) {
             return Turn::Wait(sender.subscribe());
@@ -144,7 +155,7 @@ impl Lane {
             return Turn::TooSoon;
         }
         let start = match dial.last_began {
-            Some(began) if replace => now.max(began + DIAL_GAP),
+            Some(began) if why != Cause::NoLane => now.max(began + DIAL_GAP),
             _ => now,
         };
         let (sender, receiver) = watch::channel(None);
@@ -235,8 +246,8 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(10);
 
     /// When the dial begins that is due at `now`, which succeeds at once.
-    fn dial(lane: &Lane, now: Instant, replace: bool) -> Instant {
-        let Turn::Dial { delay, .. } = lane.turn(now, replace, PATIENCE) else {
+    fn dial(lane: &Lane, now: Instant, why: Cause) -> Instant {
+        let Turn::Dial { delay, .. } = lane.turn(now, why, PATIENCE) else {
             panic!("somebody dials, or a dial has failed")
         };
         lane.dial.lock().running = None;
@@ -247,25 +258,27 @@ mod tests {
     fn a_lane_that_is_replaced_over_and_over_is_dialled_once_in_a_gap() {
         let began = Instant::now();
         let lane = Lane::new(began);
-        assert_eq!(dial(&lane, began, false), began, "the first one is due");
+        let first = dial(&lane, began, Cause::NoLane);
+        assert_eq!(first, began, "the first one is due");
         // Each new lane times out 10 ms after it is there.
         let (mut now, mut last) = (began, began);
-        for _ in 0..50 {
+        for why in [Cause::TimedOut, Cause::LoggedOut].repeat(25) {
             now += Duration::from_millis(10);
-            let start = dial(&lane, now, true);
+            let start = dial(&lane, now, why);
             assert!(start >= last + DIAL_GAP, "{:?}", start - last);
             (now, last) = (start, start);
         }
         assert_eq!(now - began, DIAL_GAP * 50, "and no later than that");
         let much_later = now + DIAL_GAP * 3;
-        assert_eq!(dial(&lane, much_later, true), much_later, "one in a while");
+        let late = dial(&lane, much_later, Cause::TimedOut);
+        assert_eq!(late, much_later, "one in a while");
     }
 
     #[test]
     fn a_node_is_doubted_from_a_time_out_until_it_has_a_lane_or_is_out() {
         let now = Instant::now();
         let lane = Lane::new(now);
-        let doubted = |replace| match lane.turn(now, replace, PATIENCE) {
+        let doubted = |why| match lane.turn(now, why, PATIENCE) {
             Turn::Dial {
                 doubted, report, ..
             } => {
@@ -276,19 +289,20 @@ mod tests {
             }
             _ => panic!("nobody else dials"),
         };
-        assert!(!doubted(false), "the first dial");
-        assert!(doubted(true), "a time-out");
-        assert!(doubted(false), "the dial after it has failed");
+        assert!(!doubted(Cause::NoLane), "the first dial");
+        assert!(!doubted(Cause::LoggedOut), "it answers");
+        assert!(doubted(Cause::TimedOut));
+        assert!(doubted(Cause::NoLane), "the dial after it has failed");
         lane.shut();
-        assert!(!doubted(false), "the probes have seen to it");
+        assert!(!doubted(Cause::NoLane), "the probes have seen to it");
     }
 
     #[test]
     fn a_lane_that_is_lost_is_dialled_at_once() {
         let began = Instant::now();
         let lane = Lane::new(began);
-        dial(&lane, began, false);
+        dial(&lane, began, Cause::NoLane);
         let now = began + Duration::from_millis(10);
-        assert_eq!(dial(&lane, now, false), now);
+        assert_eq!(dial(&lane, now, Cause::NoLane), now);
     }
 }

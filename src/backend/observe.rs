@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::Backend;
-use crate::backend::lane::NoLane;
+use crate::backend::lane::{Cause, NoLane};
 use crate::backend::pool::Pool;
 use crate::clock::now_micros;
 use crate::connection::dial::DialError;
@@ -18,6 +18,9 @@ use crate::health::latency::Histogram;
 use crate::health::verdict::{
     Class, ConnectionAction, Disposition, Observation, Phase, Seen, disposition, judge,
 };
+
+/// A server that refuses write after write has its name looked up once in so long.
+const REFUSED_WRITE_GAP: Duration = Duration::from_secs(1);
 
 impl Backend {
     pub(crate) fn dial_observation(&self, e: &DialError) -> Observation {
@@ -42,8 +45,24 @@ impl Backend {
         }
     }
 
-    pub(super) fn report(self: &Arc<Self>, epoch: u64, what: Observation) {
-        self.observer.observed(self, epoch, what);
+    /// Judges what was seen, does what the judgement asks of this node's connections, and hands it up to whoever
+    /// keeps the health of all nodes. What becomes of the connection that it was seen on is the caller's to do,
+    /// who holds it.
+    pub(super) fn report(self: &Arc<Self>, epoch: u64, what: Observation) -> ConnectionAction {
+        let judgement = judge(&what);
+        if judgement.verify {
+            // It feeds the lane, too.
+            let _ = self.dial_lane(Cause::NoLane);
+        }
+        if judgement.refuses_writes {
+            // A demoted master: its name may lead to the new one by now.
+            self.refresh_address(REFUSED_WRITE_GAP);
+        }
+        match what.is_time_out() {
+            true => self.observer.timed_out(self, epoch, what),
+            false => self.observer.judged(self, epoch, judgement.verdict),
+        }
+        judgement.connection
     }
 
     /// Reports a failed dial to whoever keeps the node's health.
@@ -82,8 +101,7 @@ impl Backend {
             Disposition::Rejected => Outcome::Rejected,
             _ => Outcome::Answered,
         });
-        self.report(epoch, seen);
-        match judge(&seen).connection {
+        match self.report(epoch, seen) {
             // Who gave no password is told so by each command, and a new connection would be told the same.
             ConnectionAction::Discard if class == Class::NoAuth && !self.dialer.logs_in() => {
                 ConnectionAction::Keep
@@ -109,7 +127,7 @@ impl Backend {
                 let (kind, os) = io_parts(&e.error);
                 Seen::Io(kind, os)
             }
-            Fault::Garbage => Seen::Garbage { valid: false },
+            Fault::Garbage => Seen::Garbage,
             Fault::Stray | Fault::Flood => Seen::Unsolicited,
             Fault::Misuse => Seen::Misuse,
         };
@@ -138,15 +156,11 @@ impl Backend {
             ..self.call_observation(e, sent_at)
         };
         self.report(epoch, seen);
-        if e.fault == Fault::Lost {
-            // A dead connection is rarely alone: the verify dial tells, and feeds the lane.
-            let _ = self.dial_lane(false);
-        }
         let whole = seen.limit >= self.limits.response_timeout && !own_limit;
         if e.fault == Fault::Timeout && whole && seen.silent {
-            // Nor is a silent one: the next caller finds a lane, or the verdict, sooner.
+            // A silent connection is rarely alone: the next caller finds a lane, or the verdict, sooner.
             self.lane.keep(|_| false);
-            let _ = self.dial_lane(true);
+            let _ = self.dial_lane(Cause::TimedOut);
         }
     }
 }

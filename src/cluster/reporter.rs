@@ -9,30 +9,26 @@ use crate::backend::{Backend, Observer};
 use crate::cluster::engine::Engine;
 use crate::cluster::events::Event;
 use crate::connection::resolve::Resolver;
-use crate::health::verdict::{Observation, Seen, Verdict, judge};
+use crate::health::verdict::{Observation, Verdict};
 
 /// A handle to the engine that the nodes can hold without keeping the cluster alive.
 pub(crate) struct Reporter(pub(crate) Weak<Engine>);
 
 impl Observer for Reporter {
-    fn observed(&self, backend: &Arc<Backend>, epoch: u64, what: Observation) {
-        let Some(engine) = self.0.upgrade() else {
-            return;
-        };
-        let now = Instant::now();
-        let judgement = judge(&what);
-        if judgement.refuses_writes {
-            // A demoted master: its name may lead to the new one by now.
-            backend.refresh_address(Duration::from_secs(1));
-        }
-        if matches!(what.seen, Seen::Io(std::io::ErrorKind::TimedOut, _)) {
-            engine.timed_out(backend, epoch, what, now);
-            return;
-        }
+    fn judged(&self, backend: &Arc<Backend>, epoch: u64, verdict: Verdict) {
         let idle = backend.watch().load(Relaxed) == Backend::WATCH_NOTHING;
         // An application's errors are proof of life, and nobody is waiting for that.
-        if judgement.verdict != Verdict::Neutral && !(judgement.verdict == Verdict::Alive && idle) {
-            engine.apply(backend, epoch, judgement.verdict, now);
+        if verdict == Verdict::Neutral || (verdict == Verdict::Alive && idle) {
+            return;
+        }
+        if let Some(engine) = self.0.upgrade() {
+            engine.apply(backend, epoch, verdict, Instant::now());
+        }
+    }
+
+    fn timed_out(&self, backend: &Arc<Backend>, epoch: u64, what: Observation) {
+        if let Some(engine) = self.0.upgrade() {
+            engine.timed_out(backend, epoch, what, Instant::now());
         }
     }
 

@@ -47,14 +47,14 @@ fn first_words(said: &[u8], secret: &str) -> String {
 pub(super) fn setup_fault(wire: &Wire, error: RedisError, secret: &str) -> DialError {
     let said = wire.setup_bytes();
     let seen = match error.kind() {
-        _ if wire.saw_flood() => Seen::Garbage { valid: false },
+        _ if wire.saw_flood() => Seen::Garbage,
         ErrorKind::Io => {
             let (kind, os) = io_parts(&error);
             Seen::Io(kind, os)
         }
         // A reply that stops in the middle was cut by the peer's FIN; anything else is not RESP.
         ErrorKind::Parse if wire.saw_eof() => Seen::Io(io::ErrorKind::UnexpectedEof, None),
-        ErrorKind::Parse => Seen::Garbage { valid: false },
+        ErrorKind::Parse => Seen::Garbage,
         ErrorKind::AuthenticationFailed => Seen::Credentials,
         ErrorKind::Server(_) | ErrorKind::Extension => Seen::Error(class_of_error(&error)),
         _ => Seen::Misuse,
@@ -69,7 +69,7 @@ pub(super) fn setup_fault(wire: &Wire, error: RedisError, secret: &str) -> DialE
             RedisError::from((kind, "the server refused the connection", line))
         }
         _ => match seen {
-            Seen::Garbage { .. } => {
+            Seen::Garbage => {
                 let text = format!(
                     "it does not speak Redis's protocol (it said {})",
                     first_words(&said, secret)

@@ -30,25 +30,20 @@ pub(crate) enum Phase {
 }
 
 /// What came of it.
+///
+/// That a reply does not fit the type which the application asked for is seen above, where nobody judges a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(
-    dead_code,
-    reason = "the table is complete; what says nothing about a node need not be asked about"
-)]
 pub(crate) enum Seen {
     /// A complete reply that is no error; in the set-up phase: at least one reply was read.
     Value,
     /// An error reply, classified by [`classify_code`], or by [`worst`] for `EXECABORT`.
     Error(Class),
-    /// The reply did not fit the type the application asked for.
-    TypeMismatch,
     /// A token was asked for, and something else came.
     WrongToken,
     /// The operating system's error, with its number where there is one.
     Io(io::ErrorKind, Option<i32>),
-    /// Bytes that are no reply; `valid` says whether whole or half replies came before them on
-    /// this connection.
-    Garbage { valid: bool },
+    /// Bytes that are no reply. A reply that the other side's end of the connection cut is [`Self::Io`].
+    Garbage,
     /// Bytes that nobody asked for.
     Unsolicited,
     /// The name did not resolve, or not in time.
@@ -59,12 +54,8 @@ pub(crate) enum Seen {
     Credentials,
     /// The client library refuses its own configuration.
     Misuse,
-    /// The connection pool stayed exhausted.
-    PoolWait,
     /// The connection pool was closed.
     PoolClosed,
-    /// The caller went away or panicked.
-    Cancelled,
 }
 
 /// Everything the verdict depends on, as plain data.
@@ -112,6 +103,11 @@ impl Observation {
             has_live: false,
             line: None,
         }
+    }
+
+    /// Whether no answer came in time: only the watchdog knows whether that says anything about the node.
+    pub(crate) fn is_time_out(&self) -> bool {
+        matches!(self.seen, Seen::Io(kind, os) if io_group(kind, os) == Group::Silence)
     }
 }
 
@@ -166,7 +162,8 @@ pub(crate) enum ConnectionAction {
 pub(crate) struct Judgement {
     pub(crate) verdict: Verdict,
     pub(crate) connection: ConnectionAction,
-    /// Dial once, at once: whether the node is gone shows within a millisecond.
+    /// Dial once, at once: a broken connection is rarely alone, and whether the node is gone shows within a
+    /// millisecond.
     pub(crate) verify: bool,
     /// The node lives and refuses writes.
     pub(crate) refuses_writes: bool,
@@ -181,11 +178,10 @@ const FRESH_SUCCESS: Duration = Duration::from_secs(1);
 /// Says what an observation means for the node and for the connection.
 pub(crate) fn judge(o: &Observation) -> Judgement {
     let verdict = verdict(o);
-    let lost = matches!(verdict, Verdict::Soft(Soft::Lost { .. }));
     Judgement {
         verdict,
         connection: connection_action(o),
-        verify: lost && matches!(o.seen, Seen::Io(..)),
+        verify: breaks_a_connection(o),
         refuses_writes: matches!(o.seen, Seen::Error(class) if class.refuses_writes()),
     }
 }
@@ -193,7 +189,7 @@ pub(crate) fn judge(o: &Observation) -> Judgement {
 fn verdict(o: &Observation) -> Verdict {
     use Verdict::{Alive, Hard, Neutral};
     match (o.seen, o.phase) {
-        (Seen::Value | Seen::TypeMismatch, _) => Alive,
+        (Seen::Value, _) => Alive,
         (Seen::Error(class), Phase::Command) => reply_verdict(class, o),
         (Seen::Error(class), Phase::Setup) => refusal(o.line.unwrap_or(class), o),
         (Seen::Io(kind, os), phase) => match (io_group(kind, os), phase) {
@@ -217,21 +213,13 @@ fn verdict(o: &Observation) -> Verdict {
                 Verdict::Soft(Soft::Lost { idle: false })
             }
         },
-        (Seen::Garbage { .. }, Phase::Setup) if o.line.is_some_and(Class::is_refusal) => {
+        (Seen::Garbage, Phase::Setup) if o.line.is_some_and(Class::is_refusal) => {
             refusal(o.line.unwrap_or(Class::Answer), o)
         }
-        (Seen::Garbage { valid: false }, _) | (Seen::WrongToken, _) => Hard(Reason::NotRedis),
-        // A reply cut in the middle looks like garbage too, but is a lost connection.
-        (Seen::Garbage { valid: true }, Phase::Command) => {
-            Verdict::Soft(Soft::Lost { idle: false })
-        }
-        (Seen::Garbage { valid: true }, Phase::Setup) => strike(Reason::Lost),
+        (Seen::Garbage | Seen::WrongToken, _) => Hard(Reason::NotRedis),
         (Seen::Dns, _) => strike(Reason::Dns),
         (Seen::Certificate | Seen::Credentials, _) => Hard(Reason::Config),
-        (
-            Seen::Misuse | Seen::Unsolicited | Seen::PoolWait | Seen::PoolClosed | Seen::Cancelled,
-            _,
-        ) => Neutral,
+        (Seen::Misuse | Seen::Unsolicited | Seen::PoolClosed, _) => Neutral,
     }
 }
 
@@ -287,14 +275,25 @@ fn time_out(o: &Observation, phase: Phase) -> Verdict {
 fn connection_action(o: &Observation) -> ConnectionAction {
     match o.seen {
         _ if o.phase == Phase::Setup && o.seen != Seen::Value => ConnectionAction::Discard,
-        Seen::Value | Seen::TypeMismatch | Seen::Misuse | Seen::PoolWait | Seen::PoolClosed => {
-            ConnectionAction::Keep
-        }
+        Seen::Value | Seen::Misuse | Seen::PoolClosed => ConnectionAction::Keep,
         // `NOAUTH` on a connection that was authenticated: reset, or its user was deleted.
         Seen::Error(Class::NoAuth | Class::MaxClients | Class::Denied) => ConnectionAction::Discard,
         Seen::Error(_) => ConnectionAction::Keep,
         _ => ConnectionAction::Discard,
     }
+}
+
+fn breaks_a_connection(o: &Observation) -> bool {
+    let Seen::Io(kind, os) = o.seen else {
+        return false;
+    };
+    let broken = match io_group(kind, os) {
+        // The kernel's own, with a number, ends the connection; ours ends the wait.
+        Group::Silence => os.is_some(),
+        Group::OwnLimit | Group::Misuse => false,
+        _ => true,
+    };
+    o.phase == Phase::Command && broken
 }
 
 /// What kinds of operating system errors have in common for us.
@@ -376,8 +375,7 @@ pub(crate) fn judge_probe(o: &Observation) -> ProbeResult {
     if o.phase == Phase::Setup && o.seen == Seen::Value {
         return ProbeResult::Failed(Reason::Protocol);
     }
-    let timed_out = matches!(o.seen, Seen::Io(kind, os) if io_group(kind, os) == Group::Silence);
-    if timed_out && !o.ran.is_most_of(o.limit) {
+    if o.is_time_out() && !o.ran.is_most_of(o.limit) {
         return ProbeResult::NotRun;
     }
     match verdict(o) {

@@ -17,9 +17,9 @@ use crate::backend::Backend;
 use crate::clock::later;
 use crate::cluster::Engine;
 use crate::connection::link::{Fault, Link, LinkError};
-use crate::connection::reply::Reply;
 use crate::connection::request::Request;
 use crate::error::{Error, ErrorKind, Outcome};
+use crate::health::verdict::ConnectionAction;
 use crate::node::NodeId;
 
 /// After a failure the next attempt waits this long.
@@ -282,10 +282,15 @@ impl Ear {
         let began = Instant::now();
         let result = self.link.call(Request::One(cmd), Some(limit)).await;
         match result {
-            Ok(Reply::One(redis::Value::ServerError(e))) => {
-                Err(Error::answered(self.backend.id(), e.into()))
+            Ok(reply) if reply.class().is_none() => Ok(()),
+            Ok(reply) => {
+                let epoch = self.link.epoch();
+                if self.backend.answered(&reply, epoch, began, None) == ConnectionAction::Discard {
+                    self.link.wire().retire();
+                }
+                let refused = reply.into_value().extract_error().err();
+                refused.map_or(Ok(()), |e| Err(Error::answered(self.backend.id(), e)))
             }
-            Ok(_) => Ok(()),
             Err(e) => Err(self.failed(e, began, limit)),
         }
     }

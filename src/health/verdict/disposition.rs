@@ -27,15 +27,13 @@ pub(crate) fn disposition(o: &Observation) -> Disposition {
         // Our own mistake fails everywhere.
         (Seen::Misuse, _) => Disposition::Answer,
         (Seen::Io(kind, os), _) if io_group(kind, os) == Group::Misuse => Disposition::Answer,
-        (Seen::Value | Seen::TypeMismatch | Seen::WrongToken, _) => Disposition::Answer,
+        (Seen::Value | Seen::WrongToken, _) => Disposition::Answer,
         (Seen::Error(class), Phase::Command) => class.disposition(),
         (Seen::Error(class), Phase::Setup) => setup_disposition(o.line.unwrap_or(class)),
         (_, Phase::Setup) => o.line.map_or(Disposition::NotSent, setup_disposition),
-        (Seen::PoolWait | Seen::PoolClosed, _) => Disposition::NotSent,
+        (Seen::PoolClosed, _) => Disposition::NotSent,
         // However little was written: the reply of a timed-out command may still be on its way.
-        (Seen::Io(kind, os), _) if io_group(kind, os) == Group::Silence => {
-            Disposition::MaybeExecuted
-        }
+        _ if o.is_time_out() => Disposition::MaybeExecuted,
         _ if o.written => Disposition::MaybeExecuted,
         _ => Disposition::NotSent,
     }

@@ -357,16 +357,7 @@ fn every_error_of_a_dial_has_its_verdict() {
             Disposition::NotSent,
         ),
         (Seen::Misuse, Neutral, Disposition::Answer),
-        (
-            Seen::Garbage { valid: false },
-            Hard(Reason::NotRedis),
-            Disposition::NotSent,
-        ),
-        (
-            Seen::Garbage { valid: true },
-            strike(Reason::Lost),
-            Disposition::NotSent,
-        ),
+        (Seen::Garbage, Hard(Reason::NotRedis), Disposition::NotSent),
     ] {
         let o = seen(Phase::Setup, other.0);
         assert_eq!(judge(&o).verdict, other.1, "dial: {:?}", other.0);
@@ -495,7 +486,7 @@ fn what_the_server_wrote_before_closing_decides_about_a_dial() {
         strike(Reason::Busy),
         "the line knows better"
     );
-    let mut o = seen(Phase::Setup, Seen::Garbage { valid: false });
+    let mut o = seen(Phase::Setup, Seen::Garbage);
     o.line = classify_line(b"-ERR max number of clients reached\r\n");
     assert_eq!(
         judge(&o).verdict,
@@ -571,16 +562,9 @@ fn a_broken_connection_is_judged_by_how_long_it_was_unused() {
 fn other_ends_of_a_command_have_their_verdicts() {
     for (what, verdict, fate, next) in [
         (Seen::Value, Alive, Keep, Disposition::Answer),
-        (Seen::TypeMismatch, Alive, Keep, Disposition::Answer),
         (
-            Seen::Garbage { valid: false },
+            Seen::Garbage,
             Hard(Reason::NotRedis),
-            Discard,
-            Disposition::MaybeExecuted,
-        ),
-        (
-            Seen::Garbage { valid: true },
-            lost(false),
             Discard,
             Disposition::MaybeExecuted,
         ),
@@ -591,14 +575,7 @@ fn other_ends_of_a_command_have_their_verdicts() {
             Disposition::MaybeExecuted,
         ),
         (Seen::Misuse, Neutral, Keep, Disposition::Answer),
-        (Seen::PoolWait, Neutral, Keep, Disposition::NotSent),
         (Seen::PoolClosed, Neutral, Keep, Disposition::NotSent),
-        (
-            Seen::Cancelled,
-            Neutral,
-            Discard,
-            Disposition::MaybeExecuted,
-        ),
         (
             Seen::Io(K::HostUnreachable, None),
             strike(Reason::Unreachable),
@@ -624,11 +601,23 @@ fn other_ends_of_a_command_have_their_verdicts() {
 }
 
 #[test]
-fn an_applications_type_error_is_proof_of_life() {
-    // redis-rs calls it unrecoverable and wants to reconnect.
-    let judged = judge(&seen(Phase::Command, Seen::TypeMismatch));
-    assert_eq!(judged.verdict, Alive);
-    assert_eq!(judged.connection, Keep);
+fn only_a_broken_connection_asks_for_a_dial() {
+    let asks = |phase, what| judge(&seen(phase, what)).verify;
+    for kind in [K::ConnectionReset, K::HostUnreachable, K::Other] {
+        assert!(asks(Phase::Command, Seen::Io(kind, None)), "{kind:?}");
+        assert!(
+            !asks(Phase::Setup, Seen::Io(kind, None)),
+            "it was one: {kind:?}"
+        );
+    }
+    let by_the_kernel = Seen::Io(K::TimedOut, Some(110));
+    assert!(asks(Phase::Command, by_the_kernel));
+    for ours in [K::TimedOut, K::AddrNotAvailable, K::InvalidInput] {
+        assert!(!asks(Phase::Command, Seen::Io(ours, None)), "{ours:?}");
+    }
+    for what in [Seen::Value, Seen::Garbage, Seen::Unsolicited, Seen::Misuse] {
+        assert!(!asks(Phase::Command, what), "{what:?}");
+    }
 }
 
 #[test]
@@ -701,7 +690,7 @@ fn a_probe_succeeds_only_when_the_node_serves() {
         (Seen::Io(K::TimedOut, None), Failed(Reason::Timeout)),
         (Seen::Io(K::ConnectionReset, None), Failed(Reason::Lost)),
         (Seen::Io(K::AddrNotAvailable, None), NotReady(Reason::Io)),
-        (Seen::Garbage { valid: false }, NotRedis),
+        (Seen::Garbage, NotRedis),
         (Seen::Dns, Failed(Reason::Dns)),
         (Seen::Certificate, Config),
         (Seen::Credentials, Config),
