@@ -474,7 +474,7 @@ proptest! {
         // Who names a node so is told; a name without these signs is a name to anybody.
         if url.contains("://") && url.contains('@') || form.contains("pass") {
             let node = Node::new("redis://a").map_err(|e| TestCaseError::fail(e.to_string()))?;
-            let built = fluster::FlusterCluster::builder().node(node.name(&url)).build();
+            let built = FlusterCluster::builder().node(node.name(&url)).build();
             match built {
                 Err(e) => shown += &all_of(&e),
                 Ok(cluster) => prop_assert!(false, "{url:?} is a name: {cluster:?}"),

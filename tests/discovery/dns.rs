@@ -118,7 +118,7 @@ fn heard() -> Logs {
 
 const OFTEN: Duration = Duration::from_millis(100);
 
-async fn follow(name: &str) -> (FlusterCluster, fluster::discovery::Following) {
+async fn follow(name: &str) -> (FlusterCluster, discovery::Following) {
     let cluster = FlusterCluster::from_urls(["redis://127.0.0.1:1"]).unwrap();
     let source = Dns::new(name).unwrap().every(OFTEN);
     let following = cluster

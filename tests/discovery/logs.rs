@@ -12,7 +12,7 @@ pub struct Logs(Arc<Mutex<Vec<String>>>);
 
 impl Logs {
     /// Runs it on one thread, in paused time when asked to, and hears what it logs.
-    pub fn of<F: Future<Output = ()>>(paused: bool, run: impl FnOnce(Logs) -> F) -> Self {
+    pub fn of<F: Future<Output = ()>>(paused: bool, run: impl FnOnce(Self) -> F) -> Self {
         let logs = Self::default();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -17,7 +17,7 @@ pub enum Reply {
     /// A status or a bulk string.
     Text(Vec<u8>),
     Error(String),
-    Array(Vec<Reply>),
+    Array(Vec<Self>),
 }
 
 impl fmt::Display for Reply {

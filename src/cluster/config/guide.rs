@@ -386,7 +386,7 @@ fn every_key_reads_what_the_guide_shows() {
         });
         let builder = of(&format!("{key} = '{written}'")).expect(&key);
         if row.written.is_some() {
-            let plain = format!("{:?}", crate::FlusterCluster::builder());
+            let plain = format!("{:?}", FlusterCluster::builder());
             assert_eq!(format!("{builder:?}"), plain, "{key}");
         }
         if row.is_time {
