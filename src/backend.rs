@@ -36,7 +36,7 @@ use crate::connection::dial::Dialer;
 use crate::connection::link::{Fault, Link, LinkError};
 use crate::connection::meter::Meter;
 use crate::connection::reply::Reply;
-use crate::connection::request::Shared;
+use crate::connection::request::LaneRequest;
 use crate::connection::stats::NodeStats;
 use crate::error::Error;
 use crate::health::verdict::{ConnectionAction, Observation, Verdict};
@@ -260,7 +260,7 @@ impl Backend {
     /// Safe; the command may still be executed.
     pub(crate) async fn call(
         self: &Arc<Self>,
-        request: Shared<'_>,
+        request: LaneRequest<'_>,
         deadline: Instant,
     ) -> Result<Reply, Error> {
         self.call_from(Instant::now(), request, deadline).await
@@ -271,7 +271,7 @@ impl Backend {
     pub(crate) async fn call_from(
         self: &Arc<Self>,
         began: Instant,
-        request: Shared<'_>,
+        request: LaneRequest<'_>,
         deadline: Instant,
     ) -> Result<Reply, Error> {
         let tasks = &self.dialer.tasks;
@@ -289,7 +289,7 @@ impl Backend {
     async fn call_inside(
         self: &Arc<Self>,
         began: Instant,
-        request: Shared<'_>,
+        request: LaneRequest<'_>,
         deadline: Instant,
     ) -> Result<Reply, Error> {
         if self.dialer.tasks.pulse().is_overdue(began) {

@@ -65,7 +65,7 @@ struct Inner<C> {
     stand_in_ttl: Option<Duration>,
     codec: C,
     flights: Flights,
-    meter: Meter,
+    meter: CacheMeter,
     /// Computed values that could not be kept.
     unkept: Trouble,
     /// Whether a time to live that cannot be was spoken of.
@@ -73,14 +73,14 @@ struct Inner<C> {
 }
 
 /// Handles into the metrics recorder that was installed when the cache was built.
-struct Meter {
+struct CacheMeter {
     hits: Counter,
     misses: Counter,
     errors: Counter,
     unkept: Counter,
 }
 
-impl Meter {
+impl CacheMeter {
     fn new(cache: &str) -> Self {
         let reads = |result: &'static str| metrics::counter!("fluster_cache_reads_total", "cache" => cache.to_owned(), "result" => result);
         Self {
@@ -173,7 +173,7 @@ impl<V, C: Codec<V>> Cache<V, C> {
         let (replicas, regular, short) = self
             .prepare(full, value, ttl, deadline)
             .map_err(QuorumError::refused)?;
-        let command = |member: &crate::replication::Member| match &short {
+        let command = |member: &crate::replication::ReplicaMember| match &short {
             Some(short) if member.stand_in => Arc::clone(short),
             _ => Arc::clone(&regular),
         };

@@ -16,7 +16,7 @@ use crate::backend::lane::NoLane;
 use crate::backend::pool::NoLoan;
 use crate::backend::role::Role;
 use crate::connection::reply::{Reply, signed};
-use crate::connection::request::{Request, Shared, refused};
+use crate::connection::request::{LaneRequest, Request, refused};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 use crate::tasks::NO_RUNTIME;
@@ -158,7 +158,7 @@ impl Client {
     /// are values.
     pub(crate) async fn answer(
         &self,
-        request: Shared<'_>,
+        request: LaneRequest<'_>,
         deadline: Instant,
     ) -> Result<Reply, Error> {
         self.backend.call(request, deadline).await
@@ -168,7 +168,7 @@ impl Client {
         if let Some(nothing) = request.answer_to_nothing() {
             return Ok(nothing);
         }
-        let shared = Shared::check(request)?;
+        let shared = LaneRequest::check(request)?;
         let now = Instant::now();
         let deadline = now + self.backend.limits().deadline;
         let role = Role::standing_in(self.is_stand_in());

@@ -9,7 +9,7 @@ use redis::{Cmd, ToRedisArgs, Value};
 
 use crate::cluster::FlusterCluster;
 use crate::connection::reply::parse;
-use crate::connection::request::{Request, Shared};
+use crate::connection::request::{LaneRequest, Request};
 use crate::error::Error;
 use crate::node::NodeId;
 
@@ -35,7 +35,7 @@ impl FlusterCluster {
         let snapshot = engine.topology_full();
         let asked = snapshot.live.iter().map(|i| Arc::clone(&snapshot.nodes[i]));
         join_all(asked.map(|backend| async move {
-            let result = match Shared::check(Request::One(cmd)) {
+            let result = match LaneRequest::check(Request::One(cmd)) {
                 Ok(request) => backend.call(request, deadline).await,
                 Err(refused) => Err(refused),
             };

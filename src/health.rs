@@ -43,7 +43,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use self::admission::{Overrule, Standing};
-use self::node::{Facts, Node, State};
+use self::node::{Facts, NodeHealth, State};
 use self::rules::Rules;
 pub use self::state::NodeState;
 use crate::health::penalty_box::{Penalty, PenaltyBox, Schedule};
@@ -100,7 +100,7 @@ pub(crate) enum Watch {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Machine<K> {
     rules: Rules,
-    nodes: BTreeMap<K, Node>,
+    nodes: BTreeMap<K, NodeHealth>,
     penalty_box: PenaltyBox<K>,
     next_question: u64,
     /// Where a new node's epochs start: beyond those of every removed node, so that a late reply
@@ -136,7 +136,7 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
         let epoch = self.first_epoch;
         self.nodes
             .entry(key)
-            .or_insert_with(|| Node::new(epoch, now));
+            .or_insert_with(|| NodeHealth::new(epoch, now));
     }
 
     /// Forgets a node; results of its probe and its commands are ignored from now on.
@@ -215,7 +215,7 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
             .map(|(key, _)| *key)
             .collect();
         for key in due {
-            let is_late = |node: &Node| node.question().is_some_and(|(_, _, at)| at <= now);
+            let is_late = |node: &NodeHealth| node.question().is_some_and(|(_, _, at)| at <= now);
             let changed = match self.nodes.get(&key).is_some_and(is_late) {
                 true => self.late(key, now, unit(), ran),
                 false => self.change(key, now, 0.0, |node, facts| node.tick(facts)),
@@ -247,7 +247,7 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
 
     /// The node's state; `None` for an unknown one.
     pub(crate) fn state(&self, key: K) -> Option<NodeState> {
-        self.nodes.get(&key).map(Node::kind)
+        self.nodes.get(&key).map(NodeHealth::kind)
     }
 
     /// The epoch to note when a command is sent or a dial begins.
@@ -258,7 +258,7 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
     /// Whether the node is healthy enough for traffic; [`standing`](Self::standing) says whether it gets any.
     #[cfg(test)]
     pub(crate) fn admits(&self, key: K) -> bool {
-        self.nodes.get(&key).is_some_and(Node::admits)
+        self.nodes.get(&key).is_some_and(NodeHealth::admits)
     }
 
     /// What the node may do for callers.
@@ -369,7 +369,7 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
         key: K,
         now: Instant,
         unit: f64,
-        f: impl FnOnce(&mut Node, &Facts<'_>),
+        f: impl FnOnce(&mut NodeHealth, &Facts<'_>),
     ) -> Option<Transition<K>> {
         let (may_eject, suspect) = (self.may_eject(key), self.client_suspect(now));
         let node = self.nodes.get_mut(&key)?;

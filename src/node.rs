@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-pub(crate) use self::endpoint::{Address, Endpoint, Transport};
+pub(crate) use self::endpoint::{Address, NodeEndpoint, Transport};
 use crate::build_error::BuildError;
 use crate::error::redact::{has_secret, redacted};
 use crate::error::text::{one_line, refuse_name};
@@ -114,7 +114,7 @@ pub struct Node {
     id: NodeId,
     weight: u32,
     labels: BTreeMap<String, String>,
-    endpoint: Endpoint,
+    endpoint: NodeEndpoint,
 }
 
 impl Node {
@@ -125,7 +125,7 @@ impl Node {
     /// [`BuildError::Url`] when the URL does not parse, names an unknown scheme or option, has no
     /// usable host, or asks for TLS in a build without the feature `tls`.
     pub fn new(url: impl AsRef<str>) -> Result<Self, BuildError> {
-        let endpoint: Endpoint = url.as_ref().parse()?;
+        let endpoint: NodeEndpoint = url.as_ref().parse()?;
         Ok(Self {
             id: NodeId::from(endpoint.default_name()),
             weight: 1,
@@ -177,7 +177,7 @@ impl Node {
         &self.labels
     }
 
-    pub(crate) fn endpoint(&self) -> &Endpoint {
+    pub(crate) fn endpoint(&self) -> &NodeEndpoint {
         &self.endpoint
     }
 
@@ -185,7 +185,7 @@ impl Node {
     #[cfg(feature = "discovery")]
     pub(crate) fn in_the_way_of(mut self, template: &Self) -> Self {
         let address = self.endpoint.address;
-        self.endpoint = Endpoint {
+        self.endpoint = NodeEndpoint {
             address,
             ..template.endpoint.clone()
         };

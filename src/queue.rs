@@ -50,9 +50,9 @@ use crate::cluster::FlusterCluster;
 use crate::cluster::features::Feature;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
-use crate::queue::meter::Meter;
+use crate::queue::meter::QueueMeter;
 use crate::queue::names::Keys;
-use crate::queue::options::Options;
+use crate::queue::options::QueueOptions;
 use crate::queue::push::Depths;
 
 impl FlusterCluster {
@@ -83,7 +83,7 @@ impl FlusterCluster {
         Queue {
             cluster: self.clone(),
             inner: Arc::new(Inner {
-                meter: Meter::new(&keys.queue),
+                meter: QueueMeter::new(&keys.queue),
                 keys,
                 // Many processes that start at once must not all begin with the same node.
                 cursor: AtomicUsize::new(fastrand::usize(..1 << 16)),
@@ -91,7 +91,7 @@ impl FlusterCluster {
                 any_drained: AtomicBool::new(false),
                 depths: Mutex::default(),
             }),
-            options: Arc::new(Options::default()),
+            options: Arc::new(QueueOptions::default()),
         }
     }
 }
@@ -105,7 +105,7 @@ impl FlusterCluster {
 pub struct Queue {
     cluster: FlusterCluster,
     inner: Arc<Inner>,
-    options: Arc<Options>,
+    options: Arc<QueueOptions>,
 }
 
 /// What all clones of a queue share.
@@ -118,7 +118,7 @@ struct Inner {
     any_drained: AtomicBool,
     /// Guards what is known of the depths; held for a look-up.
     depths: Mutex<Depths>,
-    meter: Meter,
+    meter: QueueMeter,
 }
 
 impl Queue {
@@ -183,7 +183,7 @@ impl Queue {
         &self.inner.keys.queue
     }
 
-    fn with(mut self, edit: impl FnOnce(&mut Options)) -> Self {
+    fn with(mut self, edit: impl FnOnce(&mut QueueOptions)) -> Self {
         edit(Arc::make_mut(&mut self.options));
         self
     }
@@ -231,7 +231,7 @@ impl fmt::Debug for Queue {
 /// The defaults, for the guide: spread, visibility, attempts, the largest payload, prefetch.
 #[cfg(all(test, feature = "serde"))]
 pub(crate) fn default_options() -> [String; 5] {
-    let o = Options::default();
+    let o = QueueOptions::default();
     [
         format!("`Spread::{:?}`", o.spread),
         format!("{:?}", o.visibility),

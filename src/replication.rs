@@ -46,7 +46,7 @@ pub struct Replicas {
     cluster: FlusterCluster,
     key: Arc<[u8]>,
     requested: usize,
-    members: Vec<Member>,
+    members: Vec<ReplicaMember>,
     repair: Option<ReadRepair>,
     /// The longest life of what a repair puts on a stand-in, beside the cluster's own limit.
     stand_in_ttl: Option<Duration>,
@@ -57,7 +57,7 @@ pub(crate) const LONGEST_TTL: Duration = Duration::from_secs(100 * 365 * 86_400)
 
 /// One of the nodes.
 #[derive(Clone)]
-pub(crate) struct Member {
+pub(crate) struct ReplicaMember {
     pub(crate) backend: Arc<Backend>,
     /// It is there in place of a replica that is out.
     pub(crate) stand_in: bool,
@@ -102,7 +102,7 @@ impl FlusterCluster {
         let members: Vec<_> = snapshot
             .live_candidates(key)
             .take(n)
-            .map(|i| Member {
+            .map(|i| ReplicaMember {
                 backend: Arc::clone(&snapshot.nodes[i]),
                 stand_in: !all_live && !regular.contains(&i),
             })
@@ -121,7 +121,7 @@ impl FlusterCluster {
     }
 }
 
-impl Member {
+impl ReplicaMember {
     pub(crate) fn role(&self) -> Role<'static> {
         Role::standing_in(self.stand_in)
     }

@@ -14,7 +14,7 @@ use redis::{Cmd, ScanOptions};
 
 use crate::cluster::FlusterCluster;
 use crate::connection::reply::parse;
-use crate::connection::request::Shared;
+use crate::connection::request::LaneRequest;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 
@@ -177,7 +177,7 @@ async fn page(cluster: FlusterCluster, node: NodeId, cmd: Cmd) -> Page {
     let mut tries = 1;
     loop {
         let deadline = Instant::now() + cluster.deadline();
-        match backend.call(Shared::ours(&cmd), deadline).await {
+        match backend.call(LaneRequest::ours(&cmd), deadline).await {
             Ok(reply) => {
                 let (cursor, keys): (u64, Vec<Vec<u8>>) = parse(reply.into_value(), &node)?;
                 return Ok((cursor, keys.into()));

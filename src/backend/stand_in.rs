@@ -14,7 +14,7 @@ use crate::backend::{Backend, Unheard};
 use crate::command::{Spec, is_read_only};
 use crate::connection::args::args;
 use crate::connection::reply::Reply;
-use crate::connection::request::{Request, Shared};
+use crate::connection::request::{LaneRequest, Request};
 use crate::error::Error;
 
 /// What follows a write on a stand-in: `PEXPIRE key ttl LT` for each of its keys, which shortens a time to
@@ -63,7 +63,7 @@ impl Backend {
     pub(crate) async fn execute(
         self: &Arc<Self>,
         began: Instant,
-        request: Shared<'_>,
+        request: LaneRequest<'_>,
         role: Role<'_>,
         deadline: Instant,
     ) -> Result<Reply, Error> {
@@ -75,7 +75,7 @@ impl Backend {
         let Some(caps) = caps else {
             return self.call_from(began, request, deadline).await;
         };
-        let follow = Shared::all_ours(&caps);
+        let follow = LaneRequest::all_ours(&caps);
         // The first future is polled first, and a connection keeps the order.
         let (reply, capped) = Box::pin(join(
             self.call_from(began, request, deadline),

@@ -9,7 +9,7 @@ use crate::backend::Trouble;
 use crate::build_error::BuildError;
 use crate::cache::codec::{Codec, CodecError, Raw};
 use crate::cache::flight::Flights;
-use crate::cache::{Cache, Inner, Meter, check_ttl};
+use crate::cache::{Cache, CacheMeter, Inner, check_ttl};
 use crate::cluster::FlusterCluster;
 use crate::replication::Quorum;
 use crate::replication::{ReadFrom, ReadRepair};
@@ -145,7 +145,7 @@ impl CacheBuilder {
         let name = self.prefix.escape_ascii().to_string();
         Ok(Cache {
             inner: Arc::new(Inner {
-                meter: Meter::new(&name),
+                meter: CacheMeter::new(&name),
                 cluster: self.cluster,
                 prefix: self.prefix,
                 replicas: n,

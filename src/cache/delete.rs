@@ -9,7 +9,7 @@ use redis::Value;
 use crate::backend::Backend;
 use crate::cache::Cache;
 use crate::connection::reply::{Reply, parse};
-use crate::connection::request::Shared;
+use crate::connection::request::LaneRequest;
 use crate::error::Error;
 use crate::node::NodeId;
 
@@ -72,7 +72,7 @@ impl<V, C> Cache<V, C> {
         let deadline = Instant::now() + cluster.deadline();
         let cmd = &cmd;
         let calls = self.holders(&full).into_iter().map(|backend| async move {
-            let reply = backend.call(Shared::settling(cmd), deadline).await;
+            let reply = backend.call(LaneRequest::settling(cmd), deadline).await;
             (backend.id().clone(), reply.map(Reply::into_value))
         });
         let mut deletion = Deletion::default();

@@ -15,7 +15,7 @@ use crate::cluster::target::Target;
 use crate::command::{self, Gather, Scatter};
 use crate::connection::args::args;
 use crate::connection::reply::Reply;
-use crate::connection::request::Shared;
+use crate::connection::request::LaneRequest;
 use crate::error::Error;
 
 /// Some commands, and the pieces they fall into.
@@ -54,10 +54,10 @@ pub(crate) enum Outgoing {
 
 impl Outgoing {
     /// Each of its commands has a plan, or was cut out of one that has.
-    pub(crate) fn request(&self) -> Shared<'_> {
+    pub(crate) fn request(&self) -> LaneRequest<'_> {
         match self {
-            Self::One(cmd) => Shared::ours(cmd),
-            Self::Many(pipeline) => Shared::all_ours(pipeline),
+            Self::One(cmd) => LaneRequest::ours(cmd),
+            Self::Many(pipeline) => LaneRequest::all_ours(pipeline),
         }
     }
 }

@@ -40,7 +40,7 @@ pub(crate) type Snapshot = Topology<Arc<Backend>>;
 pub(crate) struct Engine {
     pub(super) snapshot: ArcSwap<Snapshot>,
     /// Guards who is healthy; held for microseconds, never across an await.
-    pub(super) state: Mutex<State>,
+    pub(super) state: Mutex<EngineState>,
     /// Serialises changes of the set of nodes, which take longer than `state` may be held.
     pub(super) changing: Mutex<()>,
     /// Wakes the monitor when something is due earlier than it thinks.
@@ -73,7 +73,7 @@ pub(crate) struct Engine {
 }
 
 /// What is known of the nodes' health, and what it waits for.
-pub(crate) struct State {
+pub(crate) struct EngineState {
     pub(crate) health: Machine<u64>,
     pub(crate) watchdog: Watchdog,
     pub(crate) slowness: Slowness<u64>,
@@ -137,7 +137,7 @@ impl Engine {
         }
         Self {
             snapshot: ArcSwap::from_pointee(Topology::new(backends, Arc::new(table))),
-            state: Mutex::new(State {
+            state: Mutex::new(EngineState {
                 health,
                 watchdog: Watchdog::new(now),
                 slowness: Slowness::new(),
@@ -175,7 +175,7 @@ impl Engine {
     }
 
     /// Runs `change` with the state locked, then does what it left to do.
-    pub(crate) fn locked<R>(&self, change: impl FnOnce(&mut State, &mut Effects) -> R) -> R {
+    pub(crate) fn locked<R>(&self, change: impl FnOnce(&mut EngineState, &mut Effects) -> R) -> R {
         let mut effects = Effects::default();
         let result = change(&mut self.state.lock(), &mut effects);
         for backend in effects.shut {
@@ -265,7 +265,7 @@ impl Engine {
     }
 }
 
-impl State {
+impl EngineState {
     pub(crate) fn new_key(&mut self) -> u64 {
         self.next_key += 1;
         self.next_key - 1
@@ -290,14 +290,14 @@ impl Effects {
 }
 
 /// Who serves, in the order of `nodes`.
-pub(crate) fn live(state: &State, nodes: &[Arc<Backend>]) -> Live {
+pub(crate) fn live(state: &EngineState, nodes: &[Arc<Backend>]) -> Live {
     Live::from_fn(nodes.len() as u32, |i| {
         state.health.standing(nodes[i].key()).serves
     })
 }
 
 /// Tells the node which of its successes matter.
-pub(crate) fn set_watch(state: &State, backend: &Backend, now: Instant) {
+pub(crate) fn set_watch(state: &EngineState, backend: &Backend, now: Instant) {
     backend.watch().store(
         match state.health.watch(backend.key(), now) {
             Watch::Nothing => Backend::WATCH_NOTHING,

@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::time::sleep_until;
 
 use crate::backend::Backend;
-use crate::cluster::engine::{Engine, State, set_watch};
+use crate::cluster::engine::{Engine, EngineState, set_watch};
 use crate::cluster::events::Event;
 use crate::health::verdict::{Observation, Verdict, judge};
 use crate::health::waits::Ran;
@@ -161,14 +161,14 @@ impl Engine {
 }
 
 /// A stall was counted: the counter, and a line where one is due.
-pub(super) fn tell_of_stall(state: &mut State, lasted: std::time::Duration, now: Instant) {
+pub(super) fn tell_of_stall(state: &mut EngineState, lasted: std::time::Duration, now: Instant) {
     metrics::counter!("fluster_client_stalls_total").increment(1);
     tracing::debug!(?lasted, "this process was stalled");
     say_stalls(state, now);
 }
 
 /// The line about stalls, at most once a minute.
-pub(super) fn say_stalls(state: &mut State, now: Instant) {
+pub(super) fn say_stalls(state: &mut EngineState, now: Instant) {
     if let Some((count, longest)) = state.stalls.line(now) {
         tracing::warn!(
             count,

@@ -17,7 +17,7 @@ use crate::cluster::target::Target;
 use crate::command;
 use crate::connection::args::args;
 use crate::connection::reply::Reply;
-use crate::connection::request::{Request, Shared};
+use crate::connection::request::{LaneRequest, Request};
 use crate::error::{Error, class_of};
 
 /// What one candidate gave.
@@ -33,7 +33,7 @@ impl Engine {
     pub(crate) async fn route(
         self: &Arc<Self>,
         target: &Target<'_>,
-        request: Shared<'_>,
+        request: LaneRequest<'_>,
         limit: Duration,
     ) -> Result<Answer, Error> {
         let mut now = Instant::now();
@@ -66,7 +66,7 @@ impl Engine {
             let call = backend.execute(now, request, role(), deadline);
             let mut result = call.instrument(span).await;
             if let Some(eval) = self.scripts.instead_of(request.request(), &result) {
-                let (now, eval) = (Instant::now(), Shared::ours(&eval));
+                let (now, eval) = (Instant::now(), LaneRequest::ours(&eval));
                 result = backend.execute(now, eval, role(), deadline).await;
             }
             let read_only = result.is_err() && is_read_only(request.request());

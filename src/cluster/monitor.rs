@@ -9,7 +9,7 @@ use tokio::time::{sleep, sleep_until, timeout_at};
 use tracing::Instrument as _;
 
 use crate::backend::Backend;
-use crate::cluster::engine::{Engine, State};
+use crate::cluster::engine::{Engine, EngineState};
 use crate::cluster::events::Event;
 use crate::cluster::{evidence, housekeeping};
 use crate::health::verdict::{Observation, Phase, ProbeResult, Seen, judge_probe};
@@ -154,7 +154,7 @@ async fn run_health(engine: &Arc<Engine>, number: u64) {
         }
         let late = engine.judge_late(now);
         let (actions, next) = engine.locked(|state, effects| {
-            let State {
+            let EngineState {
                 health, watchdog, ..
             } = state;
             let ran = |from, to| watchdog.ran(from, to);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::backend::Backend;
 use crate::cluster::FlusterCluster;
-use crate::cluster::engine::{Effects, Engine, State};
+use crate::cluster::engine::{Effects, Engine, EngineState};
 use crate::cluster::events::Event;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::health::admission::Overrule;
@@ -78,7 +78,13 @@ impl Engine {
     }
 
     /// A node's name was drained or restored: it stands otherwise from now on.
-    fn restand(&self, state: &mut State, effects: &mut Effects, backend: &Backend, now: Instant) {
+    fn restand(
+        &self,
+        state: &mut EngineState,
+        effects: &mut Effects,
+        backend: &Backend,
+        now: Instant,
+    ) {
         let (key, node) = (backend.key(), backend.id().clone());
         let drained = state.drained.contains(&node);
         let before = state.health.overruled(key);

@@ -14,7 +14,7 @@ use crate::cluster::plan::{Plan, cross_node, home, refused, target};
 use crate::cluster::target::Target;
 use crate::connection::args::args;
 use crate::connection::reply::{Reply, parse_of, signed};
-use crate::connection::request::{Request, Shared};
+use crate::connection::request::{LaneRequest, Request};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
 
@@ -95,7 +95,7 @@ impl FlusterCluster {
         if let Some(nothing) = request.answer_to_nothing() {
             return Ok((nothing.into_values(), None));
         }
-        let request = Shared::check(request)?;
+        let request = LaneRequest::check(request)?;
         let target = one_home(&engine.snapshot.load(), &[], pipe)?;
         let answer = engine.route(&target, request, self.deadline()).await?;
         let node = answer.node().cloned();

@@ -6,7 +6,7 @@ use crate::cluster::engine::Snapshot;
 use crate::cluster::target::Target;
 use crate::command::{BadKeys, Gather, Keyless, Scatter, Spec, keyless, sorts_by_other_keys};
 use crate::connection::args::args;
-use crate::connection::request::Shared;
+use crate::connection::request::LaneRequest;
 use crate::error::text::{one_line, quoted};
 use crate::error::{Error, ErrorKind, Outcome};
 
@@ -34,9 +34,12 @@ impl Plan {
     ///
     /// [`ErrorKind::Invalid`] for commands that cannot be routed, [`ErrorKind::CrossNode`] for keys of
     /// several nodes in a command that cannot be cut. Nothing was sent.
-    pub(crate) fn of<'a>(snapshot: &Snapshot, cmd: &'a Cmd) -> Result<(Self, Shared<'a>), Error> {
+    pub(crate) fn of<'a>(
+        snapshot: &Snapshot,
+        cmd: &'a Cmd,
+    ) -> Result<(Self, LaneRequest<'a>), Error> {
         let found = Spec::find_plain(args(cmd));
-        let request = Shared::looked_up(cmd, found)?;
+        let request = LaneRequest::looked_up(cmd, found)?;
         Ok((Self::found(snapshot, cmd, found)?, request))
     }
 
@@ -44,7 +47,7 @@ impl Plan {
     /// does, and what has no place its own command.
     pub(crate) fn of_part(snapshot: &Snapshot, cmd: &Cmd) -> Result<Result<Self, Error>, Error> {
         let found = Spec::find_plain(args(cmd));
-        Shared::looked_up(cmd, found)?;
+        LaneRequest::looked_up(cmd, found)?;
         Ok(Self::found(snapshot, cmd, found))
     }
 

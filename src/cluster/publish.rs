@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::backend::Backend;
-use crate::cluster::engine::{Effects, Engine, State, set_watch};
+use crate::cluster::engine::{Effects, Engine, EngineState, set_watch};
 use crate::cluster::events::Event;
 use crate::cluster::outage::Line;
 use crate::connection::stats::NodeStats;
@@ -15,7 +15,7 @@ impl Engine {
     /// Publishes one change of one node: gate, snapshot, event, metrics.
     pub(crate) fn publish(
         &self,
-        state: &mut State,
+        state: &mut EngineState,
         effects: &mut Effects,
         t: Transition<u64>,
         now: Instant,
@@ -30,7 +30,12 @@ impl Engine {
 
     /// Makes a node's standing what callers meet: its gate, and whether it is live in the next snapshot. But for a
     /// change of the set of nodes nobody else writes either.
-    pub(super) fn stand(&self, state: &State, key: u64, now: Instant) -> Option<Arc<Backend>> {
+    pub(super) fn stand(
+        &self,
+        state: &EngineState,
+        key: u64,
+        now: Instant,
+    ) -> Option<Arc<Backend>> {
         let old = self.snapshot.load();
         let index = old.nodes.iter().position(|b| b.key() == key)?;
         let backend = Arc::clone(&old.nodes[index]);
@@ -54,7 +59,7 @@ impl Engine {
     }
 
     /// Says what is due of an outage: here for all who need the nodes, and not once by each of them.
-    pub(crate) fn tell_outage(&self, state: &mut State, now: Instant) {
+    pub(crate) fn tell_outage(&self, state: &mut EngineState, now: Instant) {
         let (of, live) = {
             let snapshot = self.snapshot.load();
             let drained = |b: &&Arc<Backend>| state.health.overruled(b.key()).drained;
@@ -76,7 +81,7 @@ impl Engine {
 
     fn announce(
         &self,
-        state: &mut State,
+        state: &mut EngineState,
         effects: &mut Effects,
         backend: &Arc<Backend>,
         t: Transition<u64>,

@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::cluster::FlusterCluster;
 use crate::cluster::engine::Snapshot;
 use crate::cluster::target::Target;
-use crate::connection::request::{Request, Shared};
+use crate::connection::request::{LaneRequest, Request};
 use crate::error::{ClusterEmptyError, Error};
 use crate::node::NodeId;
 
@@ -99,7 +99,7 @@ impl FlusterCluster {
         cmd: &Cmd,
     ) -> Result<T, Error> {
         let limit = self.deadline();
-        let request = Shared::check(Request::One(cmd))?;
+        let request = LaneRequest::check(Request::One(cmd))?;
         let target = Target::Key(key.as_ref());
         self.engine().route(&target, request, limit).await?.parse()
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::backend::Backend;
 use crate::cluster::FlusterCluster;
-use crate::cluster::engine::State;
+use crate::cluster::engine::EngineState;
 use crate::health::NodeState;
 use crate::health::verdict::Reason;
 use crate::node::{Node, NodeId};
@@ -124,7 +124,12 @@ impl FlusterCluster {
     }
 }
 
-fn node_status(state: &State, spec: &Node, backend: &Arc<Backend>, now: Instant) -> NodeStatus {
+fn node_status(
+    state: &EngineState,
+    spec: &Node,
+    backend: &Arc<Backend>,
+    now: Instant,
+) -> NodeStatus {
     let (health, key, stats) = (&state.health, backend.key(), backend.stats());
     let lane = backend.lane().get();
     NodeStatus {

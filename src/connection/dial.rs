@@ -19,11 +19,11 @@ use crate::connection::meter::OpenConnection;
 use crate::connection::proof::Proof;
 use crate::connection::resolve::{self, Resolver};
 use crate::connection::stats::NodeStats;
-use crate::connection::step::{Progress, Step};
+use crate::connection::step::{Progress, SetupStep};
 use crate::connection::wire::{Pushes, Socket, Tap, Wire};
 use crate::error::text::one_line;
 use crate::health::verdict::{Class, Seen};
-use crate::node::{Address, Endpoint, NodeId};
+use crate::node::{Address, NodeEndpoint, NodeId};
 use crate::tasks::{SpawnError, Tasks};
 
 /// A failed dial: what was seen, for the verdict, and the error, for the caller.
@@ -100,7 +100,7 @@ struct Order<'a> {
 /// Dials one node.
 pub(crate) struct Dialer {
     pub(crate) node: NodeId,
-    pub(crate) endpoint: Endpoint,
+    pub(crate) endpoint: NodeEndpoint,
     pub(crate) resolver: Option<Resolver>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<tokio_rustls::TlsConnector>,
@@ -166,11 +166,11 @@ impl Dialer {
             most,
             progress,
         } = order;
-        progress.at(Step::Credentials);
+        progress.at(SetupStep::Credentials);
         let mut info = self.connection_info().await?;
         let secret = info.password().unwrap_or_default().to_owned();
         let socket = self.connect(progress).await?;
-        progress.at(Step::LogIn);
+        progress.at(SetupStep::LogIn);
         let wire = Wire::new();
         let pushes = match ear {
             Some(_) => Pushes::Expected,
@@ -207,7 +207,7 @@ impl Dialer {
                 driver.await;
             })
             .map_err(DialError::closed)?;
-        progress.at(Step::Proof);
+        progress.at(SetupStep::Proof);
         let proven = self.proof.ask(&mut connection, self.logs_in()).await;
         let is_news = proven.map_err(|why| unproven(&wire, why, &secret))?;
         wire.setup_done();
@@ -254,7 +254,7 @@ impl Dialer {
     }
 
     async fn connect(&self, progress: &Progress) -> Result<Socket, DialError> {
-        progress.at(Step::Connect);
+        progress.at(SetupStep::Connect);
         match &self.endpoint.address {
             #[cfg(unix)]
             Address::Unix(path) => {
@@ -267,7 +267,7 @@ impl Dialer {
             Address::Unix(_) => Err(DialError::io(io::ErrorKind::Unsupported.into())),
             Address::Tcp { host, .. } => {
                 let stream = self.connect_tcp(progress).await?;
-                progress.at(Step::Tls);
+                progress.at(SetupStep::Tls);
                 self.encrypt(host, stream).await
             }
         }
@@ -277,7 +277,7 @@ impl Dialer {
         let Some(resolver) = &self.resolver else {
             return Err(DialError::io(io::ErrorKind::Unsupported.into()));
         };
-        progress.at(Step::LookUp);
+        progress.at(SetupStep::LookUp);
         let addrs = resolver
             .addresses(&self.tasks, self.timeout)
             .await
@@ -288,7 +288,7 @@ impl Dialer {
                     false => DialError::new(Seen::Dns, e),
                 }
             })?;
-        progress.at(Step::Connect);
+        progress.at(SetupStep::Connect);
         // At most two: one of each family. The first to accept is tried first next time.
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for addr in addrs {

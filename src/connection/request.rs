@@ -74,13 +74,13 @@ pub(crate) fn replies(pipeline: &Pipeline) -> (usize, usize) {
 
 /// A request that may be put on a connection that others share; there is no other way onto one.
 #[derive(Clone, Copy)]
-pub(crate) struct Shared<'a> {
+pub(crate) struct LaneRequest<'a> {
     request: Request<'a>,
     /// It settles what a node gave out, and passes while that node is drained.
     settles: bool,
 }
 
-impl<'a> Shared<'a> {
+impl<'a> LaneRequest<'a> {
     /// Looks at each command.
     ///
     /// # Errors
@@ -278,15 +278,15 @@ mod tests {
                 let (one, many) = (Request::One(&cmd), Request::Many(&pipe));
                 let words: Vec<_> = args(&cmd).map(String::from_utf8_lossy).collect();
                 for request in [one, many] {
-                    assert!(Shared::check(request).is_err(), "{words:?} on a lane");
+                    assert!(LaneRequest::check(request).is_err(), "{words:?} on a lane");
                     assert!(Exclusively::check(request).is_err(), "{words:?}");
                 }
             }
         }
         let get = line("GET k");
-        assert!(Shared::check(Request::One(&get)).is_ok());
+        assert!(LaneRequest::check(Request::One(&get)).is_ok());
         let blocks = line("BLPOP k 1");
-        assert!(Shared::check(Request::One(&blocks)).is_err());
+        assert!(LaneRequest::check(Request::One(&blocks)).is_err());
         assert!(Exclusively::check(Request::One(&blocks)).is_ok());
     }
 

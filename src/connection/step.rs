@@ -6,7 +6,7 @@ use std::time::Duration;
 /// What a dial is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Step {
+pub(crate) enum SetupStep {
     Credentials,
     LookUp,
     Connect,
@@ -20,7 +20,7 @@ pub(crate) enum Step {
 pub(crate) struct Progress(AtomicU8);
 
 impl Progress {
-    pub(crate) fn at(&self, step: Step) {
+    pub(crate) fn at(&self, step: SetupStep) {
         self.0.store(step as u8, Relaxed);
     }
 
@@ -28,11 +28,14 @@ impl Progress {
     pub(crate) fn timed_out(&self, limit: Duration) -> String {
         let step = self.0.load(Relaxed);
         let steps = [
-            (Step::LookUp, "the name was not resolved"),
-            (Step::Connect, "no connection"),
-            (Step::Tls, "connected, no end of the TLS handshake"),
-            (Step::LogIn, "connected, no answer to the log-in"),
-            (Step::Proof, "connected and logged in, no answer to ECHO"),
+            (SetupStep::LookUp, "the name was not resolved"),
+            (SetupStep::Connect, "no connection"),
+            (SetupStep::Tls, "connected, no end of the TLS handshake"),
+            (SetupStep::LogIn, "connected, no answer to the log-in"),
+            (
+                SetupStep::Proof,
+                "connected and logged in, no answer to ECHO",
+            ),
         ];
         let found = steps.into_iter().find(|(other, _)| *other as u8 == step);
         let what = found.map_or("the credentials provider gave no answer", |(_, what)| what);
@@ -49,11 +52,11 @@ mod tests {
         let progress = Progress::default();
         let mut said = vec![progress.timed_out(Duration::from_millis(500))];
         for step in [
-            Step::LookUp,
-            Step::Connect,
-            Step::Tls,
-            Step::LogIn,
-            Step::Proof,
+            SetupStep::LookUp,
+            SetupStep::Connect,
+            SetupStep::Tls,
+            SetupStep::LogIn,
+            SetupStep::Proof,
         ] {
             progress.at(step);
             said.push(progress.timed_out(Duration::from_millis(500)));

@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use super::endpoint::Snapshot;
 use super::error::{DiscoveryError, DiscoveryErrorKind};
 use super::follow::{EmptyPolicy, Follow, LeftOut};
-use super::guards::{Act, Guards, Verdict};
+use super::guards::{Act, Guards, Ruling};
 use super::retry::Retry;
 use super::{Discovery, NextSnapshot, caught};
 use crate::build_error::BuildError;
@@ -192,7 +192,7 @@ struct Driver {
     /// The nodes as they were last applied.
     nodes: Vec<Node>,
     /// What the log says of the source's lists already: once per episode, not per list.
-    warned: Option<Verdict>,
+    warned: Option<Ruling>,
     /// The same, of what cannot be a node.
     left_out: Option<LeftOut>,
     shared: Arc<Shared>,
@@ -261,20 +261,20 @@ impl Driver {
             if state.error.take().is_some() {
                 tracing::info!(%source, "the source of nodes answers again");
             }
-            if verdict != Verdict::Empty {
+            if verdict != Ruling::Empty {
                 state.confirmed = Instant::now();
             }
         }
         match verdict {
             _ if self.warned == Some(verdict) => {}
-            Verdict::Held => tracing::warn!(
+            Ruling::Held => tracing::warn!(
                 %source, endpoints = snapshot.len(),
                 "the source dropped more than half of the nodes: asking again before believing it"
             ),
-            Verdict::Empty => {
+            Ruling::Empty => {
                 tracing::warn!(%source, "the source has no endpoint: the nodes stay as they are");
             }
-            Verdict::Unchanged | Verdict::Soon => {}
+            Ruling::Unchanged | Ruling::Soon => {}
         }
         self.warned = Some(verdict);
         metrics::gauge!("fluster_discovery_endpoints", "source" => source.clone())

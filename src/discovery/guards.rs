@@ -43,7 +43,7 @@ pub(super) enum Act {
 
 /// What was made of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Ruling {
     /// It is what is applied already.
     Unchanged,
     /// It is applied shortly.
@@ -55,7 +55,7 @@ pub(super) enum Verdict {
     Empty,
 }
 
-impl Verdict {
+impl Ruling {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Unchanged => "unchanged",
@@ -95,15 +95,15 @@ impl Guards {
     }
 
     /// The source was read.
-    pub(super) fn seen(&mut self, snapshot: &Snapshot, now: Instant) -> Verdict {
+    pub(super) fn seen(&mut self, snapshot: &Snapshot, now: Instant) -> Ruling {
         if snapshot.is_empty() {
             // What waits is older than this: a fleet that is being taken down is not half applied.
             self.waiting = Waiting::Nothing;
-            return Verdict::Empty;
+            return Ruling::Empty;
         }
         if *snapshot == self.applied {
             self.waiting = Waiting::Nothing;
-            return Verdict::Unchanged;
+            return Ruling::Unchanged;
         }
         let is_first = self.applied.is_empty();
         let gone = self.gone_in(snapshot);
@@ -117,7 +117,7 @@ impl Guards {
             if !matches!(self.waiting, Waiting::Held(_)) {
                 self.waiting = Waiting::Held(later(now, self.waits.hold));
             }
-            return Verdict::Held;
+            return Ruling::Held;
         }
         let due = match self.waiting {
             // Counted from the first change, so that a source in turmoil does not wait for ever.
@@ -127,7 +127,7 @@ impl Guards {
             _ => later(now, self.waits.debounce),
         };
         self.waiting = Waiting::Until(due, snapshot.clone());
-        Verdict::Soon
+        Ruling::Soon
     }
 
     /// The source could not be read.

@@ -55,7 +55,7 @@ pub(super) enum State {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Node {
+pub(super) struct NodeHealth {
     pub(super) state: State,
     pub(super) level: u32,
     /// One more at every entry into `Down`, and where another server takes over: what was observed under an older one
@@ -101,7 +101,7 @@ impl From<Reason> for Fall {
     }
 }
 
-impl Node {
+impl NodeHealth {
     pub(super) fn new(epoch: u64, now: Instant) -> Self {
         Self {
             state: State::Up { decay_at: now },

@@ -30,7 +30,7 @@ pub(crate) enum Transport {
 
 /// A parsed URL: all that a dial needs to know, and no more.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Endpoint {
+pub(crate) struct NodeEndpoint {
     pub(crate) address: Address,
     pub(crate) transport: Transport,
     pub(crate) username: Option<String>,
@@ -39,7 +39,7 @@ pub(crate) struct Endpoint {
     pub(crate) resp3: bool,
 }
 
-impl fmt::Debug for Endpoint {
+impl fmt::Debug for NodeEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")
             .field("address", &self.address)
@@ -52,7 +52,7 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-impl Endpoint {
+impl NodeEndpoint {
     /// `host:port[/db]`, or the socket's path: the same for every spelling of one server.
     pub(super) fn default_name(&self) -> String {
         let base = self.to_string();
@@ -63,7 +63,7 @@ impl Endpoint {
     }
 }
 
-impl Endpoint {
+impl NodeEndpoint {
     /// The address that servers listen on and nobody can dial, when it is that.
     pub(super) fn nobodys_address(&self) -> Option<&str> {
         match &self.address {
@@ -74,7 +74,7 @@ impl Endpoint {
 }
 
 /// Prints the address alone: no user, no password.
-impl fmt::Display for Endpoint {
+impl fmt::Display for NodeEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
             Address::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
@@ -84,7 +84,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-impl FromStr for Endpoint {
+impl FromStr for NodeEndpoint {
     type Err = BuildError;
 
     fn from_str(text: &str) -> Result<Self, BuildError> {
@@ -130,7 +130,7 @@ impl FromStr for Endpoint {
     }
 }
 
-impl Endpoint {
+impl NodeEndpoint {
     fn read_query(&mut self, url: &Url) -> Result<(), String> {
         let unix = matches!(self.address, Address::Unix(_));
         let raw = url.query().unwrap_or_default();
@@ -206,7 +206,7 @@ fn escapes_ascii(host: &str) -> bool {
     })
 }
 
-fn tcp(url: &Url, transport: Transport) -> Result<Endpoint, String> {
+fn tcp(url: &Url, transport: Transport) -> Result<NodeEndpoint, String> {
     let host = match url.host() {
         // A non-special scheme keeps the host as written, but for letters beyond ASCII.
         Some(Host::Domain(name)) => percent_decode_str(name)
@@ -247,7 +247,7 @@ fn tcp(url: &Url, transport: Transport) -> Result<Endpoint, String> {
             .map(|s| s.into_owned())
             .map_err(|_| format!("its {what} is not UTF-8 after percent-decoding"))
     };
-    Ok(Endpoint {
+    Ok(NodeEndpoint {
         address: Address::Tcp { host, port },
         transport,
         username: match url.username() {
@@ -263,7 +263,7 @@ fn tcp(url: &Url, transport: Transport) -> Result<Endpoint, String> {
     })
 }
 
-fn tls(url: &Url) -> Result<Endpoint, String> {
+fn tls(url: &Url) -> Result<NodeEndpoint, String> {
     if !cfg!(feature = "tls") {
         return Err("TLS needs fluster's feature `tls`; enable it, or use redis://".into());
     }
@@ -279,7 +279,7 @@ fn tls(url: &Url) -> Result<Endpoint, String> {
     tcp(url, transport)
 }
 
-fn unix(url: &Url) -> Result<Endpoint, String> {
+fn unix(url: &Url) -> Result<NodeEndpoint, String> {
     if !cfg!(unix) {
         return Err("unix sockets are not available on this platform; use redis://".into());
     }
@@ -295,7 +295,7 @@ fn unix(url: &Url) -> Result<Endpoint, String> {
             "its path has a password in it; write unix:///path/to/socket?pass=password".into(),
         );
     }
-    Ok(Endpoint {
+    Ok(NodeEndpoint {
         address: Address::Unix(PathBuf::from(path.as_ref())),
         transport: Transport::Plain,
         username: None,

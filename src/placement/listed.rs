@@ -101,7 +101,7 @@ impl Listed {
         })
     }
 
-    pub(super) fn walk<'t>(&self, hash: u32, live: Option<&'t Live>) -> modulo::Walk<'t> {
+    pub(super) fn walk<'t>(&self, hash: u32, live: Option<&'t Live>) -> modulo::ModuloWalk<'t> {
         let among = live.map(|live| live.below(self.nodes()));
         let count = among.map_or(self.ends.len(), <[u32]>::len);
         let node = |at: usize| among.map_or(at, |among| among[at] as usize);
@@ -116,7 +116,7 @@ impl Listed {
         let others = count - usize::from(first_at.is_some());
         let without = |at: usize| node(at + usize::from(first_at.is_some_and(|first| at >= first)));
         let next = self.pick_among(hash, others, without).unwrap_or(0);
-        modulo::Walk::new(among, count, first_at, next)
+        modulo::ModuloWalk::new(among, count, first_at, next)
     }
 
     /// Which node has each place; `None` when the list is very long, or hashes are scaled.

@@ -35,7 +35,7 @@ impl Modulo {
     ///
     /// The owner is left out of that list also while it is live: so the second candidate is the
     /// node that serves the key the moment the owner goes out, and not one that does so for one try.
-    pub(super) fn walk<'t>(self, key: &[u8], live: Option<&'t Live>) -> Walk<'t> {
+    pub(super) fn walk<'t>(self, key: &[u8], live: Option<&'t Live>) -> ModuloWalk<'t> {
         let hash = murmur3_x86_32(key);
         let live = live.map(|live| live.below(self.nodes));
         let count = live.map_or(self.nodes as usize, <[u32]>::len);
@@ -48,7 +48,7 @@ impl Modulo {
         });
         let others = count - usize::from(owner_at.is_some());
         let next = floor_modulo(hash, others).unwrap_or(0);
-        Walk::new(live, count, owner_at, next)
+        ModuloWalk::new(live, count, owner_at, next)
     }
 }
 
@@ -60,7 +60,7 @@ fn floor_modulo(hash: i32, count: usize) -> Option<usize> {
 
 /// One node, then the others in rotation.
 #[derive(Clone, Debug)]
-pub(super) struct Walk<'t> {
+pub(super) struct ModuloWalk<'t> {
     /// The nodes to walk, ascending; `None` stands for all of them, 0, 1, 2, ...
     live: Option<&'t [u32]>,
     /// Where the owner is in that list.
@@ -72,7 +72,7 @@ pub(super) struct Walk<'t> {
     left: usize,
 }
 
-impl<'t> Walk<'t> {
+impl<'t> ModuloWalk<'t> {
     /// `live`, or the first `count` nodes: the one at `owner_at`, then the others from their `next`-th on.
     pub(super) fn new(
         live: Option<&'t [u32]>,
@@ -96,7 +96,7 @@ impl<'t> Walk<'t> {
     }
 }
 
-impl Iterator for Walk<'_> {
+impl Iterator for ModuloWalk<'_> {
     type Item = usize;
 
     fn next(&mut self) -> Option<usize> {
@@ -117,7 +117,7 @@ impl Iterator for Walk<'_> {
     }
 }
 
-impl FusedIterator for Walk<'_> {}
+impl FusedIterator for ModuloWalk<'_> {}
 
 #[cfg(test)]
 mod tests {

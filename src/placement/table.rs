@@ -302,7 +302,7 @@ pub struct Candidates<'t>(Walk<'t>);
 enum Walk<'t> {
     Ring(points::Walk<'t>),
     Rendezvous(Ranking<'t, KeyScores<'t>>),
-    Modulo(modulo::Walk<'t>),
+    Modulo(modulo::ModuloWalk<'t>),
     #[cfg(feature = "compat")]
     Foreign(compat::Walk<'t>),
 }

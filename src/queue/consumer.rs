@@ -20,7 +20,7 @@ use crate::queue::held::Held;
 use crate::queue::message::{MessageId, Place, Which};
 use crate::queue::names::refuse_name;
 use crate::queue::scripts::{run as run_call, settle};
-use crate::queue::shared::{Shared, Source, State};
+use crate::queue::shared::{QueueShared, Source, State};
 use crate::queue::{Queue, follower, reader, refused};
 use crate::tasks::{NO_RUNTIME, SpawnError};
 
@@ -55,7 +55,7 @@ impl Queue {
         }
         let process = MessageId::random().as_u128() as u32;
         let visibility = self.options.visibility.as_millis();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(QueueShared {
             queue: self.clone(),
             group: group.into(),
             consumer: format!("{name}:{process:08x}:{visibility}"),
@@ -91,7 +91,7 @@ impl Queue {
 /// [`close`](Self::close) waits for it. Nothing is lost either way: what is not given back is delivered again when
 /// its lease ends. The leases of deliveries that were popped are renewed until they are dropped.
 pub struct Consumer {
-    shared: Arc<Shared>,
+    shared: Arc<QueueShared>,
 }
 
 impl Consumer {
@@ -280,7 +280,7 @@ impl Consumer {
 }
 
 /// Ends the reads, and gives back what was not popped.
-async fn finish(shared: &Arc<Shared>) {
+async fn finish(shared: &Arc<QueueShared>) {
     shared.closing.send_replace(true);
     let sources = shared.sources();
     // A read that waits at its server is woken there: a connection that is just closed might still be given
@@ -313,7 +313,7 @@ async fn finish(shared: &Arc<Shared>) {
     shared.finished.store(true, SeqCst);
 }
 
-async fn wake(source: &Source, shared: &Shared) {
+async fn wake(source: &Source, shared: &QueueShared) {
     let id = source.connection.load(SeqCst);
     if id > 0 {
         let mut cmd = redis::cmd("CLIENT");
@@ -323,7 +323,7 @@ async fn wake(source: &Source, shared: &Shared) {
     }
 }
 
-async fn leave(shared: &Shared, source: &Source) -> Result<(), Error> {
+async fn leave(shared: &QueueShared, source: &Source) -> Result<(), Error> {
     let leave = Leave(shared.seat(Which::Stream));
     run_call(leave, &source.client, shared.deadline()).await
 }

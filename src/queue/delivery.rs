@@ -11,7 +11,7 @@ use crate::queue::calls::{Ack, Extend, Given, Nack};
 use crate::queue::message::{Message, MessageId, Place, Which};
 use crate::queue::schedule::millis;
 use crate::queue::scripts::run as run_call;
-use crate::queue::shared::{Shared, Source};
+use crate::queue::shared::{QueueShared, Source};
 use crate::queue::{named, refused};
 
 const LONGEST_DELAY: Duration = Duration::from_secs(366 * 86_400);
@@ -27,14 +27,14 @@ const LONGEST_REASON: usize = 1_000;
 /// Settling goes to the delivery's node and to no other. When that fails the delivery is still here, and can be
 /// settled again.
 pub struct Delivery {
-    shared: Arc<Shared>,
+    shared: Arc<QueueShared>,
     source: Arc<Source>,
     place: Place,
     message: Message,
 }
 
 impl Delivery {
-    pub(crate) fn new(shared: Arc<Shared>, source: Arc<Source>, parcel: Parcel) -> Self {
+    pub(crate) fn new(shared: Arc<QueueShared>, source: Arc<Source>, parcel: Parcel) -> Self {
         Self {
             shared,
             source,
@@ -194,7 +194,7 @@ impl Delivery {
         self.place
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &QueueShared {
         &self.shared
     }
 
@@ -213,7 +213,7 @@ const AT_ONCE: usize = 1_000;
 
 /// Acknowledges entries of one stream; which of them were pending.
 pub(crate) async fn ack_places(
-    shared: &Shared,
+    shared: &QueueShared,
     source: &Source,
     which: Which,
     places: &[Place],

@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Weak};
 
 use crate::cluster::events::{Event, Events};
-use crate::queue::shared::{Shared, Source};
+use crate::queue::shared::{QueueShared, Source};
 use crate::queue::{maintenance, reader};
 
 /// Tells those who wait that nothing will come any more, however the task ends.
-struct Ending(Weak<Shared>);
+struct Ending(Weak<QueueShared>);
 
 impl Drop for Ending {
     fn drop(&mut self) {
@@ -20,7 +20,7 @@ impl Drop for Ending {
 }
 
 /// Reads every node that is part of the cluster, until the consumer is closed.
-pub(crate) async fn run(shared: Arc<Shared>, mut events: Events) {
+pub(crate) async fn run(shared: Arc<QueueShared>, mut events: Events) {
     let _ending = Ending(Arc::downgrade(&shared));
     // What changed since the events are heard is among them; what was before is seen here.
     settle(&shared);
@@ -44,14 +44,14 @@ pub(crate) async fn run(shared: Arc<Shared>, mut events: Events) {
     }
 }
 
-fn wake(shared: &Shared, whom: impl Fn(&Source) -> bool) {
+fn wake(shared: &QueueShared, whom: impl Fn(&Source) -> bool) {
     for source in shared.sources().iter().filter(|s| whom(s)) {
         source.back.notify_one();
     }
 }
 
 /// Starts to read new nodes, and stops with those that are gone.
-fn settle(shared: &Arc<Shared>) {
+fn settle(shared: &Arc<QueueShared>) {
     let clients = shared.queue.cluster.every_client();
     for source in shared.sources() {
         // Another server under an old name is another client.

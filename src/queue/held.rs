@@ -6,17 +6,17 @@ use std::time::Instant;
 use crate::queue::buffer::Parcel;
 use crate::queue::delivery::Delivery;
 use crate::queue::maintenance;
-use crate::queue::shared::{Shared, Source};
+use crate::queue::shared::{QueueShared, Source};
 
 /// Taken out of the buffer; put back there when it is dropped before it became a delivery.
 pub(crate) struct Held {
-    shared: Arc<Shared>,
+    shared: Arc<QueueShared>,
     source: Arc<Source>,
     parcel: Option<Parcel>,
 }
 
 impl Held {
-    pub(crate) fn new(shared: Arc<Shared>, source: Arc<Source>, parcel: Parcel) -> Self {
+    pub(crate) fn new(shared: Arc<QueueShared>, source: Arc<Source>, parcel: Parcel) -> Self {
         Self {
             shared,
             source,

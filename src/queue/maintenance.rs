@@ -10,7 +10,7 @@ use crate::queue::calls::{Claim, Release, Tick, Turn};
 use crate::queue::message::{Place, Which};
 use crate::queue::meter::Teller;
 use crate::queue::scripts::run as run_call;
-use crate::queue::shared::{Shared, Source};
+use crate::queue::shared::{QueueShared, Source};
 use crate::queue::trouble::Duty;
 
 /// How often the chores are done.
@@ -23,7 +23,7 @@ const BYTES_AT_MOST: usize = 8 << 20;
 const LEASES: usize = 500;
 
 /// Keeps what the consumer holds of the node; ends when it is closed and holds nothing more.
-pub(crate) async fn run(shared: Arc<Shared>, source: Arc<Source>) {
+pub(crate) async fn run(shared: Arc<QueueShared>, source: Arc<Source>) {
     let _teller = Teller(Arc::clone(&source.meter));
     let visibility = shared.queue.options.visibility;
     // A third: one renewal may fail, and the next one still comes in time.
@@ -55,7 +55,7 @@ pub(crate) async fn run(shared: Arc<Shared>, source: Arc<Source>) {
     }
 }
 
-async fn renew(shared: &Shared, source: &Source, visibility: Duration) {
+async fn renew(shared: &QueueShared, source: &Source, visibility: Duration) {
     let due = shared
         .state
         .lock()
@@ -83,7 +83,7 @@ async fn renew(shared: &Shared, source: &Source, visibility: Duration) {
 }
 
 /// Tells of a failure, unless it is the node's own end: others do that.
-fn told(shared: &Shared, source: &Source, duty: Duty, key: &str, error: Error) {
+fn told(shared: &QueueShared, source: &Source, duty: Duty, key: &str, error: Error) {
     match error.kind() {
         ErrorKind::NodeOut | ErrorKind::Closed | ErrorKind::Connect | ErrorKind::ConnectionLost => {
             tracing::debug!(node = %source.node(), %error, "{} have to wait", duty.name())
@@ -94,7 +94,11 @@ fn told(shared: &Shared, source: &Source, duty: Duty, key: &str, error: Error) {
 
 /// Notes on the server that a suspect begins, so that it counts if its worker dies of it; `false` when it is not
 /// this consumer's any more.
-pub(crate) async fn begin(shared: &Shared, source: &Source, place: Place) -> Result<bool, Error> {
+pub(crate) async fn begin(
+    shared: &QueueShared,
+    source: &Source,
+    place: Place,
+) -> Result<bool, Error> {
     let claim = Claim {
         seat: shared.seat(place.which),
         places: &[place],
@@ -112,7 +116,7 @@ pub(crate) async fn begin(shared: &Shared, source: &Source, place: Place) -> Res
 
 /// Gives back deliveries that nobody popped; they do not count as an attempt.
 async fn release(
-    shared: &Shared,
+    shared: &QueueShared,
     source: &Source,
     which: Which,
     places: &[Place],
@@ -126,7 +130,7 @@ async fn release(
 }
 
 async fn renew_some(
-    shared: &Shared,
+    shared: &QueueShared,
     source: &Source,
     which: Which,
     places: &[Place],
@@ -150,7 +154,7 @@ async fn renew_some(
 }
 
 /// Does the chores if it is this consumer's turn; says when to come again.
-async fn do_chores(shared: &Shared, source: &Source) -> Duration {
+async fn do_chores(shared: &QueueShared, source: &Source) -> Duration {
     let options = &shared.queue.options;
     let tick = Tick {
         seat: shared.seat(Which::Stream),

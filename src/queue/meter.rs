@@ -95,13 +95,13 @@ impl NodeMeter {
 }
 
 /// The metrics of one queue.
-pub(crate) struct Meter {
+pub(crate) struct QueueMeter {
     queue: Arc<str>,
     /// Guards the handles; held for a look-up.
     nodes: Mutex<HashMap<NodeId, Arc<NodeMeter>>>,
 }
 
-impl Meter {
+impl QueueMeter {
     pub(crate) fn new(queue: &Arc<str>) -> Self {
         Self {
             queue: Arc::clone(queue),

@@ -14,7 +14,7 @@ const LONGEST: Duration = Duration::from_secs(7 * 86_400);
 const MOST_PREFETCH: usize = 10_000;
 
 #[derive(Clone, Debug)]
-pub(crate) struct Options {
+pub(crate) struct QueueOptions {
     pub(crate) spread: Spread,
     pub(crate) visibility: Duration,
     pub(crate) max_attempts: u32,
@@ -23,7 +23,7 @@ pub(crate) struct Options {
     pub(crate) prefetch: usize,
 }
 
-impl Default for Options {
+impl Default for QueueOptions {
     fn default() -> Self {
         Self {
             spread: Spread::default(),
@@ -36,7 +36,7 @@ impl Default for Options {
     }
 }
 
-impl Options {
+impl QueueOptions {
     /// The most that a consumer holds ready of a node. When the first attempt is the last one nobody can tell later
     /// what was started: next to nothing waits beside it.
     pub(crate) fn most_ready(&self) -> usize {
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn settings_that_cannot_work_are_refused_with_a_remedy() {
-        type Edit = fn(&mut Options);
+        type Edit = fn(&mut QueueOptions);
         let bad: [(Edit, &str); 8] = [
             (|o| o.visibility = Duration::ZERO, "at least 100ms"),
             (|o| o.visibility = Duration::MAX, "at most 7 days"),
@@ -102,18 +102,18 @@ mod tests {
             (|o| o.max_payload = usize::MAX, "less than"),
         ];
         for (edit, remedy) in bad {
-            let mut options = Options::default();
+            let mut options = QueueOptions::default();
             edit(&mut options);
             let why = options.refuse("jobs").expect(remedy);
             assert!(why.contains(remedy) && why.contains("jobs"), "{why}");
         }
-        assert_eq!(Options::default().refuse("jobs"), None);
-        assert!(Options::default().refuse("a b").is_some());
+        assert_eq!(QueueOptions::default().refuse("jobs"), None);
+        assert!(QueueOptions::default().refuse("a b").is_some());
     }
 
     #[test]
     fn a_payload_that_is_too_long_is_refused_by_its_size() {
-        let options = Options::default();
+        let options = QueueOptions::default();
         assert_eq!(options.refuse_bytes("payload", 64 << 20), None);
         let why = options.refuse_bytes("payload", MOST_BYTES).unwrap();
         assert!(

@@ -8,7 +8,7 @@ use redis::{Pipeline, Value};
 use crate::client::Client;
 use crate::cluster::attempts::Attempts;
 use crate::connection::reply::{Reply, parse};
-use crate::connection::request::Shared;
+use crate::connection::request::LaneRequest;
 use crate::error::Error;
 use crate::node::NodeId;
 use crate::queue::message::MessageId;
@@ -123,7 +123,7 @@ impl Queue {
                 false => self.call(out).by_digest(digest),
             });
         }
-        let request = Shared::all_ours(&pipe);
+        let request = LaneRequest::all_ours(&pipe);
         match client
             .answer(request, deadline)
             .await

@@ -14,7 +14,7 @@ use crate::queue::calls::{Bury, Join, Reclaim};
 use crate::queue::message::{Place, Which};
 use crate::queue::reply::read;
 use crate::queue::scripts::run as run_call;
-use crate::queue::shared::{Shared, Source};
+use crate::queue::shared::{QueueShared, Source};
 use crate::queue::trouble::Duty;
 use crate::queue::{eviction, named};
 
@@ -28,10 +28,10 @@ const RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
 
 /// Counts a reader while it runs, however it ends.
-struct Running<'a>(&'a Shared, &'a Source);
+struct Running<'a>(&'a QueueShared, &'a Source);
 
 impl<'a> Running<'a> {
-    fn new(shared: &'a Shared, source: &'a Source) -> Self {
+    fn new(shared: &'a QueueShared, source: &'a Source) -> Self {
         shared.readers.send_modify(|n| *n += 1);
         Self(shared, source)
     }
@@ -45,7 +45,7 @@ impl Drop for Running<'_> {
 }
 
 /// Reads the node until the consumer is closed; tries again for ever.
-pub(crate) async fn run(shared: Arc<Shared>, source: Arc<Source>) {
+pub(crate) async fn run(shared: Arc<QueueShared>, source: Arc<Source>) {
     let _running = Running::new(&shared, &source);
     let mut wait = RETRY;
     let mut first = true;
@@ -105,7 +105,7 @@ fn hint(error: Error) -> Error {
 }
 
 /// One connection's life; `Ok` when the consumer is closed.
-async fn session(shared: &Shared, source: &Source, first: bool) -> Result<(), Error> {
+async fn session(shared: &QueueShared, source: &Source, first: bool) -> Result<(), Error> {
     let mut own = source.client.dedicated().await?;
     let id = match own.req_packed_command(redis::cmd("CLIENT").arg("ID")).await {
         Ok(Value::Int(id)) => id,
@@ -177,7 +177,7 @@ async fn session(shared: &Shared, source: &Source, first: bool) -> Result<(), Er
 
 /// Reads both streams of the group, or only the one of what is new.
 async fn fetch(
-    shared: &Shared,
+    shared: &QueueShared,
     own: &mut DedicatedClient,
     count: usize,
     again: bool,
@@ -202,7 +202,7 @@ async fn fetch(
 }
 
 /// Waits until there is room, and says how much, and whether also for what is delivered again.
-async fn room(shared: &Shared, source: &Source) -> (usize, bool) {
+async fn room(shared: &QueueShared, source: &Source) -> (usize, bool) {
     loop {
         let room = shared.state.lock().buffer.room(source.slot, Instant::now());
         // A permit is kept when it comes before the wait.
@@ -218,7 +218,7 @@ async fn room(shared: &Shared, source: &Source) -> (usize, bool) {
     }
 }
 
-async fn stock(shared: &Shared, source: &Source, asked: usize, value: Value) {
+async fn stock(shared: &QueueShared, source: &Source, asked: usize, value: Value) {
     let read = read(value, &shared.keys.again);
     if !read.parcels.is_empty() {
         let again = read
@@ -241,7 +241,7 @@ async fn stock(shared: &Shared, source: &Source, asked: usize, value: Value) {
 }
 
 /// An entry that no queue has written is no message; among the dead letters somebody may look at it.
-async fn bury(shared: &Shared, source: &Source, place: Place) {
+async fn bury(shared: &QueueShared, source: &Source, place: Place) {
     let bury = Bury {
         seat: shared.seat(place.which),
         why: "not a message of this queue",
@@ -258,7 +258,7 @@ async fn bury(shared: &Shared, source: &Source, place: Place) {
 }
 
 /// Makes the group where it is not there, from the beginning of its streams.
-async fn join(shared: &Shared, source: &Source) -> Result<(), Error> {
+async fn join(shared: &QueueShared, source: &Source) -> Result<(), Error> {
     for seat in [Which::Stream, Which::Again].map(|which| shared.seat(which)) {
         run_call(Join(seat), &source.client, shared.deadline())
             .await
@@ -268,7 +268,7 @@ async fn join(shared: &Shared, source: &Source) -> Result<(), Error> {
 }
 
 /// Gives back what is pending for this consumer on the node without being here.
-pub(crate) async fn reclaim(shared: &Shared, source: &Source) -> Result<(), Error> {
+pub(crate) async fn reclaim(shared: &QueueShared, source: &Source) -> Result<(), Error> {
     let held = shared.state.lock().buffer.held(source.slot);
     let reclaim = Reclaim {
         seat: shared.seat(Which::Stream),

@@ -8,7 +8,7 @@ use redis::{Cmd, FromRedisValue, Value};
 
 use crate::client::Client;
 use crate::connection::reply::{Reply, parse};
-use crate::connection::request::Shared;
+use crate::connection::request::LaneRequest;
 use crate::error::Error;
 
 /// A script with all that it is given. It alone knows in which order, and how its reply is to be read.
@@ -143,7 +143,7 @@ impl Script {
 /// The raw answer of the client's node; an error reply is a value.
 pub(crate) async fn raw(client: &Client, cmd: &Cmd, deadline: Instant) -> Result<Value, Error> {
     client
-        .answer(Shared::ours(cmd), deadline)
+        .answer(LaneRequest::ours(cmd), deadline)
         .await
         .map(Reply::into_value)
 }
@@ -151,7 +151,7 @@ pub(crate) async fn raw(client: &Client, cmd: &Cmd, deadline: Instant) -> Result
 /// [`raw`] for what settles that which the node gave out: it passes while the node is drained.
 pub(crate) async fn settle(client: &Client, cmd: &Cmd, deadline: Instant) -> Result<Value, Error> {
     client
-        .answer(Shared::settling(cmd), deadline)
+        .answer(LaneRequest::settling(cmd), deadline)
         .await
         .map(Reply::into_value)
 }

@@ -18,10 +18,10 @@ use crate::queue::calls::Seat;
 use crate::queue::message::{Place, Which};
 use crate::queue::meter::NodeMeter;
 use crate::queue::names::GroupKeys;
-use crate::queue::trouble::{Duty, Trouble};
+use crate::queue::trouble::{Duty, QueueTrouble};
 
-/// Shared by one consumer and all that it started or handed out.
-pub(crate) struct Shared {
+/// QueueShared by one consumer and all that it started or handed out.
+pub(crate) struct QueueShared {
     pub(crate) queue: Queue,
     pub(crate) group: Arc<str>,
     /// The name in the group: that of the application, which process it is, and the visibility. Two
@@ -64,14 +64,14 @@ pub(crate) struct Source {
     /// The group was there once: if it is not, it was deleted.
     pub(crate) joined: AtomicBool,
     /// Guards what is wrong with the node; held for a look.
-    trouble: Mutex<Trouble>,
+    trouble: Mutex<QueueTrouble>,
     /// Guards the tasks of this node; held for a look.
-    pub(crate) tasks: Mutex<Tasks>,
+    pub(crate) tasks: Mutex<QueueTasks>,
 }
 
 /// The tasks of one node.
 #[derive(Default)]
-pub(crate) struct Tasks {
+pub(crate) struct QueueTasks {
     pub(crate) reader: Option<AbortHandle>,
     pub(crate) maintenance: Option<AbortHandle>,
 }
@@ -107,7 +107,7 @@ impl Source {
     }
 
     /// Notes that something that has to be done on the node every now and then failed, at `key`.
-    pub(crate) fn failed(&self, shared: &Shared, duty: Duty, key: &str, error: Error) {
+    pub(crate) fn failed(&self, shared: &QueueShared, duty: Duty, key: &str, error: Error) {
         let queue = shared.queue.name();
         let error = error.wrap(&format!(
             "{} of the queue fail at the key `{key}`",
@@ -133,7 +133,7 @@ impl Source {
     }
 
     /// Notes that it was done.
-    pub(crate) fn succeeded(&self, shared: &Shared, duty: Duty) {
+    pub(crate) fn succeeded(&self, shared: &QueueShared, duty: Duty) {
         if let Some(after) = self.trouble.lock().duty(duty).healed(Instant::now()) {
             let (queue, what) = (shared.queue.name(), duty.name());
             tracing::info!(queue, node = %self.node(), ?after, "{what} are done again");
@@ -163,7 +163,7 @@ impl Source {
     }
 }
 
-impl Shared {
+impl QueueShared {
     pub(crate) fn is_closing(&self) -> bool {
         *self.closing.borrow()
     }

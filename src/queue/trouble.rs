@@ -80,7 +80,7 @@ impl Ailment {
 
 /// What is wrong with a node.
 #[derive(Debug, Default)]
-pub(crate) struct Trouble {
+pub(crate) struct QueueTrouble {
     error: Option<Error>,
     /// It was not told yet, and will not pass by itself.
     raised: bool,
@@ -90,7 +90,7 @@ pub(crate) struct Trouble {
     leases: Ailment,
 }
 
-impl Trouble {
+impl QueueTrouble {
     /// The node cannot be read; says whether an operator has to know.
     pub(crate) fn unreadable(&mut self, error: Error, now: Instant, visibility: Duration) -> bool {
         let known = self.error.as_ref().map(Error::kind);
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn a_node_that_is_out_is_told_by_others_and_what_stays_by_each_try() {
         let now = Instant::now();
-        let mut trouble = Trouble::default();
+        let mut trouble = QueueTrouble::default();
         for kind in [
             ErrorKind::ConnectionLost,
             ErrorKind::Connect,

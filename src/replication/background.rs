@@ -10,9 +10,9 @@ use redis::{Cmd, Value};
 use crate::backend::Unheard;
 use crate::cluster::Engine;
 use crate::connection::reply::Reply;
-use crate::connection::request::Shared;
+use crate::connection::request::LaneRequest;
 use crate::error::Error;
-use crate::replication::Member;
+use crate::replication::ReplicaMember;
 
 /// Requests to several replicas, each with the index of its node.
 pub(super) type Running = FuturesUnordered<BoxFuture<'static, (usize, Result<Value, Error>)>>;
@@ -20,13 +20,13 @@ pub(super) type Running = FuturesUnordered<BoxFuture<'static, (usize, Result<Val
 /// One command, which was checked, to one replica. It owns what it needs, so that it can outlive the call.
 pub(super) fn send(
     index: usize,
-    member: &Member,
+    member: &ReplicaMember,
     cmd: &Arc<Cmd>,
     deadline: Instant,
 ) -> BoxFuture<'static, (usize, Result<Value, Error>)> {
     let (member, cmd) = (member.clone(), Arc::clone(cmd));
     Box::pin(async move {
-        let request = Shared::ours(&cmd);
+        let request = LaneRequest::ours(&cmd);
         let reply = member
             .backend
             .execute(Instant::now(), request, member.role(), deadline)
@@ -51,7 +51,7 @@ pub(super) fn leave(engine: &Engine, mut running: Running) {
 /// last of them.
 pub(super) fn leave_writes(
     engine: &Engine,
-    members: &[Member],
+    members: &[ReplicaMember],
     mut running: Running,
     held: impl Send + 'static,
 ) {

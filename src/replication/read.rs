@@ -12,7 +12,7 @@ use crate::cluster::attempts::{Attempts, Failed, Policy, Step, next_step};
 use crate::command::is_read_only;
 use crate::connection::args::args;
 use crate::connection::reply::Reply;
-use crate::connection::request::{Request, Shared};
+use crate::connection::request::{LaneRequest, Request};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::replication::background::{Running, leave, send};
 use crate::replication::{Quorum, ReadFrom, Replicas, refused};
@@ -49,7 +49,7 @@ impl Replicas {
 
     /// The raw answer.
     pub(crate) async fn read_answer(&self, cmd: &Cmd, from: &ReadFrom) -> Result<Answer, Error> {
-        Shared::check(Request::One(cmd))?;
+        LaneRequest::check(Request::One(cmd))?;
         if !is_read_only(args(cmd)) {
             let name = String::from_utf8_lossy(args(cmd).next().unwrap_or_default()).to_uppercase();
             let text =
@@ -84,7 +84,7 @@ impl Replicas {
         let mut doubted: Vec<usize> = Vec::new();
         let mut attempts = Attempts::default();
         for (index, member) in self.members.iter().take(limit).enumerate() {
-            let reply = member.backend.call(Shared::ours(cmd), deadline).await;
+            let reply = member.backend.call(LaneRequest::ours(cmd), deadline).await;
             match self.hear(index, reply.map(Reply::into_value), || self.may_repeat()) {
                 Heard::Value(value) => {
                     self.found(cmd, &value, &doubted, index);

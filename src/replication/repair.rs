@@ -10,7 +10,7 @@ use crate::cluster::Engine;
 use crate::cluster::invalidation::UnderWay;
 use crate::connection::args::args;
 use crate::connection::reply::Reply;
-use crate::connection::request::Shared;
+use crate::connection::request::LaneRequest;
 use crate::replication::{LONGEST_TTL, Replicas, TakeBack};
 
 /// When a missing value is filled from another replica.
@@ -109,7 +109,7 @@ impl Copy {
         // Both at one moment: a value must not get the time of its successor.
         let mut both = Pipeline::new();
         both.atomic().cmd("GET").arg(&**key).cmd("PTTL").arg(&**key);
-        let request = Shared::all_ours(&both);
+        let request = LaneRequest::all_ours(&both);
         let reply = self.from.call(request, self.deadline).await;
         if !self.from.hear(Unheard::Repair, 1, &reply) {
             return false;
@@ -142,7 +142,7 @@ impl Copy {
                 TakeBack::new(&engine, Arc::clone(&self.work), set, [to])
             }
         };
-        let done = self.to.call(Shared::ours(set), self.deadline).await;
+        let done = self.to.call(LaneRequest::ours(set), self.deadline).await;
         let worked = self.to.hear(Unheard::Repair, 1, &done);
         let wrote = done.is_ok_and(|reply| reply.into_value() == Value::Okay);
         if worked && !wrote {

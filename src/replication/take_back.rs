@@ -12,7 +12,7 @@ use crate::cluster::Engine;
 use crate::cluster::invalidation::UnderWay;
 use crate::connection::args::args;
 use crate::connection::reply::Reply;
-use crate::connection::request::Shared;
+use crate::connection::request::LaneRequest;
 use crate::tasks::Tasks;
 
 /// Deletes a key while it holds this very value: what came after it is not taken back.
@@ -88,11 +88,11 @@ impl Drop for TakeBack {
 async fn remove(node: &Arc<Backend>, key: &[u8], value: &[u8], deadline: Instant) {
     let mut eval = redis::cmd("EVAL");
     eval.arg(IF_SAME).arg(1).arg(key).arg(value);
-    let mut reply = node.call(Shared::settling(&eval), deadline).await;
+    let mut reply = node.call(LaneRequest::settling(&eval), deadline).await;
     if matches!(reply, Ok(Reply::One(Value::ServerError(_)))) {
         let mut del = redis::cmd("DEL");
         del.arg(key);
-        reply = node.call(Shared::settling(&del), deadline).await;
+        reply = node.call(LaneRequest::settling(&del), deadline).await;
     }
     if node.hear(Unheard::Removal, 1, &reply) && matches!(reply, Ok(Reply::One(Value::Int(1..)))) {
         metrics::counter!("fluster_removals_total", "node" => node.id().to_string()).increment(1);

@@ -6,11 +6,11 @@ use std::time::Instant;
 use futures_util::stream::StreamExt as _;
 use redis::{Cmd, Value};
 
-use crate::connection::request::{Request, Shared};
+use crate::connection::request::{LaneRequest, Request};
 use crate::error::Error;
 use crate::node::NodeId;
 use crate::replication::background::{Running, leave_writes, send};
-use crate::replication::{Acks, Member, Quorum, QuorumError, Replicas, refused};
+use crate::replication::{Acks, Quorum, QuorumError, ReplicaMember, Replicas, refused};
 
 impl Replicas {
     /// Sends `cmd` to all replicas at once and returns as soon as `quorum` of them have acknowledged it.
@@ -39,7 +39,7 @@ impl Replicas {
     pub(crate) async fn write_each(
         &self,
         quorum: Quorum,
-        command: impl Fn(&Member) -> Arc<Cmd>,
+        command: impl Fn(&ReplicaMember) -> Arc<Cmd>,
         held: impl Send + 'static,
     ) -> Result<Acks, QuorumError> {
         let requested = self.requested;
@@ -68,7 +68,7 @@ impl Replicas {
         let mut running = Running::new();
         for (index, member) in self.members.iter().enumerate() {
             let cmd = command(member);
-            if let Err(error) = Shared::check(Request::One(&cmd)) {
+            if let Err(error) = LaneRequest::check(Request::One(&cmd)) {
                 return Err(fail(needed, error));
             }
             running.push(send(index, member, &cmd, deadline));

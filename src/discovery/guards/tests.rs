@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::super::endpoint::{Endpoint, Snapshot};
-use super::{Act, Guards, Verdict, Waits};
+use super::{Act, Guards, Ruling, Waits};
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -19,7 +19,7 @@ fn of(bits: u8) -> Snapshot {
 /// Guards that have applied this.
 fn following(bits: u8, now: Instant) -> Guards {
     let mut guards = Guards::new(Waits::default());
-    assert_eq!(guards.seen(&of(bits), now), Verdict::Soon);
+    assert_eq!(guards.seen(&of(bits), now), Ruling::Soon);
     assert_eq!(
         guards.due(now),
         Some(Act::Apply(of(bits))),
@@ -32,9 +32,9 @@ fn following(bits: u8, now: Instant) -> Guards {
 fn changes_are_collected_from_the_first_one_on() {
     let now = Instant::now();
     let mut g = following(0b111, now);
-    assert_eq!(g.seen(&of(0b1111), now), Verdict::Soon);
+    assert_eq!(g.seen(&of(0b1111), now), Ruling::Soon);
     assert_eq!(g.due(now + ms(199)), None);
-    assert_eq!(g.seen(&of(0b1_1111), now + ms(150)), Verdict::Soon);
+    assert_eq!(g.seen(&of(0b1_1111), now + ms(150)), Ruling::Soon);
     assert_eq!(g.next_deadline(), Some(now + ms(200)));
     assert_eq!(g.due(now + ms(200)), Some(Act::Apply(of(0b1_1111))));
     assert_eq!((g.due(now + ms(900)), g.next_deadline()), (None, None));
@@ -45,7 +45,7 @@ fn a_change_that_is_taken_back_is_none() {
     let now = Instant::now();
     let mut g = following(0b111, now);
     g.seen(&of(0b110), now);
-    assert_eq!(g.seen(&of(0b111), now + ms(50)), Verdict::Unchanged);
+    assert_eq!(g.seen(&of(0b111), now + ms(50)), Ruling::Unchanged);
     assert_eq!(g.due(now + ms(9_000)), None);
 }
 
@@ -54,7 +54,7 @@ fn an_empty_snapshot_is_never_applied() {
     let now = Instant::now();
     let mut g = following(0b111, now);
     g.seen(&of(0b110), now);
-    assert_eq!(g.seen(&of(0), now + ms(50)), Verdict::Empty);
+    assert_eq!(g.seen(&of(0), now + ms(50)), Ruling::Empty);
     assert_eq!(g.due(now + ms(60_000)), None);
 }
 
@@ -64,17 +64,17 @@ fn dropping_more_than_half_is_read_again_and_then_believed() {
     let mut g = following(0b1111, now);
     assert_eq!(
         g.seen(&of(0b0011), now),
-        Verdict::Soon,
+        Ruling::Soon,
         "half is not more than half"
     );
     g.due(now + ms(200)).unwrap();
     let mut g = following(0b1111, now);
-    assert_eq!(g.seen(&of(0b0001), now), Verdict::Held);
-    assert_eq!(g.seen(&of(0b0010), now + ms(4_000)), Verdict::Held);
+    assert_eq!(g.seen(&of(0b0001), now), Ruling::Held);
+    assert_eq!(g.seen(&of(0b0010), now + ms(4_000)), Ruling::Held);
     assert_eq!(g.due(now + ms(4_999)), None);
     assert_eq!(g.due(now + ms(5_000)), Some(Act::ReadAgain));
     assert_eq!(g.due(now + ms(5_000)), None, "once");
-    assert_eq!(g.seen(&of(0b0010), now + ms(5_001)), Verdict::Soon);
+    assert_eq!(g.seen(&of(0b0010), now + ms(5_001)), Ruling::Soon);
     assert_eq!(g.due(now + ms(5_001)), Some(Act::Apply(of(0b0010))));
 }
 
@@ -83,7 +83,7 @@ fn a_shrink_that_was_a_moment_s_lie_is_forgotten() {
     let now = Instant::now();
     let mut g = following(0b1111, now);
     g.seen(&of(0b0001), now);
-    assert_eq!(g.seen(&of(0b1111), now + ms(1_000)), Verdict::Unchanged);
+    assert_eq!(g.seen(&of(0b1111), now + ms(1_000)), Ruling::Unchanged);
     assert_eq!((g.due(now + ms(9_000)), g.next_deadline()), (None, None));
 }
 
@@ -93,9 +93,9 @@ fn a_registry_that_fills_up_again_is_held_until_all_are_there() {
     let mut g = following(0b111, now);
     for (n, bits) in [0b001, 0b011].into_iter().enumerate() {
         let at = now + ms(1_000 * n as u64);
-        assert_eq!(g.seen(&of(bits), at), Verdict::Held, "{bits:b}");
+        assert_eq!(g.seen(&of(bits), at), Ruling::Held, "{bits:b}");
     }
-    assert_eq!(g.seen(&of(0b1111), now + ms(2_000)), Verdict::Soon);
+    assert_eq!(g.seen(&of(0b1111), now + ms(2_000)), Ruling::Soon);
     assert_eq!(g.due(now + ms(2_200)), Some(Act::Apply(of(0b1111))));
 }
 
@@ -106,7 +106,7 @@ fn an_error_is_no_confirmation() {
     g.seen(&of(0b0001), now);
     assert_eq!(g.due(now + ms(5_000)), Some(Act::ReadAgain));
     g.failed();
-    assert_eq!(g.seen(&of(0b0001), now + ms(6_000)), Verdict::Held, "anew");
+    assert_eq!(g.seen(&of(0b0001), now + ms(6_000)), Ruling::Held, "anew");
     assert_eq!(g.next_deadline(), Some(now + ms(11_000)));
 }
 
@@ -114,7 +114,7 @@ fn an_error_is_no_confirmation() {
 fn a_replaced_fleet_is_a_shrink_and_an_error_does_not_stop_a_change() {
     let now = Instant::now();
     let mut g = following(0b0000_1111, now);
-    assert_eq!(g.seen(&of(0b1111_0000), now), Verdict::Held);
+    assert_eq!(g.seen(&of(0b1111_0000), now), Ruling::Held);
     let mut g = following(0b0011, now);
     g.seen(&of(0b0111), now);
     g.failed();
@@ -135,7 +135,7 @@ fn without_a_hold_a_shrink_is_a_change_like_any_other() {
     let mut g = Guards::new(waits);
     g.seen(&of(0b1111), now);
     g.due(now).unwrap();
-    assert_eq!(g.seen(&of(0b0001), now), Verdict::Soon);
+    assert_eq!(g.seen(&of(0b0001), now), Ruling::Soon);
     assert_eq!(g.due(now + ms(200)), Some(Act::Apply(of(0b0001))));
 }
 

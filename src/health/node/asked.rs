@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use super::{Facts, Node, State};
+use super::{Facts, NodeHealth, State};
 use crate::clock::{half_jitter, later};
 use crate::health::check::Check;
 use crate::health::questions::{PREPARATION, Question};
 use crate::health::rules::Rules;
 use crate::health::verdict::{ProbeResult, Reason, Soft};
 
-impl Node {
+impl NodeHealth {
     /// Asks what is due, if nothing is in flight; returns what, and its deadline.
     pub(in crate::health) fn ask(
         &mut self,

@@ -240,7 +240,7 @@ impl Foreign {
 #[derive(Clone, Debug)]
 pub(in crate::placement) enum Walk<'t> {
     Ring(points::Walk<'t>),
-    Listed(modulo::Walk<'t>),
+    Listed(modulo::ModuloWalk<'t>),
     GoRedis(Ranking<'t, ShardScores<'t>>),
     Proxenos(Ranking<'t, ServiceScores<'t>>),
     /// Worked out beforehand, on a ring that is gone by now.
