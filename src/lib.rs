@@ -29,6 +29,12 @@ mod tasks;
 mod topology;
 mod transaction;
 
+/// The version of [redis-rs](https://docs.rs/redis) whose commands, values and traits are used here.
+///
+/// An application that imports `fluster::redis` needs no dependency of its own, and cannot have another major
+/// version of it by accident: a `Cmd` of that one would be refused by the compiler.
+pub use redis;
+
 pub use crate::build_error::BuildError;
 pub use crate::client::{Client, DedicatedClient};
 pub use crate::cluster::FlusterCluster;
