@@ -18,4 +18,5 @@ mod poison;
 mod rig;
 mod scripts;
 mod trouble;
+mod withheld;
 mod worker;
