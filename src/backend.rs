@@ -31,7 +31,7 @@ pub(crate) use self::unheard::{Trouble, Unheard};
 use crate::backend::gate::Gate;
 use crate::backend::lane::{Cause, Lane, outcome};
 use crate::backend::pool::Pool;
-use crate::clock::now_micros;
+use crate::clock::{self, now_micros};
 use crate::connection::dial::Dialer;
 use crate::connection::link::{Fault, Link, LinkError};
 use crate::connection::meter::Meter;
@@ -137,7 +137,7 @@ impl Backend {
             gate: Gate::open(),
             watch: AtomicU8::new(Self::WATCH_NOTHING),
             counted: AtomicU64::new(0),
-            lane: Lane::new(Instant::now()),
+            lane: Lane::new(clock::now()),
             pool: OnceLock::new(),
             dials: Semaphore::new(dialling::DIALS as usize),
             limits,
@@ -263,7 +263,7 @@ impl Backend {
         request: LaneRequest<'_>,
         deadline: Instant,
     ) -> Result<Reply, Error> {
-        self.call_from(Instant::now(), request, deadline).await
+        self.call_from(clock::now(), request, deadline).await
     }
 
     /// [`call`](Self::call) by a caller who has just looked at the clock: on the way of a command that
@@ -309,7 +309,7 @@ impl Backend {
                 Some(link) => link,
                 None => {
                     let link = self.new_lane(deadline).await?;
-                    now = Instant::now();
+                    now = clock::now();
                     link
                 }
             };
@@ -340,7 +340,7 @@ impl Backend {
                     let again = self.failed(&link, &e, epoch, sent_at, deadline).await;
                     if again && resends < RESENDS {
                         resends += 1;
-                        now = Instant::now();
+                        now = clock::now();
                         continue;
                     }
                     return Err(self.call_error(e, limit));
@@ -386,7 +386,7 @@ impl Backend {
             return self.gate.read().settles();
         }
         if let Ok(dial) = self.dial_lane(Cause::NoLane) {
-            let limit = VERIFY_WAIT.min(deadline.saturating_duration_since(Instant::now()));
+            let limit = VERIFY_WAIT.min(deadline.saturating_duration_since(clock::now()));
             // Only its effect on the node's state matters here, and that it had its time.
             let _ = timeout(limit, outcome(dial)).await;
         }

@@ -26,6 +26,7 @@ use redis::Cmd;
 use crate::backend::Trouble;
 use crate::backend::answer::Answer;
 use crate::cache::flight::Flights;
+use crate::clock;
 use crate::cluster::FlusterCluster;
 use crate::cluster::invalidation::UnderWay;
 use crate::error::text::{one_line, quoted};
@@ -120,7 +121,7 @@ impl<V, C: Codec<V>> Cache<V, C> {
 
     /// When a call that begins now has to end.
     fn deadline(&self) -> Instant {
-        Instant::now() + self.inner.cluster.deadline()
+        clock::now() + self.inner.cluster.deadline()
     }
 
     async fn read(&self, full: &[u8], deadline: Instant) -> Result<Option<V>, Error> {
@@ -226,7 +227,7 @@ impl<V, C> Cache<V, C> {
 
     /// The nodes of a key, for a call that has to end at `deadline`.
     fn replicas(&self, full: &[u8], deadline: Instant) -> Result<Replicas, Error> {
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = deadline.saturating_duration_since(clock::now());
         let cluster = &self.inner.cluster.with_deadline(left);
         // A cluster that was made smaller than the number of copies has fewer of them.
         let nodes = cluster.engine().topology().nodes.len();

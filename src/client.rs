@@ -15,6 +15,7 @@ use crate::backend::Backend;
 use crate::backend::lane::NoLane;
 use crate::backend::pool::NoLoan;
 use crate::backend::role::Role;
+use crate::clock;
 use crate::connection::reply::{Reply, signed};
 use crate::connection::request::{LaneRequest, Request, refused};
 use crate::error::{Error, ErrorKind, Outcome};
@@ -169,7 +170,7 @@ impl Client {
             return Ok(nothing);
         }
         let shared = LaneRequest::check(request)?;
-        let now = Instant::now();
+        let now = clock::now();
         let deadline = now + self.backend.limits().deadline;
         let role = Role::standing_in(self.is_stand_in());
         match self.backend.execute(now, shared, role, deadline).await {

@@ -38,11 +38,11 @@ mod target;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub(crate) use self::engine::Engine;
 use crate::build_error::BuildError;
-use crate::clock::later;
+use crate::clock::{self, later};
 use crate::cluster::builder::ClusterBuilder;
 use crate::cluster::events::{Events, TopologyChange};
 use crate::node::Node;
@@ -259,10 +259,10 @@ impl FlusterCluster {
     pub async fn shutdown(&self, grace: Duration) {
         let engine = self.engine();
         engine.close_gates();
-        let until = later(Instant::now(), grace);
+        let until = later(clock::now(), grace);
         // Without a runtime there is no timer to wait by, and the rest is done all the same.
         let may_wait = engine.tasks().has_runtime();
-        while may_wait && Instant::now() < until && in_flight(engine) > 0 {
+        while may_wait && clock::now() < until && in_flight(engine) > 0 {
             engine.tasks().sleep(Duration::from_millis(2)).await;
         }
         let running = engine.tasks().close();

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_util::future::join_all;
 use redis::{Cmd, ToRedisArgs, Value};
 
+use crate::clock;
 use crate::cluster::FlusterCluster;
 use crate::connection::reply::parse;
 use crate::connection::request::{LaneRequest, Request};
@@ -31,7 +31,7 @@ impl FlusterCluster {
     /// ```
     pub async fn fan_out(&self, cmd: &Cmd) -> Vec<(NodeId, Result<Value, Error>)> {
         let engine = self.engine();
-        let deadline = Instant::now() + self.deadline();
+        let deadline = clock::now() + self.deadline();
         let snapshot = engine.topology_full();
         let asked = snapshot.live.iter().map(|i| Arc::clone(&snapshot.nodes[i]));
         join_all(asked.map(|backend| async move {

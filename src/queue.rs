@@ -46,6 +46,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::client::Client;
+use crate::clock;
 use crate::cluster::FlusterCluster;
 use crate::cluster::features::Feature;
 use crate::error::{Error, ErrorKind, Outcome};
@@ -201,7 +202,7 @@ impl Queue {
     }
 
     fn deadline(&self) -> Instant {
-        Instant::now() + self.cluster.deadline()
+        clock::now() + self.cluster.deadline()
     }
 
     /// The nodes that can be asked; an error when there is none.

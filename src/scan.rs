@@ -6,12 +6,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use futures_util::Stream;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use redis::{Cmd, ScanOptions};
 
+use crate::clock;
 use crate::cluster::FlusterCluster;
 use crate::connection::reply::parse;
 use crate::connection::request::LaneRequest;
@@ -176,7 +176,7 @@ async fn page(cluster: FlusterCluster, node: NodeId, cmd: Cmd) -> Page {
     };
     let mut tries = 1;
     loop {
-        let deadline = Instant::now() + cluster.deadline();
+        let deadline = clock::now() + cluster.deadline();
         match backend.call(LaneRequest::ours(&cmd), deadline).await {
             Ok(reply) => {
                 let (cursor, keys): (u64, Vec<Vec<u8>>) = parse(reply.into_value(), &node)?;

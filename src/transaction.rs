@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use redis::{FromRedisValue, Pipeline, RedisError, RedisResult, Value};
 
 use crate::client::{Client, DedicatedClient};
-use crate::clock::later;
+use crate::clock::{self, later};
 use crate::cluster::FlusterCluster;
 use crate::connection::reply::parse;
 use crate::error::text::one_line;
@@ -63,7 +63,7 @@ impl FlusterCluster {
         Steps: Future<Output = RedisResult<(DedicatedClient, Pipeline)>>,
     {
         let keys = owned(keys);
-        let deadline = later(Instant::now(), self.deadline());
+        let deadline = later(clock::now(), self.deadline());
         let mut attempt = 0;
         loop {
             let error = match self.attempt(&keys, deadline, &mut steps).await {
@@ -76,13 +76,13 @@ impl FlusterCluster {
                 Err(error) => return Err(error),
             };
             attempt += 1;
-            if attempt >= ATTEMPTS || Instant::now() >= deadline {
+            if attempt >= ATTEMPTS || clock::now() >= deadline {
                 return Err(error);
             }
             // Those who conflict must not meet again at once.
             let longest = LONGEST_PAUSE.min(Duration::from_millis(1 << attempt.min(10)));
             let pause = longest.mul_f64(fastrand::f64());
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(clock::now());
             self.engine().tasks().sleep(pause.min(left)).await;
         }
     }

@@ -22,6 +22,26 @@ const NOT_IN_PURE_CODE: &[&str] = &[
     "std::env",
 ];
 
+/// Who asks for the time, as well as `clock`: the rest of the crate would miss what a unit test says that it is.
+const OTHER_CLOCKS: &[(&str, &[&str], &str)] = &[
+    ("clock", &["Instant::now", ".elapsed()"], "it is the place"),
+    (
+        "bin/fluster",
+        &["Instant::now", ".elapsed()"],
+        "the program is a crate of its own, and sees nothing but the public API",
+    ),
+    (
+        "discovery",
+        &["Instant::now", ".elapsed()"],
+        "its `Instant` is tokio's, which a test pauses by itself",
+    ),
+    (
+        "queue/push",
+        &["SystemTime::now"],
+        "a message is due at a time of the day, which servers agree on",
+    ),
+];
+
 /// Longer files hold more than one noun; tables of facts and of test cases may be longer.
 const LONGEST: usize = 450;
 
@@ -300,6 +320,40 @@ fn each_decision_is_taken_in_one_place() {
 fn code_lines(code: &str) -> impl Iterator<Item = &str> {
     code.lines()
         .filter(|line| !line.trim_start().starts_with("//"))
+}
+
+#[test]
+fn there_is_one_clock() {
+    let mut used = BTreeSet::new();
+    for file in files().iter().filter(|f| !f.is_test) {
+        let name = file.name();
+        for word in ["Instant::now", "SystemTime::now", ".elapsed()"] {
+            let Some(line) = code_lines(&file.code).find(|line| line.contains(word)) else {
+                continue;
+            };
+            let allowed = OTHER_CLOCKS
+                .iter()
+                .find(|(prefix, words, _)| is_under(&name, prefix) && words.contains(&word));
+            let Some((prefix, ..)) = allowed else {
+                panic!("src/{name}.rs asks for the time past `clock`: {line}");
+            };
+            used.insert(*prefix);
+            if *prefix == "discovery" {
+                let std = code_lines(&file.code).find(|l| is_std_instant(l));
+                assert_eq!(std, None, "src/{name}.rs has another clock");
+            }
+        }
+    }
+    assert_eq!(
+        used.len(),
+        OTHER_CLOCKS.len(),
+        "an exception that nobody needs"
+    );
+}
+
+/// Whether a line imports the operating system's instants.
+fn is_std_instant(line: &str) -> bool {
+    line.trim_start().starts_with("use std::time::") && line.contains("Instant")
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Backend;
-use crate::clock::now_micros;
+use crate::clock::{self, now_micros};
 use crate::connection::resolve::Asked;
 
 /// A name is looked up again after this long, ...
@@ -60,7 +60,7 @@ impl Backend {
             return;
         }
         let asked = match resolver.asking() {
-            None if !resolver.has_just_asked(Instant::now()) => self.look_up(),
+            None if !resolver.has_just_asked(clock::now()) => self.look_up(),
             asking => asking,
         };
         if let Some(asked) = asked {

@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout, timeout_at};
 use super::Backend;
 use crate::backend::lane::{Cause, DIAL_GAP, Dialled, NoLane, Report, Turn, outcome};
 use crate::backend::pool::Exclusive;
+use crate::clock;
 use crate::connection::dial::{DialError, PushSink};
 use crate::connection::link::Link;
 use crate::connection::meter::Use;
@@ -61,7 +62,7 @@ impl Backend {
         why: Cause,
     ) -> Result<watch::Receiver<Dialled>, NoLane> {
         let patience = DIALS_IN_TURN * self.dialer.timeout + DIAL_GAP;
-        let now = Instant::now();
+        let now = clock::now();
         match self.lane.turn(now, why, patience) {
             Turn::Wait(receiver) => Ok(receiver),
             Turn::TooSoon => Err(NoLane::TooSoon),
@@ -152,7 +153,7 @@ impl Exclusive {
         if !backend.gate().read().admits() {
             return Err(NoLane::NodeOut);
         }
-        if !backend.lane().may_dial(Instant::now()) {
+        if !backend.lane().may_dial(clock::now()) {
             return Err(NoLane::TooSoon);
         }
         let epoch = backend.gate().read().epoch();
@@ -168,7 +169,7 @@ impl Exclusive {
                 ))
             }
             Err(why) => {
-                backend.lane().dial_failed(Instant::now());
+                backend.lane().dial_failed(clock::now());
                 backend.report_dial(epoch, &why);
                 Err(why)
             }
@@ -235,9 +236,7 @@ impl DialDuty {
         let epoch = self.backend.gate.read().epoch();
         let result = self.dial().await.map(Arc::new);
         self.done = true;
-        self.backend
-            .lane
-            .close(&self.report, &result, Instant::now());
+        self.backend.lane.close(&self.report, &result, clock::now());
         // The name may have led elsewhere just before the link was in use.
         self.backend.leave_old_address();
         if let Err(why) = &result {
@@ -255,9 +254,9 @@ impl DialDuty {
     /// Dials; tells those who wait when a node in doubt does not say a word meanwhile.
     async fn dial(&self) -> Result<Link, NoLane> {
         let mut dial = pin!(self.backend.dial(Use::Lane));
-        let began = Instant::now();
+        let began = clock::now();
         // Where nothing runs between calls, a dial has no time but that of those who wait for it.
-        let on_time = |due: Instant| due.elapsed() <= LATENESS;
+        let on_time = |due: Instant| clock::since(due) <= LATENESS;
         if self.doubted && on_time(self.due) {
             let patience = self.backend.dialer.timeout / PATIENCE;
             if let Ok(dialled) = timeout(patience, &mut dial).await {
@@ -276,9 +275,7 @@ impl Drop for DialDuty {
     fn drop(&mut self) {
         if !self.done {
             let result = Err(NoLane::NodeOut);
-            self.backend
-                .lane
-                .close(&self.report, &result, Instant::now());
+            self.backend.lane.close(&self.report, &result, clock::now());
             self.report.tell(result);
         }
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::Backend;
 use crate::backend::lane::{Cause, NoLane};
 use crate::backend::pool::Pool;
-use crate::clock::now_micros;
+use crate::clock::{self, now_micros};
 use crate::connection::dial::DialError;
 use crate::connection::dial_fault::io_parts;
 use crate::connection::link::{Fault, LinkError};
@@ -86,7 +86,7 @@ impl Backend {
         let Some(class) = reply.class() else {
             self.stats.succeeded();
             if let Some(began) = began {
-                self.stats.answered(began.elapsed());
+                self.stats.answered(clock::since(began));
             }
             match self.watch.load(Relaxed) {
                 Self::WATCH_NOTHING => {}

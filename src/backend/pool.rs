@@ -14,7 +14,7 @@ use deadpool::managed::{self, Metrics, QueueMode, RecycleError, RecycleResult, T
 use crate::backend::Backend;
 use crate::backend::lane::NoLane;
 use crate::backend::session::SessionState;
-use crate::clock::{micros, now_micros};
+use crate::clock::{self, micros, now_micros};
 use crate::connection::dial::DialError;
 use crate::connection::link::Link;
 
@@ -37,7 +37,7 @@ impl Exclusive {
             link: Arc::new(link),
             left: SessionState::default(),
             lifetime,
-            last_used: Instant::now(),
+            last_used: clock::now(),
         }
     }
 
@@ -47,7 +47,7 @@ impl Exclusive {
     }
 
     pub(crate) fn touch(&mut self) {
-        self.last_used = Instant::now();
+        self.last_used = clock::now();
     }
 }
 
@@ -214,7 +214,9 @@ impl Pool {
     /// Closes the idle connections that are dead, were not used for `idle`, or are too old.
     pub(crate) fn sweep(&self, idle: Duration) {
         self.keep_idle(|e| {
-            e.link.wire().is_usable() && e.last_used.elapsed() < idle && e.link.age() < e.lifetime
+            e.link.wire().is_usable()
+                && clock::since(e.last_used) < idle
+                && e.link.age() < e.lifetime
         });
     }
 

@@ -3,11 +3,11 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
 
 use redis::Value;
 
 use crate::backend::Backend;
+use crate::clock;
 use crate::connection::meter::Use;
 use crate::connection::reply::Reply;
 use crate::connection::request::Request;
@@ -54,7 +54,7 @@ impl Probe for RedisProbe {
             let token = format!("fluster-{:016x}", fastrand::u64(..));
             let mut ping = redis::cmd("PING");
             ping.arg(&token);
-            let sent_at = Instant::now();
+            let sent_at = clock::now();
             let limit = backend.limits().response_timeout;
             let seen = match link.call(Request::One(&ping), Some(limit)).await {
                 Ok(reply) => match reply.class() {

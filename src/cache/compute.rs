@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::cache::flight::Turn;
 use crate::cache::{Cache, Codec, check_ttl};
-use crate::clock::now_micros;
+use crate::clock::{self, now_micros};
 use crate::cluster::invalidation::UnderWay;
 use crate::error::text::one_line;
 use crate::replication::LONGEST_TTL;
@@ -66,11 +66,11 @@ where
         if let Ok(Some(value)) = read {
             return Ok(value);
         }
-        let left = until.saturating_duration_since(Instant::now());
+        let left = until.saturating_duration_since(clock::now());
         let leader = loop {
             let turn = flights.join(&full).turn::<Result<V, Arc<E>>>().await;
             // Others computed meanwhile: no server has cost this call anything.
-            until = Instant::now() + left;
+            until = clock::now() + left;
             match turn {
                 Turn::Landed(Some(result)) => return (*result).clone(),
                 // Of another type; the value, if there is one, is in the cache.
@@ -88,10 +88,10 @@ where
                 }
             }
         };
-        let left = until.saturating_duration_since(Instant::now());
+        let left = until.saturating_duration_since(clock::now());
         let result = compute().await.map_err(Arc::new);
         if let Ok(value) = &result {
-            let until = Instant::now() + left;
+            let until = clock::now() + left;
             self.keep(&full, value, ttl, leader.work(), until).await;
         }
         leader.land(Arc::new(result.clone()));

@@ -1,13 +1,13 @@
 //! Taking a value back, wherever it may be.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_util::future::join_all;
 use redis::Value;
 
 use crate::backend::Backend;
 use crate::cache::Cache;
+use crate::clock;
 use crate::connection::reply::{Reply, parse};
 use crate::connection::request::LaneRequest;
 use crate::error::Error;
@@ -69,7 +69,7 @@ impl<V, C> Cache<V, C> {
         cmd.arg(&full);
         let cluster = &self.inner.cluster;
         let _invalidating = cluster.engine().invalidations().delete(&full);
-        let deadline = Instant::now() + cluster.deadline();
+        let deadline = clock::now() + cluster.deadline();
         let cmd = &cmd;
         let calls = self.holders(&full).into_iter().map(|backend| async move {
             let reply = backend.call(LaneRequest::settling(cmd), deadline).await;
@@ -90,7 +90,7 @@ impl<V, C> Cache<V, C> {
     fn holders(&self, full: &[u8]) -> Vec<Arc<Backend>> {
         let engine = self.inner.cluster.engine();
         let snapshot = engine.topology();
-        let (wanted, now) = (self.inner.replicas, Instant::now());
+        let (wanted, now) = (self.inner.replicas, clock::now());
         let (mut holders, mut steady) = (Vec::new(), 0);
         for index in snapshot.table.candidates(full) {
             let backend = &snapshot.nodes[index];

@@ -1,6 +1,6 @@
 //! Several values in one call.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _};
@@ -8,6 +8,7 @@ use redis::Value;
 
 use crate::backend::answer::Answer;
 use crate::cache::{Cache, Codec};
+use crate::clock;
 use crate::cluster::Engine;
 use crate::error::Error;
 use crate::node::NodeId;
@@ -75,7 +76,7 @@ impl<V, C: Codec<V>> Cache<V, C> {
         let Some(repair) = self.inner.read_repair.filter(|_| self.inner.replicas > 1) else {
             return Vec::new();
         };
-        let (snapshot, now) = (engine.topology(), Instant::now());
+        let (snapshot, now) = (engine.topology(), clock::now());
         let nodes = snapshot.nodes.iter();
         nodes
             .filter(|b| b.stats().returned_within(Some(repair.window), now))

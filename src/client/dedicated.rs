@@ -10,6 +10,7 @@ use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
 use crate::backend::pool::{Exclusive, Loan};
 use crate::backend::session::SessionState;
 use crate::backend::{Backend, RESENDS};
+use crate::clock;
 use crate::command::Block;
 use crate::connection::args::args;
 use crate::connection::link::Fault;
@@ -92,7 +93,7 @@ impl DedicatedClient {
             for cmd in request.commands() {
                 self.loan.left.sending(args(cmd));
             }
-            let began = Instant::now();
+            let began = clock::now();
             let left = self.deadline.map(|at| at.saturating_duration_since(began));
             if left.is_some_and(|left| left.is_zero()) {
                 return Err(self.backend.too_late().into());

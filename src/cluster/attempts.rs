@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use crate::clock;
 use crate::cluster::options::{Failover, Refusals};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::health::verdict::{Class, Disposition};
@@ -105,7 +106,7 @@ impl<N> Attempts<N> {
         step: Step,
         deadline: Instant,
     ) -> Option<Error> {
-        let over = step == Step::Return || Instant::now() >= deadline;
+        let over = step == Step::Return || clock::now() >= deadline;
         let end = over.then(|| error.clone());
         self.tried.push((node, error));
         end

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::backend::Backend;
 use crate::build_error::BuildError;
+use crate::clock;
 use crate::cluster::engine::{self, Engine};
 use crate::cluster::events::{Event, TopologyChange};
 use crate::cluster::factory::{BackendFactory, table};
@@ -45,7 +45,7 @@ impl Engine {
             kept: 0,
             moved,
         };
-        let now = Instant::now();
+        let now = clock::now();
         self.locked(|state, effects| {
             let nodes: Arc<[Arc<Backend>]> = specs
                 .iter()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use crate::clock::now_micros;
+use crate::clock::{self, now_micros};
 use crate::cluster::engine::Engine;
 use crate::error::{ClusterEmptyError, Reasons};
 use crate::health::verdict::Reason;
@@ -21,7 +21,7 @@ impl Engine {
     pub(crate) fn demand(self: &Arc<Self>) {
         if self.has_somebody_out() {
             self.ensure_monitored();
-            self.pull_probes(Instant::now());
+            self.pull_probes(clock::now());
         }
     }
 
@@ -55,7 +55,7 @@ impl Engine {
     /// Nobody can serve: pulls the next probes forward and says why each node is out.
     pub(crate) fn empty(self: &Arc<Self>) -> ClusterEmptyError {
         self.ensure_monitored();
-        let now = Instant::now();
+        let now = clock::now();
         self.pull_probes(now);
         let snapshot = self.snapshot.load();
         let mut state = self.state.lock();

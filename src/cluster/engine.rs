@@ -14,6 +14,7 @@ use crate::backend::{Backend, Limits};
 use crate::budget::hedge::HedgeBudget;
 use crate::budget::repair::RepairBudget;
 use crate::budget::retry::RetryBudget;
+use crate::clock;
 use crate::cluster::events::{self, Event};
 use crate::cluster::evidence::Late;
 use crate::cluster::exchange::Servers;
@@ -114,7 +115,7 @@ impl Engine {
         probe: Arc<dyn Probe>,
         mut backend: impl FnMut(&Weak<Self>, &Node, u64, &Arc<Semaphore>, &Arc<Limits>) -> Arc<Backend>,
     ) -> Self {
-        let now = Instant::now();
+        let now = clock::now();
         let limits = Arc::new(options.limits.clone());
         let in_use = InUse::new(limits.stand_in_ttl.is_some());
         let lookups = Arc::new(Semaphore::new(crate::connection::resolve::LOOKUPS));

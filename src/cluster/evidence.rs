@@ -6,6 +6,7 @@ use std::time::Instant;
 use tokio::time::sleep_until;
 
 use crate::backend::Backend;
+use crate::clock;
 use crate::cluster::engine::{Engine, EngineState, set_watch};
 use crate::cluster::events::Event;
 use crate::health::verdict::{Observation, Verdict, judge};
@@ -121,7 +122,7 @@ impl Engine {
             let mut due = now + GRACE;
             loop {
                 sleep_until(due.into()).await;
-                let now = Instant::now();
+                let now = clock::now();
                 // Whoever wakes late was stalled itself: the watchdog gets its time once more.
                 let next = match now.saturating_duration_since(due) <= LATENESS {
                     true => engine.judge_late(now),

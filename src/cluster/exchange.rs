@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::backend::Backend;
-use crate::clock::micros;
+use crate::clock::{self, micros};
 use crate::cluster::engine::Engine;
 use crate::cluster::events::Event;
 
@@ -151,7 +151,7 @@ impl Engine {
             return;
         }
         let of = |key: &u64| snapshot.nodes.iter().find(|b| b.key() == *key);
-        let now = micros(Instant::now());
+        let now = micros(clock::now());
         let found = self.locked(|state, effects| {
             let found = state.servers.says(seen(backend), run_id, now, &others);
             for other in found.exchanged.iter().filter_map(of) {

@@ -1,7 +1,7 @@
 //! One command, from candidate to candidate, as far as that is safe.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::Value;
 use tokio::time::timeout_at;
@@ -10,6 +10,7 @@ use tracing::Instrument as _;
 use crate::backend::Backend;
 use crate::backend::answer::Answer;
 use crate::backend::role::Role;
+use crate::clock;
 use crate::cluster::attempts::{Attempts, Failed, Policy, Step, next_step};
 use crate::cluster::engine::Engine;
 use crate::cluster::plan::cross_node;
@@ -36,7 +37,7 @@ impl Engine {
         request: LaneRequest<'_>,
         limit: Duration,
     ) -> Result<Answer, Error> {
-        let mut now = Instant::now();
+        let mut now = clock::now();
         let mut deadline = now + limit;
         let mut attempts = Attempts::default();
         let mut waited = false;
@@ -54,7 +55,7 @@ impl Engine {
                 attempts.clear();
                 waited = true;
                 // The wait has its own limit; the call still has all of its time.
-                now = Instant::now();
+                now = clock::now();
                 deadline = now + limit;
                 continue;
             };
@@ -66,14 +67,14 @@ impl Engine {
             let call = backend.execute(now, request, role(), deadline);
             let mut result = call.instrument(span).await;
             if let Some(eval) = self.scripts.instead_of(request.request(), &result) {
-                let (now, eval) = (Instant::now(), LaneRequest::ours(&eval));
+                let (now, eval) = (clock::now(), LaneRequest::ours(&eval));
                 result = backend.execute(now, eval, role(), deadline).await;
             }
             let read_only = result.is_err() && is_read_only(request.request());
             match self.heard(&backend, read_only, result) {
                 Heard::Done(value) => return Ok(Answer::by(value, &backend)),
                 Heard::Failed(error, step) => {
-                    now = Instant::now();
+                    now = clock::now();
                     if let Some(error) = attempts.failed(backend, error, step, deadline) {
                         return Err(error);
                     }
@@ -151,7 +152,7 @@ impl Engine {
 
     /// Takes one repetition from the budget.
     pub(crate) fn may_repeat(&self) -> bool {
-        let now = Instant::now();
+        let now = clock::now();
         let mut budget = self.budget.lock();
         if !budget.is_fresh(now) {
             let snapshot = self.snapshot.load();
@@ -175,7 +176,7 @@ impl Engine {
         let Some(wait) = self.options.wait_for_node else {
             return Err(empty.into());
         };
-        let until = Instant::now() + wait;
+        let until = clock::now() + wait;
         let back = async {
             loop {
                 if self.tasks.is_closed() || self.is_served(target) {

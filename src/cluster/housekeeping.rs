@@ -8,7 +8,7 @@ use futures_util::future::join;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::backend::Backend;
-use crate::clock::{later, now_micros};
+use crate::clock::{self, later, now_micros};
 use crate::cluster::engine::{Engine, Snapshot, set_watch};
 use crate::cluster::events::Event;
 use crate::cluster::evidence::say_stalls;
@@ -27,7 +27,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 pub(super) async fn run_housekeeping(engine: &Arc<Engine>, number: u64) {
     let mut tick = interval(HOUSEKEEPING);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut window_began = Instant::now();
+    let mut window_began = clock::now();
     // What the nodes that are used answered in this window.
     let mut window: BTreeMap<u64, Histogram> = BTreeMap::new();
     loop {
@@ -36,7 +36,7 @@ pub(super) async fn run_housekeeping(engine: &Arc<Engine>, number: u64) {
             return;
         }
         let snapshot = engine.snapshot.load_full();
-        let now = Instant::now();
+        let now = clock::now();
         for backend in snapshot.nodes.iter().filter(|b| b.is_used()) {
             window
                 .entry(backend.key())
@@ -155,7 +155,7 @@ fn heartbeat(engine: &Arc<Engine>, number: u64, backend: &Arc<Backend>) {
         if !is_quiet || !lane.or(idle).unwrap_or_default() {
             return;
         }
-        let began = Instant::now();
+        let began = clock::now();
         let probe = engine.probe.probe(Arc::clone(&backend));
         let seen = tokio::time::timeout(limit, probe).await;
         let seen = seen.unwrap_or_else(|_| no_answer(began, later(began, limit)));
@@ -172,7 +172,7 @@ fn heartbeat(engine: &Arc<Engine>, number: u64, backend: &Arc<Backend>) {
             &backend,
             epoch,
             Verdict::Soft(Soft::Strike(reason)),
-            Instant::now(),
+            clock::now(),
         );
     };
     // A cluster that closes needs no heartbeat.
@@ -186,7 +186,7 @@ async fn is_silent(
     link: Option<Arc<Link>>,
     limit: Duration,
 ) -> Option<bool> {
-    let (link, began) = (link?, Instant::now());
+    let (link, began) = (link?, clock::now());
     let is_alive = link.is_alive(limit).await;
     if !is_alive {
         // A no-op for what is not the lane, but for the mark that nothing is put on it any more.

@@ -9,6 +9,7 @@ use tokio::time::{sleep, sleep_until, timeout_at};
 use tracing::Instrument as _;
 
 use crate::backend::Backend;
+use crate::clock;
 use crate::cluster::engine::{Engine, EngineState};
 use crate::cluster::events::Event;
 use crate::cluster::{evidence, housekeeping};
@@ -46,7 +47,7 @@ impl Engine {
         if tasks.is_closed() || tasks.runtime().is_none() {
             return;
         }
-        let (pulse, now) = (tasks.pulse(), Instant::now());
+        let (pulse, now) = (tasks.pulse(), clock::now());
         // A runtime that was named is the place for it, asleep or not; and one that has ended is no place
         // to try with every call.
         let again = tasks.is_placed() && pulse.starts() > 0;
@@ -66,9 +67,9 @@ impl Engine {
         let engine = Arc::clone(self);
         let silent = self.tasks.pulse().starts();
         let revive = async move {
-            let asked = Instant::now();
+            let asked = clock::now();
             sleep(watchdog::GRACE).await;
-            let now = Instant::now();
+            let now = clock::now();
             let pulse = engine.tasks.pulse();
             // Whoever wakes late was stalled itself, and knows nothing.
             let on_time = now.duration_since(asked) <= watchdog::GRACE + watchdog::LATENESS;
@@ -147,7 +148,7 @@ async fn run_health(engine: &Arc<Engine>, number: u64) {
     // by the clock would pile up behind those that follow.
     let mut under_way: BTreeMap<u64, AbortHandle> = BTreeMap::new();
     loop {
-        let now = Instant::now();
+        let now = clock::now();
         // That this runs is as good as a tick: a stall is known before anything is judged by it.
         if !engine.tick(number, now) {
             return;
@@ -208,7 +209,7 @@ fn spawn_question(engine: &Arc<Engine>, number: u64, action: Action<u64>) -> Opt
         match action {
             Action::Probe { id, deadline, .. } => {
                 let result = engine.probed(number, &backend, deadline).await;
-                let (now, unit) = (Instant::now(), fastrand::f64());
+                let (now, unit) = (clock::now(), fastrand::f64());
                 engine.conclude(
                     |health| health.probe_finished(key, id, result, now, unit),
                     now,
@@ -216,12 +217,12 @@ fn spawn_question(engine: &Arc<Engine>, number: u64, action: Action<u64>) -> Opt
             }
             Action::Check { id, deadline, .. } => {
                 let result = engine.probed(number, &backend, deadline).await;
-                let (now, unit) = (Instant::now(), fastrand::f64());
+                let (now, unit) = (clock::now(), fastrand::f64());
                 engine.conclude(|health| health.checked(key, id, result, now, unit), now);
             }
             Action::Prepare { id, deadline, .. } => {
                 let is_ready = engine.prepared(&backend, deadline).await;
-                let (now, unit) = (Instant::now(), fastrand::f64());
+                let (now, unit) = (clock::now(), fastrand::f64());
                 engine.conclude(|health| health.prepared(key, id, is_ready, now, unit), now);
             }
             Action::Publish(_) => {}
@@ -234,7 +235,7 @@ fn spawn_question(engine: &Arc<Engine>, number: u64, action: Action<u64>) -> Opt
 
 impl Engine {
     async fn probed(&self, number: u64, backend: &Arc<Backend>, deadline: Instant) -> ProbeResult {
-        let began = Instant::now();
+        let began = clock::now();
         let probe = self.probe.probe(Arc::clone(backend));
         let seen = timeout_at(deadline.into(), probe).await;
         let seen = seen.unwrap_or_else(|_| no_answer(began, deadline));
@@ -288,7 +289,7 @@ pub(super) fn no_answer(began: Instant, deadline: Instant) -> Observation {
 impl Engine {
     /// How a probe went, given how much of its time our own process ran.
     pub(super) fn probe_result(&self, number: u64, seen: &Observation) -> ProbeResult {
-        let now = Instant::now();
+        let now = clock::now();
         // It runs on the monitor's runtime. Where that was stalled until now, the watchdog learns it here.
         self.tick(number, now);
         let ran = self.ran(seen.sent_at, now);
@@ -300,7 +301,7 @@ impl Engine {
 async fn run_watchdog(engine: &Arc<Engine>, number: u64) {
     loop {
         sleep(watchdog::PERIOD).await;
-        if !engine.tick(number, Instant::now()) {
+        if !engine.tick(number, clock::now()) {
             return;
         }
     }

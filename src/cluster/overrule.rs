@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::backend::Backend;
+use crate::clock;
 use crate::cluster::FlusterCluster;
 use crate::cluster::engine::{Effects, Engine, EngineState};
 use crate::cluster::events::Event;
@@ -51,7 +52,7 @@ impl FlusterCluster {
 
 impl Engine {
     fn drain(&self, name: &str, drained: bool) -> Result<(), Error> {
-        let now = Instant::now();
+        let now = clock::now();
         self.locked(|state, effects| {
             let snapshot = self.snapshot.load();
             let backend = snapshot.nodes.iter().find(|b| *b.id() == *name);

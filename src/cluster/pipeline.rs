@@ -1,12 +1,12 @@
 //! Pipelines over several nodes.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use redis::{Pipeline, Value};
 
 use crate::backend::Backend;
 use crate::backend::answer::Answer;
+use crate::clock;
 use crate::cluster::FlusterCluster;
 use crate::cluster::batch::Batch;
 use crate::cluster::engine::Snapshot;
@@ -70,7 +70,7 @@ impl FlusterCluster {
     /// [`ErrorKind::Invalid`] for a command that may not share a connection; nothing was sent then.
     pub(crate) async fn each(&self, pipe: &Pipeline) -> Result<Vec<Result<Answer, Error>>, Error> {
         let engine = self.engine();
-        let deadline = Instant::now() + self.deadline();
+        let deadline = clock::now() + self.deadline();
         let mut batch = Batch::new();
         {
             let snapshot = engine.snapshot.load();

@@ -2,10 +2,11 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::backend::identity::Identity;
 use crate::backend::{Backend, Observer};
+use crate::clock;
 use crate::cluster::engine::Engine;
 use crate::cluster::events::Event;
 use crate::connection::resolve::Resolver;
@@ -22,19 +23,19 @@ impl Observer for Reporter {
             return;
         }
         if let Some(engine) = self.0.upgrade() {
-            engine.apply(backend, epoch, verdict, Instant::now());
+            engine.apply(backend, epoch, verdict, clock::now());
         }
     }
 
     fn timed_out(&self, backend: &Arc<Backend>, epoch: u64, what: Observation) {
         if let Some(engine) = self.0.upgrade() {
-            engine.timed_out(backend, epoch, what, Instant::now());
+            engine.timed_out(backend, epoch, what, clock::now());
         }
     }
 
     fn succeeded(&self, backend: &Arc<Backend>, epoch: u64) {
         if let Some(engine) = self.0.upgrade() {
-            engine.apply(backend, epoch, Verdict::Alive, Instant::now());
+            engine.apply(backend, epoch, Verdict::Alive, clock::now());
         }
     }
 
@@ -68,7 +69,7 @@ impl Observer for Reporter {
             .and_then(Resolver::pinned);
         tracing::info!(%node, ?address, "the node's name leads elsewhere now");
         if let Some(engine) = self.0.upgrade() {
-            let now = Instant::now();
+            let now = clock::now();
             engine.locked(|state, effects| {
                 // Commands that still wait at the old server must not put the new one out.
                 if let Some(t) = state.health.moved(backend.key(), now) {
@@ -84,6 +85,6 @@ impl Observer for Reporter {
     fn retry_after(&self, backend: &Backend) -> Option<Duration> {
         let engine = self.0.upgrade()?;
         let state = engine.state.lock();
-        state.health.retry_after(backend.key(), Instant::now())
+        state.health.retry_after(backend.key(), clock::now())
     }
 }

@@ -1,10 +1,9 @@
 //! The cluster as one client: a command finds its node, or its nodes.
 
-use std::time::Instant;
-
 use redis::{Cmd, FromRedisValue, ToSingleRedisArg, Value};
 
 use crate::backend::answer::Answer;
+use crate::clock;
 use crate::cluster::FlusterCluster;
 use crate::cluster::batch::Batch;
 use crate::cluster::merge::Piece;
@@ -96,7 +95,7 @@ impl FlusterCluster {
         }
         let mut batch = Batch::new();
         batch.push(engine, cmd, Ok(plan), self.partially());
-        let pieces = engine.scatter(&batch, Instant::now() + limit).await;
+        let pieces = engine.scatter(&batch, clock::now() + limit).await;
         batch
             .finish(engine, pieces)
             .pop()
@@ -177,8 +176,6 @@ impl FlusterCluster {
         let engine = self.engine();
         let mut batch = Batch::new();
         batch.push(engine, cmd, Ok(Plan::Split(scatter)), false);
-        engine
-            .scatter(&batch, Instant::now() + self.deadline())
-            .await
+        engine.scatter(&batch, clock::now() + self.deadline()).await
     }
 }

@@ -9,6 +9,7 @@ use redis::Value;
 use crate::backend::Backend;
 use crate::backend::answer::Answer;
 use crate::backend::role::Role;
+use crate::clock;
 use crate::cluster::attempts::Attempts;
 use crate::cluster::batch::Batch;
 use crate::cluster::engine::Engine;
@@ -49,7 +50,7 @@ impl Engine {
             let sent = groups.into_iter().map(|(backend, pieces)| async move {
                 let outgoing = batch.request(self, &pieces);
                 let role = self.role_of(batch, &pieces, &backend);
-                let (now, request) = (Instant::now(), outgoing.request());
+                let (now, request) = (clock::now(), outgoing.request());
                 let reply = backend.execute(now, request, role, deadline).await;
                 (backend, pieces, reply)
             });

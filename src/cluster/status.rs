@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::backend::Backend;
+use crate::clock;
 use crate::cluster::FlusterCluster;
 use crate::cluster::engine::EngineState;
 use crate::health::NodeState;
@@ -106,7 +107,7 @@ impl FlusterCluster {
         engine.locked(|state, _| {
             // Under the lock, so that the snapshot, the nodes and their health belong together.
             let snapshot = engine.snapshot.load();
-            let now = Instant::now();
+            let now = clock::now();
             let nodes = state
                 .specs
                 .iter()

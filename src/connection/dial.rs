@@ -9,6 +9,7 @@ use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, RedisConnectionInf
 use tokio::net::TcpStream;
 use tracing::Instrument as _;
 
+use crate::clock;
 use crate::connection::connect::connect_to;
 use crate::connection::credentials::CredentialsProvider;
 #[cfg(feature = "tls")]
@@ -61,7 +62,7 @@ impl DialError {
             seen,
             line: None,
             error: error.into(),
-            began: Instant::now(),
+            began: clock::now(),
         }
     }
 
@@ -129,7 +130,7 @@ impl Dialer {
         ear: Option<PushSink>,
         most: Option<u64>,
     ) -> Result<Link, DialError> {
-        let began = Instant::now();
+        let began = clock::now();
         let span = tracing::debug_span!("fluster.dial", node = %self.node);
         let progress = Progress::default();
         let order = Order {

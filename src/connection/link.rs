@@ -7,7 +7,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError};
 use tokio::task::AbortHandle;
 
-use crate::clock::micros;
+use crate::clock::{self, micros};
 use crate::connection::meter::OpenConnection;
 use crate::connection::reply::Reply;
 use crate::connection::request::{Request, replies};
@@ -75,7 +75,7 @@ impl Link {
             connection,
             wire,
             driver,
-            created: Instant::now(),
+            created: clock::now(),
             epoch,
             moves: 0,
             _open: None,
@@ -123,7 +123,7 @@ impl Link {
     }
 
     pub(crate) fn age(&self) -> Duration {
-        self.created.elapsed()
+        clock::since(self.created)
     }
 
     /// Sends the request and waits for its reply, `timeout` at most (`None`: for ever).
@@ -136,7 +136,7 @@ impl Link {
         request: Request<'_>,
         timeout: Option<Duration>,
     ) -> Result<Reply, LinkError> {
-        self.call_from(Instant::now(), request, timeout).await
+        self.call_from(clock::now(), request, timeout).await
     }
 
     /// [`call`](Self::call) by a caller who has just looked at the clock.

@@ -19,7 +19,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{timeout, timeout_at};
 
-use crate::clock::micros;
+use crate::clock::{self, micros};
 use crate::tasks::Tasks;
 
 /// How many look-ups may hold a thread of tokio's blocking pool at once, per cluster.
@@ -208,7 +208,7 @@ impl Resolver {
                 .pin
                 .lock()
                 .asked
-                .is_none_or(|at| at.elapsed() >= age)
+                .is_none_or(|at| clock::since(at) >= age)
     }
 
     /// Whether the answer is a name's and from before `lost`, when the node lost a connection (in [`micros`]).
@@ -238,7 +238,7 @@ impl Resolver {
         if self.is_literal {
             return None;
         }
-        let (asked, claim) = self.name.claim(Instant::now());
+        let (asked, claim) = self.name.claim(clock::now());
         if let Some(claim) = claim {
             let lookups = Arc::clone(&self.lookups);
             tasks.spawn(claim.run(lookups, moved)).ok()?;

@@ -14,7 +14,7 @@ use super::Topic;
 use super::backlog::Sender;
 use super::message::{Message, Notice};
 use crate::backend::Backend;
-use crate::clock::later;
+use crate::clock::{self, later};
 use crate::cluster::Engine;
 use crate::connection::link::{Fault, Link, LinkError};
 use crate::connection::request::Request;
@@ -60,7 +60,7 @@ impl Listener {
             out,
             published: engine.subscribe(),
             woken: Arc::default(),
-            pinged: Instant::now(),
+            pinged: clock::now(),
         }
     }
 
@@ -71,7 +71,7 @@ impl Listener {
         limit: Duration,
         report: oneshot::Sender<Option<Error>>,
     ) {
-        let deadline = later(Instant::now(), limit);
+        let deadline = later(clock::now(), limit);
         let mut last = None;
         loop {
             let Some(engine) = engine.upgrade() else {
@@ -88,14 +88,14 @@ impl Listener {
                 }),
             };
             let in_vain = matches!(error.kind(), ErrorKind::Closed | ErrorKind::ClusterEmpty);
-            if in_vain || Instant::now() >= deadline {
+            if in_vain || clock::now() >= deadline {
                 // Whoever asked may have gone.
                 let _ = report.send(Some(error));
                 return;
             }
             drop(engine);
             last = Some(error);
-            let again = later(Instant::now(), RETRY).min(deadline);
+            let again = later(clock::now(), RETRY).min(deadline);
             tokio::time::sleep_until(again.into()).await;
         }
         if report.send(None).is_err() {
@@ -108,7 +108,7 @@ impl Listener {
             };
             let told = self.tell_gaps();
             let wait = match settled && told {
-                true => PING_EVERY.saturating_sub(self.pinged.elapsed()),
+                true => PING_EVERY.saturating_sub(clock::since(self.pinged)),
                 false => RETRY,
             };
             tokio::select! {
@@ -116,8 +116,8 @@ impl Listener {
                 () = self.woken.notified() => {}
                 () = tokio::time::sleep(wait) => {}
             }
-            if self.pinged.elapsed() >= PING_EVERY {
-                self.pinged = Instant::now();
+            if clock::since(self.pinged) >= PING_EVERY {
+                self.pinged = clock::now();
                 self.ping().await;
             }
         }
@@ -279,7 +279,7 @@ impl Ear {
 
     async fn call(&self, cmd: &redis::Cmd) -> Result<(), Error> {
         let limit = self.backend.limits().response_timeout;
-        let began = Instant::now();
+        let began = clock::now();
         let result = self.link.call(Request::One(cmd), Some(limit)).await;
         match result {
             Ok(reply) if reply.class().is_none() => Ok(()),

@@ -5,13 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
+use crate::clock;
 use crate::error::{Error, ErrorKind};
 use crate::queue::buffer::{Buffer, Room};
 use crate::queue::calls::Leave;
@@ -110,7 +111,7 @@ impl Consumer {
     /// Safe: a delivery is either returned or still there. One that comes back from an expired lease is noted on its
     /// server first, which may take a round trip more than `wait`.
     pub async fn pop(&self, wait: Duration) -> Result<Option<Delivery>, Error> {
-        let until = Instant::now() + wait.min(LONGEST_WAIT);
+        let until = clock::now() + wait.min(LONGEST_WAIT);
         let tasks = self.shared.queue.cluster.engine().tasks();
         if !tasks.has_runtime() {
             return Err(refused(NO_RUNTIME));
@@ -254,7 +255,7 @@ impl Consumer {
             if state.buffer.wake() {
                 state.sources.values().for_each(|s| s.room.notify_one());
             }
-            let now = Instant::now();
+            let now = clock::now();
             let taken = state.buffer.take(now);
             taken.and_then(|(slot, parcel)| {
                 let source = Arc::clone(state.sources.get(&slot)?);

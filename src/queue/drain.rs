@@ -1,11 +1,12 @@
 //! Emptying one node before it is removed.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::{FromRedisValue, Value};
 
 use crate::client::Client;
+use crate::clock;
 use crate::connection::reply::parse;
 use crate::error::Error;
 use crate::node::NodeId;
@@ -40,14 +41,14 @@ impl Queue {
         let client = self.cluster.get_client_of_node(node)?;
         self.inner.drained.lock().insert(client.node().clone());
         self.inner.any_drained.store(true, Relaxed);
-        let until = Instant::now() + wait.min(LONGEST);
+        let until = clock::now() + wait.min(LONGEST);
         let mut moved = self.move_delayed(&client).await?;
         loop {
             let left = self.depth(&client).await?;
-            if left.total() == 0 || Instant::now() >= until {
+            if left.total() == 0 || clock::now() >= until {
                 return Ok(Drained { moved, left });
             }
-            let pause = LOOK_EVERY.min(until.saturating_duration_since(Instant::now()));
+            let pause = LOOK_EVERY.min(until.saturating_duration_since(clock::now()));
             self.cluster.engine().tasks().sleep(pause).await;
             // Other processes may not have been told yet.
             moved += self.move_delayed(&client).await?;

@@ -1,8 +1,8 @@
 //! A message that is about to be handed out.
 
 use std::sync::Arc;
-use std::time::Instant;
 
+use crate::clock;
 use crate::queue::buffer::Parcel;
 use crate::queue::delivery::Delivery;
 use crate::queue::maintenance;
@@ -53,7 +53,7 @@ impl Drop for Held {
             let mut state = self.shared.state.lock();
             state
                 .buffer
-                .put_back(self.source.slot, parcel, Instant::now());
+                .put_back(self.source.slot, parcel, clock::now());
             self.shared.stocked.notify_one();
         }
     }

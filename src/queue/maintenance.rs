@@ -1,8 +1,9 @@
 //! Keeps the leases of one node alive, and does the node's chores when it is this consumer's turn.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock;
 use crate::error::text::one_line;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::queue::buffer::Due;
@@ -28,8 +29,8 @@ pub(crate) async fn run(shared: Arc<QueueShared>, source: Arc<Source>) {
     let visibility = shared.queue.options.visibility;
     // A third: one renewal may fail, and the next one still comes in time.
     let period = visibility / 3;
-    let mut chores = Instant::now() + EVERY.mul_f64(fastrand::f64());
-    let mut renewal = Instant::now() + period;
+    let mut chores = clock::now() + EVERY.mul_f64(fastrand::f64());
+    let mut renewal = clock::now() + period;
     loop {
         let closing = shared.is_closing();
         if closing && !shared.state.lock().buffer.has_leases(source.slot) {
@@ -44,13 +45,13 @@ pub(crate) async fn run(shared: Arc<QueueShared>, source: Arc<Source>) {
             () = tokio::time::sleep_until(next.into()) => {}
             () = source.leases.notified() => continue,
         }
-        let now = Instant::now();
+        let now = clock::now();
         if now >= renewal {
             renewal = now + period;
             renew(&shared, &source, visibility).await;
         }
         if now >= chores && !shared.is_closing() {
-            chores = Instant::now() + do_chores(&shared, &source).await;
+            chores = clock::now() + do_chores(&shared, &source).await;
         }
     }
 }
@@ -60,7 +61,7 @@ async fn renew(shared: &QueueShared, source: &Source, visibility: Duration) {
         .state
         .lock()
         .buffer
-        .due(source.slot, Instant::now(), visibility);
+        .due(source.slot, clock::now(), visibility);
     let mut result = Ok(());
     for which in [Which::Stream, Which::Again] {
         let of = |places: &[Place]| -> Vec<Place> {

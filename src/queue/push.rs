@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use redis::{Cmd, FromRedisValue, Value};
 
 use crate::client::Client;
+use crate::clock;
 use crate::cluster::attempts::Attempts;
 use crate::connection::reply::parse;
 use crate::error::Error;
@@ -230,7 +231,7 @@ impl Queue {
 
     /// The depths of these nodes, as of a second ago at most, for the first one to be pushed to.
     async fn known_depths(&self, clients: &[Client]) -> Vec<u64> {
-        let now = Instant::now();
+        let now = clock::now();
         let is_old = {
             let mut depths = self.inner.depths.lock();
             let old = depths

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::aio::ConnectionLike as _;
 use redis::{RedisError, Value};
 
 use crate::client::DedicatedClient;
+use crate::clock;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::queue::buffer::Room;
 use crate::queue::calls::{Bury, Join, Reclaim};
@@ -50,7 +51,7 @@ pub(crate) async fn run(shared: Arc<QueueShared>, source: Arc<Source>) {
     let mut wait = RETRY;
     let mut first = true;
     while !shared.is_closing() {
-        let began = Instant::now();
+        let began = clock::now();
         let Err(error) = session(&shared, &source, first).await else {
             return;
         };
@@ -65,7 +66,7 @@ pub(crate) async fn run(shared: Arc<QueueShared>, source: Arc<Source>) {
         if error.kind() == ErrorKind::Closed {
             return;
         }
-        if began.elapsed() > LONGEST_RETRY {
+        if clock::since(began) > LONGEST_RETRY {
             wait = RETRY;
         }
         let error = hint(error);
@@ -204,7 +205,7 @@ async fn fetch(
 /// Waits until there is room, and says how much, and whether also for what is delivered again.
 async fn room(shared: &QueueShared, source: &Source) -> (usize, bool) {
     loop {
-        let room = shared.state.lock().buffer.room(source.slot, Instant::now());
+        let room = shared.state.lock().buffer.room(source.slot, clock::now());
         // A permit is kept when it comes before the wait.
         let changed = source.room.notified();
         match room {
@@ -232,7 +233,7 @@ async fn stock(shared: &QueueShared, source: &Source, asked: usize, value: Value
             .state
             .lock()
             .buffer
-            .stock(source.slot, asked, read.parcels, Instant::now());
+            .stock(source.slot, asked, read.parcels, clock::now());
         shared.stocked.notify_one();
     }
     for place in read.strange {

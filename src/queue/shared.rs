@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use crate::client::Client;
+use crate::clock;
 use crate::error::Error;
 use crate::node::NodeId;
 use crate::queue::Queue;
@@ -99,7 +100,7 @@ impl Source {
     /// Notes what keeps the node from being read; says whether an operator has to know, and did not.
     pub(crate) fn troubled(&self, error: Error, visibility: Duration) -> bool {
         let mut trouble = self.trouble.lock();
-        trouble.unreadable(error, Instant::now(), visibility)
+        trouble.unreadable(error, clock::now(), visibility)
     }
 
     pub(crate) fn is_fine(&self) {
@@ -117,7 +118,7 @@ impl Source {
         let (is_news, is_raised) = {
             let mut trouble = self.trouble.lock();
             let ailment = trouble.duty(duty);
-            let is_news = ailment.failed(key, error.clone(), Instant::now(), visibility);
+            let is_news = ailment.failed(key, error.clone(), clock::now(), visibility);
             (is_news, ailment.is_raised())
         };
         self.meter.chores_failed.increment(1);
@@ -134,7 +135,7 @@ impl Source {
 
     /// Notes that it was done.
     pub(crate) fn succeeded(&self, shared: &QueueShared, duty: Duty) {
-        if let Some(after) = self.trouble.lock().duty(duty).healed(Instant::now()) {
+        if let Some(after) = self.trouble.lock().duty(duty).healed(clock::now()) {
             let (queue, what) = (shared.queue.name(), duty.name());
             tracing::info!(queue, node = %self.node(), ?after, "{what} are done again");
         }

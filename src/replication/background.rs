@@ -8,6 +8,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use redis::{Cmd, Value};
 
 use crate::backend::Unheard;
+use crate::clock;
 use crate::cluster::Engine;
 use crate::connection::reply::Reply;
 use crate::connection::request::LaneRequest;
@@ -29,7 +30,7 @@ pub(super) fn send(
         let request = LaneRequest::ours(&cmd);
         let reply = member
             .backend
-            .execute(Instant::now(), request, member.role(), deadline)
+            .execute(clock::now(), request, member.role(), deadline)
             .await;
         (index, reply.map(Reply::into_value))
     })

@@ -8,6 +8,7 @@ use redis::{Cmd, FromRedisValue, Value};
 use tokio::time::timeout;
 
 use crate::backend::answer::Answer;
+use crate::clock;
 use crate::cluster::attempts::{Attempts, Failed, Policy, Step, next_step};
 use crate::command::is_read_only;
 use crate::connection::args::args;
@@ -56,7 +57,7 @@ impl Replicas {
                 format!("{name} may write, and a read may be sent twice: use `write` for it");
             return Err(refused(text));
         }
-        let deadline = Instant::now() + self.cluster.deadline();
+        let deadline = clock::now() + self.cluster.deadline();
         let (value, index) = match from {
             ReadFrom::Owner => self.in_turn(cmd, 1, deadline).await?,
             ReadFrom::FirstAvailable => self.in_turn(cmd, self.members.len(), deadline).await?,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use redis::{Cmd, Pipeline, Value};
 
 use crate::backend::{Backend, Unheard};
+use crate::clock;
 use crate::cluster::Engine;
 use crate::cluster::invalidation::UnderWay;
 use crate::connection::args::args;
@@ -51,7 +52,7 @@ impl Replicas {
     pub(super) fn is_doubted(&self, index: usize) -> bool {
         self.repair.is_some_and(|repair| {
             let stats = self.members[index].backend.stats();
-            stats.returned_within(Some(repair.window), Instant::now())
+            stats.returned_within(Some(repair.window), clock::now())
         })
     }
 
@@ -66,7 +67,7 @@ impl Replicas {
         }
         let engine = self.cluster.engine();
         for &index in missing {
-            if !engine.may_repair(Instant::now()) {
+            if !engine.may_repair(clock::now()) {
                 return;
             }
             let limits = [engine.limits().stand_in_ttl, self.stand_in_ttl];
@@ -77,7 +78,7 @@ impl Replicas {
                 cap: cap.filter(|_| self.members[index].stand_in),
                 work: Arc::new(engine.invalidations().begin(key)),
                 engine: Arc::downgrade(engine),
-                deadline: Instant::now() + engine.limits().deadline,
+                deadline: clock::now() + engine.limits().deadline,
             };
             // A closed cluster has nothing to repair.
             let _ = engine.tasks().spawn(async move {

@@ -8,6 +8,7 @@ use redis::{Cmd, Value};
 use tokio::runtime::Handle;
 
 use crate::backend::{Backend, Unheard};
+use crate::clock;
 use crate::cluster::Engine;
 use crate::cluster::invalidation::UnderWay;
 use crate::connection::args::args;
@@ -73,7 +74,7 @@ impl Drop for TakeBack {
         let _runtime = self.runtime.as_ref().map(Handle::enter);
         // A closed cluster has no connection to send it over.
         let _ = self.tasks.spawn(async move {
-            let deadline = Instant::now() + limit;
+            let deadline = clock::now() + limit;
             let value = args(&set).nth(2).unwrap_or_default();
             let all = nodes
                 .iter()

@@ -1,11 +1,11 @@
 //! A write to all replicas at once.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_util::stream::StreamExt as _;
 use redis::{Cmd, Value};
 
+use crate::clock;
 use crate::connection::request::{LaneRequest, Request};
 use crate::error::Error;
 use crate::node::NodeId;
@@ -64,7 +64,7 @@ impl Replicas {
         if self.members.len() < needed {
             return Err(fail(needed, self.too_few(needed)));
         }
-        let deadline = Instant::now() + self.cluster.deadline();
+        let deadline = clock::now() + self.cluster.deadline();
         let mut running = Running::new();
         for (index, member) in self.members.iter().enumerate() {
             let cmd = command(member);
