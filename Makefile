@@ -1,6 +1,6 @@
 # A newcomer needs Rust and make; what else a target needs, it installs or says how to.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-report bench-check peers deny mutants soak dashboard
+.PHONY: help demo test lint bench bench-report bench-check peers deny mutants soak flaps dashboard
 
 # One target directory and the same flags in every step, so that nothing is compiled twice;
 # a clean build has no use for incremental data, which only costs time and disk here.
@@ -65,6 +65,10 @@ soak: ## half an hour: the fault scenarios at exact times, fuzz, chaos for the q
 	QUEUE_CHAOS_SEED=$(SEED) $(CARGO) test --all-features --test it -- --ignored --nocapture queue::chaos::
 	MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=131072 SOAK_SEED=$(SEED) SOAK_MINUTES=$(or $(MINUTES),10) $(CARGO) test --all-features --test it -- --ignored --exact faults::soak::chaos --nocapture
 	@echo "make soak SEED=$(SEED): all of it held"
+
+flaps: ## what the flap rule costs: each node hit 14 times a minute, MINUTES (1) long; RULES (5:5,5:30,0:5) beside each other; SEED
+	@scripts/need-redis.sh
+	FLAP_SEED=$(SEED) FLAP_MINUTES=$(MINUTES) FLAP_RULES=$(RULES) $(CARGO) test --all-features --test it -- --ignored --nocapture faults::flap::
 
 dashboard: ## every panel of docker/grafana shows something, while servers die (80 s; needs python3)
 	@scripts/need-redis.sh

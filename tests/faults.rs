@@ -17,6 +17,7 @@
 
 mod aside;
 mod client_side;
+mod flap;
 pub mod frames;
 #[cfg(target_os = "linux")]
 mod names;

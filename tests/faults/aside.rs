@@ -97,3 +97,23 @@ pub(super) fn memory() -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse().ok())
         .unwrap_or_default()
 }
+
+/// What the environment says, or `default`.
+pub(super) fn word(name: &str, default: &str) -> String {
+    let text = std::env::var(name).unwrap_or_default();
+    match text.trim() {
+        "" => default.to_owned(),
+        text => text.to_owned(),
+    }
+}
+
+/// The number that the environment says, or `default`.
+pub(super) fn number(name: &str, default: u64) -> u64 {
+    let text = word(name, "");
+    match &*text {
+        "" => default,
+        text => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
+    }
+}

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use fluster::{Error, FlusterCluster, Node, NodeStatus};
 use parking_lot::Mutex;
 
+use super::aside::number;
 use super::proxy::{End, Fault, Proxy, Way};
 use super::rig::{ms, pass, slack};
 use crate::support::{PortClaim, Raw, Reply, Server, eventually};
@@ -432,16 +433,6 @@ async fn look(site: &Site, tally: &Tally) -> Held {
     let held = held(&site.cluster);
     tally.rest.store(false, Relaxed);
     held
-}
-
-fn number(name: &str, default: u64) -> u64 {
-    let text = std::env::var(name).unwrap_or_default();
-    match text.trim() {
-        "" => default,
-        text => text
-            .parse()
-            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
-    }
 }
 
 fn progress(done: u32, all: u32, now: &str, began: Instant, tally: &Tally) {
