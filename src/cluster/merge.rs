@@ -53,10 +53,14 @@ fn failed(piece: &Piece) -> bool {
 }
 
 fn sum(values: impl Iterator<Item = Value>) -> Value {
-    Value::Int(values.fold(0, |sum, value| match value {
-        Value::Int(n) => sum.saturating_add(n),
-        _ => sum,
-    }))
+    Value::Int(values.map(number).fold(0, i64::saturating_add))
+}
+
+fn number(value: Value) -> i64 {
+    match value {
+        Value::Int(n) => n,
+        _ => 0,
+    }
 }
 
 /// The error of a cut command: the first failure, and which keys were done all the same.
@@ -130,6 +134,7 @@ fn one_of(gather: Gather, answers: Vec<(String, Value)>) -> Value {
     match gather {
         Gather::Same | Gather::Any => values(answers).next().unwrap_or(Value::Nil),
         Gather::Sum => sum(values(answers)),
+        Gather::Most => Value::Int(values(answers).map(number).max().unwrap_or(0)),
         Gather::SumByName => sum_by_name(values(answers)),
         Gather::Join => Value::Array(values(answers).flat_map(items).collect()),
         Gather::All => {

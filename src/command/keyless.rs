@@ -7,6 +7,8 @@ pub(crate) enum Gather {
     Same,
     /// Numbers are added.
     Sum,
+    /// Of numbers the largest: they say the same where all nodes hold the same.
+    Most,
     /// Lists are joined.
     Join,
     /// Lists of a name and a number in turn: the numbers of one name are added.
@@ -36,7 +38,7 @@ pub(crate) enum Keyless {
 
 /// What to do with a call that has no keys.
 pub(crate) fn keyless(name: &str) -> Keyless {
-    use Gather::{All, Any, ByNode, Join, Same, Sum, SumByName};
+    use Gather::{All, Any, ByNode, Join, Most, Same, Sum, SumByName};
     let one_node = "it is about one node: use `get_client(key)`, `clients()` or `fan_out`";
     match name {
         "PING" | "FLUSHALL" | "FLUSHDB" | "SCRIPT FLUSH" | "SCRIPT KILL" | "FUNCTION LOAD"
@@ -47,6 +49,7 @@ pub(crate) fn keyless(name: &str) -> Keyless {
         "DBSIZE" | "SLOWLOG LEN" | "PUBSUB NUMPAT" | "LATENCY RESET" | "COMMANDLOG LEN" => {
             Keyless::Everywhere(Sum)
         }
+        "ACL DELUSER" => Keyless::Everywhere(Most),
         "KEYS" | "PUBSUB CHANNELS" | "PUBSUB SHARDCHANNELS" => Keyless::Everywhere(Join),
         "SCRIPT LOAD" => Keyless::Everywhere(Any),
         "SCRIPT EXISTS" => Keyless::Everywhere(All),

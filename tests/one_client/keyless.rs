@@ -183,3 +183,36 @@ async fn a_refused_command_refuses_its_pipeline_on_client_and_cluster_alike() {
         assert!(!there, "{line}");
     }
 }
+
+#[tokio::test]
+async fn a_user_is_made_and_deleted_on_every_node() {
+    let servers: [Server; 3] = fleet();
+    let cluster = FlusterCluster::from_urls(urls(&servers)).unwrap();
+    let users = || servers.each_ref().map(|s| s.raw(["ACL", "USERS"]));
+    for name in ["ann", "ben"] {
+        let made: String = cluster
+            .run(&cmd(&format!("ACL SETUSER {name} on >pw ~* +@all")))
+            .await
+            .unwrap();
+        assert_eq!(made, "OK");
+    }
+    assert!(
+        users().iter().all(|all| all.contains("ann")),
+        "{:?}",
+        users()
+    );
+    // One node lacks one of them: as many are deleted as there were anywhere.
+    servers[0].raw(["ACL", "DELUSER", "ben"]);
+    let deleted: u64 = cluster
+        .run(&cmd("ACL DELUSER ann ben nobody"))
+        .await
+        .unwrap();
+    assert_eq!(deleted, 2);
+    assert!(
+        users().iter().all(|all| all.trim() == "default"),
+        "{:?}",
+        users()
+    );
+    let deleted: u64 = cluster.run(&cmd("ACL DELUSER ann")).await.unwrap();
+    assert_eq!(deleted, 0);
+}
