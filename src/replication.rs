@@ -166,7 +166,9 @@ impl Replicas {
     }
 
     /// What to say when there are fewer live replicas than answers needed.
+    /// So many are not in: the next probes of those that are out come sooner.
     fn too_few(&self, needed: usize) -> Error {
+        self.cluster.engine().demand();
         let (live, asked) = (self.members.len(), self.requested);
         let text = format!("{needed} of {asked} replicas are needed, and {live} are live");
         Error::new(ErrorKind::Quorum, Outcome::NotSent, text)

@@ -386,12 +386,12 @@ async fn exclusive_connections_alone_eject_a_dead_node_and_bring_it_back() {
     client.dedicated().await.expect("its owner serves again");
 }
 
-/// The node that is left in by the cap alone fails every call: that it is in must not keep the others out.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_runs_out_of_candidates_has_the_probes_come_sooner() {
+/// Two nodes of which one is out for long and the other, left in by the cap alone, hangs up at `verb`: that it is in
+/// must not keep the first one out, once that answers and `call` runs out of candidates.
+async fn has_the_probes_come_sooner(verb: &'static str, call: impl AsyncFn(&FlusterCluster)) {
     let server = Server::start();
-    let hangs_up = Fake::start(|words| {
-        let is_call = words[0].eq_ignore_ascii_case("GET");
+    let hangs_up = Fake::start(move |words| {
+        let is_call = words[0].eq_ignore_ascii_case(verb);
         (!is_call).then(|| Fake::answer("7.0.15", words))
     });
     let wait = 3 * SOON;
@@ -405,27 +405,78 @@ async fn who_runs_out_of_candidates_has_the_probes_come_sooner() {
         )
         .build()
         .unwrap();
+    let cluster = &cluster;
     server.kill();
     let name = server.name();
     let admits = || cluster.status().node(&name).unwrap().admits;
-    let call = || {
-        let calls = (0..8).map(|i| {
-            let (cluster, key) = (cluster.clone(), format!("k{i}"));
-            async move { cluster.run(redis::cmd("GET").arg(key)).await }
-        });
-        join_all(calls.collect::<Vec<_>>())
-    };
     while admits() {
-        let _: Vec<Result<Option<String>, fluster::Error>> = call().await;
+        // The other one answers this: it must not be out as well.
+        let calls = (0..8).map(|i| async move {
+            let echo = redis::cmd("ECHO").arg(i).to_owned();
+            cluster.run_with_key::<String>(format!("k{i}"), &echo).await
+        });
+        drop(join_all(calls).await);
     }
     server.restart();
     let began = Instant::now();
     while !admits() {
         assert!(
             began.elapsed() < SOON,
-            "its wait is {wait:?}, and nobody pulled it forward"
+            "{verb}: its wait is {wait:?}, and nobody pulled it forward"
         );
-        let _: Vec<Result<Option<String>, fluster::Error>> = call().await;
+        call(cluster).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_runs_out_of_candidates_has_the_probes_come_sooner() {
+    has_the_probes_come_sooner("GET", async |cluster| {
+        let calls = (0..8).map(|i| async move {
+            cluster
+                .run::<Option<String>>(redis::cmd("GET").arg(format!("k{i}")))
+                .await
+        });
+        drop(join_all(calls).await);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_that_no_node_takes_has_the_probes_come_sooner() {
+    has_the_probes_come_sooner("XADD", async |cluster| {
+        drop(cluster.queue("jobs").push("x").await);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_pushes_that_no_node_takes_have_the_probes_come_sooner() {
+    has_the_probes_come_sooner("XADD", async |cluster| {
+        drop(cluster.queue("jobs").push_many(["x", "y"]).await);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_without_its_majority_has_the_probes_come_sooner() {
+    has_the_probes_come_sooner("GET", async |cluster| {
+        let replicas = cluster.replicas("k", 2).unwrap();
+        let get = redis::cmd("GET").arg("k").to_owned();
+        let newest = |_: &redis::Value, _: &redis::Value| std::cmp::Ordering::Equal;
+        let newest = fluster::replication::ReadFrom::majority(newest);
+        let _: Result<Option<String>, _> = replicas.read(&get, newest).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_without_its_quorum_has_the_probes_come_sooner() {
+    has_the_probes_come_sooner("SET", async |cluster| {
+        let replicas = cluster.replicas("k", 2).unwrap();
+        let set = redis::cmd("SET").arg("k").arg("v").to_owned();
+        let quorum = fluster::replication::Quorum::All;
+        drop(replicas.write(&set, quorum).await);
+    })
+    .await;
 }

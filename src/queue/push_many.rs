@@ -80,6 +80,9 @@ impl Queue {
                 }
             }
             if nodes.is_empty() {
+                if items.iter().any(Item::ran_out) {
+                    self.cluster.engine().demand();
+                }
                 return items.into_iter().map(Item::finish).collect();
             }
             let asked = nodes.iter().map(|(client, list)| {
@@ -171,6 +174,11 @@ impl<'a> Item<'a> {
     /// The node to ask next, unless it is settled.
     fn next(&self) -> Option<&Client> {
         self.order.as_slice().first().filter(|_| self.end.is_none())
+    }
+
+    /// Whether every node has failed it.
+    fn ran_out(&self) -> bool {
+        self.end.is_none()
     }
 
     fn answered(&mut self, node: &NodeId, result: Result<(), Error>, deadline: Instant) {

@@ -198,6 +198,7 @@ impl Replicas {
         }
         leave(self.cluster.engine(), running);
         if answers.len() < needed {
+            self.cluster.engine().demand();
             let (asked, got) = (self.requested, answers.len());
             let mut text = format!("{needed} of {asked} replicas had to answer, {got} did");
             for error in &errors {

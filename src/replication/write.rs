@@ -42,7 +42,7 @@ impl Replicas {
         command: impl Fn(&ReplicaMember) -> Arc<Cmd>,
         held: impl Send + 'static,
     ) -> Result<Acks, QuorumError> {
-        let requested = self.requested;
+        let (engine, requested) = (self.cluster.engine(), self.requested);
         let mut acks = Acks {
             requested,
             ..Acks::default()
@@ -85,11 +85,12 @@ impl Replicas {
                 let rest = self.nodes().zip(&open).filter(|(_, open)| **open);
                 acks.pending = rest.map(|(node, _)| node.clone()).collect();
                 metrics::counter!("fluster_replicated_writes_total", "result" => "ok").increment(1);
-                leave_writes(self.cluster.engine(), &self.members, running, held);
+                leave_writes(engine, &self.members, running, held);
                 return Ok(acks);
             }
         }
         metrics::counter!("fluster_replicated_writes_total", "result" => "failed").increment(1);
+        engine.demand();
         Err(QuorumError {
             needed,
             acks,
