@@ -142,7 +142,7 @@ fn one_home<'a>(
     let mut keys: Vec<&[u8]> = others.to_vec();
     let mut anywhere = false;
     for cmd in pipe.cmd_iter() {
-        match Plan::of(snapshot, cmd)?.0 {
+        match Plan::of(snapshot, cmd)? {
             Plan::One { at, together } => match target(cmd, at, together) {
                 Target::Key(key) => keys.push(key),
                 Target::Keys(all) => keys.extend(all),

@@ -34,7 +34,14 @@ impl Plan {
     ///
     /// [`ErrorKind::Invalid`] for commands that cannot be routed, [`ErrorKind::CrossNode`] for keys of
     /// several nodes in a command that cannot be cut. Nothing was sent.
-    pub(crate) fn of<'a>(
+    pub(crate) fn of(snapshot: &Snapshot, cmd: &Cmd) -> Result<Self, Error> {
+        let found = Spec::find_plain(args(cmd));
+        LaneRequest::looked_up(cmd, found)?;
+        Self::found(snapshot, cmd, found)
+    }
+
+    /// [`of`](Self::of), and the request to send.
+    pub(crate) fn with_request<'a>(
         snapshot: &Snapshot,
         cmd: &'a Cmd,
     ) -> Result<(Self, LaneRequest<'a>), Error> {
@@ -51,7 +58,7 @@ impl Plan {
         Ok(Self::found(snapshot, cmd, found))
     }
 
-    // Two callers would cost each call of `run` its inlining: 50 instructions of 590.
+    // Three callers would cost each call of `run` its inlining: 50 instructions of 590.
     #[inline(always)]
     fn found(
         snapshot: &Snapshot,

@@ -61,7 +61,7 @@ impl FlusterCluster {
     pub fn get_node_of(&self, cmd: &Cmd) -> Result<NodeId, Error> {
         let engine = self.engine();
         let snapshot = engine.snapshot.load();
-        match Plan::of(&snapshot, cmd)?.0 {
+        match Plan::of(&snapshot, cmd)? {
             Plan::One { at, .. } => {
                 let key = args(cmd).nth(at).unwrap_or_default();
                 let backend = snapshot.route(key).map(|b| b.id().clone());
@@ -84,7 +84,7 @@ impl FlusterCluster {
     pub(crate) async fn answer(&self, cmd: &Cmd) -> Result<Answer, Error> {
         let engine = self.engine();
         let limit = self.deadline();
-        let (plan, request) = Plan::of(&engine.snapshot.load(), cmd)?;
+        let (plan, request) = Plan::with_request(&engine.snapshot.load(), cmd)?;
         let target = match plan {
             Plan::One { at, together } => Some(target(cmd, at, together)),
             Plan::Anywhere => Some(Target::Any),
