@@ -38,10 +38,12 @@ pub(crate) fn redacted(words: &str, secrets: &[&str]) -> String {
 
 /// Whether the words, such as a node's name, have a secret in them that anybody can see to be one.
 pub(crate) fn has_secret(words: &str) -> bool {
-    let has_user = words
-        .split_once("://")
-        .is_some_and(|(_, rest)| rest.contains('@'));
-    has_user || without_pairs(words) != words
+    // The usual case is no case: each change of the nodes looks at all their names.
+    let has_user = words.contains('@')
+        && words
+            .split_once("://")
+            .is_some_and(|(_, rest)| rest.contains('@'));
+    has_user || (pair(words).is_some() && without_pairs(words) != words)
 }
 
 /// A text that was to be a URL and is none, so that a password may stand anywhere in it. What is left is what
