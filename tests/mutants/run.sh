@@ -29,14 +29,42 @@ mkdir "$work/tree" || exit 1
 cd "$work/tree" || exit 1
 # Failing seeds of a mutant are of no use to anybody.
 export PROPTEST_DISABLE_FAILURE_PERSISTENCE=1
+# One file differs from one build to the next, and nobody debugs them.
+export CARGO_INCREMENTAL=1 CARGO_PROFILE_DEV_DEBUG=false
 
 if [ $# -gt 0 ]; then
     patches=$(printf "$here/%s.patch\n" "$@")
 else
-    patches=$(ls "$here"/*.patch)
+    # Those of the library first: the builds that follow each other are alike.
+    patches=$(grep -L '^# must be caught by: --test it ' "$here"/*.patch)
+    patches="$patches $(grep -l '^# must be caught by: --test it ' "$here"/*.patch)"
 fi
 
 filter_of() { sed -n '1s/^# must be caught by: //p' "$1"; }
+
+# The modules of the integration tests that those of a filter need: the others are not compiled, which is
+# most of the time that a mutant takes.
+needed() {
+    local todo all=" " module
+    todo=$(for test in $1; do echo "${test%%::*}"; done)
+    while [ -n "$todo" ]; do
+        module=$(echo $todo | cut -d ' ' -f 1)
+        todo=$(echo $todo | cut -s -d ' ' -f 2-)
+        case $all in *" $module "*) continue ;; esac
+        all="$all$module "
+        todo="$todo $(grep -rhoE 'crate::[a-z_]+' "tests/$module.rs" "tests/$module" 2>/dev/null |
+            sed 's/crate:://' | sort -u)"
+    done
+    echo "$all"
+}
+
+# Leaves of tests/main.rs what a filter needs.
+reduce() {
+    awk -v needed="$(needed "${1#--test it }")" '
+        /^mod [a-z_]+;$/ { name = substr($2, 1, length($2) - 1); if (!index(needed, " " name " ")) next }
+        { print }
+    ' "$root/tests/main.rs" >tests/main.rs
+}
 
 # shellcheck disable=SC2086 # several filters are several words
 # `cargo test` for a filter: of the library, or of the integration tests, which need the features.
@@ -90,6 +118,7 @@ for patch in $patches; do
         rm -rf "$work/tree/src" && cp -R "$root/src" "$work/tree/src"
         result="DOES NOT APPLY"
     else
+        case $filter in "--test it "*) reduce "$filter" ;; esac
         if ! cargo_build "$filter" >"$work/log" 2>&1; then
             result="DOES NOT COMPILE"
         else
