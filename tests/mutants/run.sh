@@ -97,7 +97,8 @@ others=$(echo "$filters" | sed -n 's/^--test it //p')
 for all in "$units" "${others:+--test it $others}"; do
     [ -n "$all" ] || continue
     # shellcheck disable=SC2086 # one line
-    if ! run_tests "$(echo $all)"; then
+    # Built before the clock runs.
+    if ! cargo_build "$all" >"$work/log" 2>&1 || ! run_tests "$(echo $all)"; then
         tail -n 40 "$work/log"
         echo "the unchanged sources do not pass"
         exit 1
