@@ -15,6 +15,8 @@ pub(crate) mod probe;
 pub(crate) mod role;
 pub(crate) mod session;
 pub(crate) mod stand_in;
+#[cfg(test)]
+mod tests;
 mod unheard;
 
 use std::fmt;

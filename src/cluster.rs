@@ -18,6 +18,8 @@ mod factory;
 mod failover;
 pub(crate) mod features;
 mod housekeeping;
+#[cfg(test)]
+mod in_virtual_time;
 pub(crate) mod invalidation;
 mod merge;
 mod monitor;

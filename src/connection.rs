@@ -8,6 +8,7 @@ pub(crate) mod dial_fault;
 mod error_replies;
 pub(crate) mod link;
 pub(crate) mod meter;
+pub(crate) mod network;
 pub(crate) mod proof;
 pub(crate) mod reply;
 pub(crate) mod request;

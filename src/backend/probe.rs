@@ -1,5 +1,8 @@
 //! Asking a node that is out whether it is back.
 
+#[cfg(test)]
+pub(crate) mod fake;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,6 +30,23 @@ pub(crate) type Preparing = Pin<Box<dyn Future<Output = bool> + Send>>;
 /// What has to be done at a node before it serves again; `false` leaves it out until its next good probe.
 pub(crate) trait Preparation: Send + Sync {
     fn prepare(&self, backend: Arc<Backend>) -> Preparing;
+}
+
+/// Who sees to nodes that are out or doubted.
+#[derive(Clone)]
+pub(crate) struct Care {
+    pub(crate) probe: Arc<dyn Probe>,
+    /// Nobody yet, but in unit tests.
+    pub(crate) preparation: Option<Arc<dyn Preparation>>,
+}
+
+impl Default for Care {
+    fn default() -> Self {
+        Self {
+            probe: Arc::new(RedisProbe),
+            preparation: None,
+        }
+    }
 }
 
 /// A fresh connection through the whole set-up, and a `PING` whose answer must carry a random token.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use crate::backend::probe::RedisProbe;
+use crate::backend::probe::Care;
 use crate::build_error::BuildError;
 use crate::cluster::FlusterCluster;
 use crate::cluster::engine::Engine;
@@ -104,6 +104,16 @@ impl ClusterBuilder {
     ///
     /// A [`BuildError`] that names the node or option that is wrong, and the remedy.
     pub fn build(self) -> Result<FlusterCluster, BuildError> {
+        self.build_with(Care::default())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn options_mut(&mut self) -> &mut Options {
+        &mut self.options
+    }
+
+    /// The same, with others to see to the nodes.
+    pub(crate) fn build_with(self, care: Care) -> Result<FlusterCluster, BuildError> {
         let nodes = self.nodes.into_iter().collect::<Result<Vec<_>, _>>()?;
         let options = self.options.settle(nodes.iter().any(uses_tls))?;
         let table = table(&options.placement, &nodes)?;
@@ -119,15 +129,7 @@ impl ClusterBuilder {
             let make = |weak: &Weak<Engine>, node: &Node, key, lookups: &_, limits: &_| {
                 factory.backend(weak, node, key, lookups, limits, &tasks)
             };
-            Engine::new(
-                weak,
-                nodes,
-                table,
-                options,
-                Arc::clone(&tasks),
-                Arc::new(RedisProbe),
-                make,
-            )
+            Engine::new(weak, nodes, table, options, Arc::clone(&tasks), care, make)
         });
         Ok(FlusterCluster::new(engine))
     }

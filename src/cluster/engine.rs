@@ -9,7 +9,7 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 
-use crate::backend::probe::{Preparation, Probe};
+use crate::backend::probe::Care;
 use crate::backend::{Backend, Limits};
 use crate::budget::hedge::HedgeBudget;
 use crate::budget::repair::RepairBudget;
@@ -53,9 +53,7 @@ pub(crate) struct Engine {
     pub(super) options: Options,
     pub(super) limits: Arc<Limits>,
     pub(super) lookups: Arc<Semaphore>,
-    pub(super) probe: Arc<dyn Probe>,
-    /// Who gets nodes ready to serve again; nobody yet.
-    pub(super) preparation: Option<Arc<dyn Preparation>>,
+    pub(super) care: Care,
     /// Guards the budget for commands that are sent again though they may have been executed.
     pub(super) budget: Mutex<RetryBudget>,
     /// Guards the budget for reads that ask a second replica.
@@ -112,7 +110,7 @@ impl Engine {
         table: Table,
         options: Options,
         tasks: Arc<Tasks>,
-        probe: Arc<dyn Probe>,
+        care: Care,
         mut backend: impl FnMut(&Weak<Self>, &Node, u64, &Arc<Semaphore>, &Arc<Limits>) -> Arc<Backend>,
     ) -> Self {
         let now = clock::now();
@@ -120,8 +118,7 @@ impl Engine {
         let in_use = InUse::new(limits.stand_in_ttl.is_some());
         let lookups = Arc::new(Semaphore::new(crate::connection::resolve::LOOKUPS));
         let mut health = Machine::new(options.penalty.clone(), limits.response_timeout);
-        let preparation: Option<Arc<dyn Preparation>> = None;
-        if preparation.is_some() {
+        if care.preparation.is_some() {
             health.prepare_first();
         }
         let backends: Arc<[_]> = nodes
@@ -164,8 +161,7 @@ impl Engine {
             options,
             limits,
             lookups,
-            probe,
-            preparation,
+            care,
             budget: Mutex::new(RetryBudget::new(now)),
             invalidations: Arc::default(),
             in_use,

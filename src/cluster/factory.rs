@@ -12,6 +12,7 @@ use crate::cluster::options::Options;
 use crate::cluster::reporter::Reporter;
 use crate::connection::credentials::CredentialsProvider;
 use crate::connection::dial::Dialer;
+use crate::connection::network::Network;
 use crate::connection::proof::Proof;
 use crate::connection::resolve::Resolver;
 use crate::connection::stats::NodeStats;
@@ -40,6 +41,7 @@ pub(crate) fn table(placement: &Placement, nodes: &[Node]) -> Result<Table, Buil
 /// Makes run-time nodes; what can go wrong goes wrong in [`new`](Self::new), before any is made.
 pub(crate) struct BackendFactory {
     credentials: Option<Arc<dyn CredentialsProvider>>,
+    network: Network,
     /// One connector for all nodes that verify, one for those that do not; made when needed, since
     /// making one reads files.
     #[cfg(feature = "tls")]
@@ -63,6 +65,7 @@ impl BackendFactory {
         };
         Ok(Self {
             credentials: options.credentials.clone(),
+            network: options.network.clone(),
             #[cfg(feature = "tls")]
             verifying: connector(Transport::Tls)?,
             #[cfg(feature = "tls")]
@@ -84,7 +87,10 @@ impl BackendFactory {
             tracing::warn!(node = %node.id_ref(), "the server's certificate is NOT verified (#insecure)");
         }
         let resolver = match &endpoint.address {
-            Address::Tcp { host, port } => Some(Resolver::new(host, *port, Arc::clone(lookups))),
+            Address::Tcp { host, port } => {
+                let resolver = Resolver::new(host, *port, Arc::clone(lookups));
+                Some(resolver.on(self.network.clone()))
+            }
             Address::Unix(_) => None,
         };
         let dialer = Dialer {
@@ -101,6 +107,7 @@ impl BackendFactory {
             timeout: limits.connect_timeout,
             stats: Arc::new(NodeStats::default()),
             tasks: Arc::clone(tasks),
+            network: self.network.clone(),
             proof: Proof::default(),
         };
         let observer = Arc::new(Reporter(engine.clone()));

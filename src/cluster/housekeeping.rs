@@ -156,7 +156,7 @@ fn heartbeat(engine: &Arc<Engine>, number: u64, backend: &Arc<Backend>) {
             return;
         }
         let began = clock::now();
-        let probe = engine.probe.probe(Arc::clone(&backend));
+        let probe = engine.care.probe.probe(Arc::clone(&backend));
         let seen = tokio::time::timeout(limit, probe).await;
         let seen = seen.unwrap_or_else(|_| no_answer(began, later(began, limit)));
         let reason = match engine.probe_result(number, &seen) {

@@ -236,7 +236,7 @@ fn spawn_question(engine: &Arc<Engine>, number: u64, action: Action<u64>) -> Opt
 impl Engine {
     async fn probed(&self, number: u64, backend: &Arc<Backend>, deadline: Instant) -> ProbeResult {
         let began = clock::now();
-        let probe = self.probe.probe(Arc::clone(backend));
+        let probe = self.care.probe.probe(Arc::clone(backend));
         let seen = timeout_at(deadline.into(), probe).await;
         let seen = seen.unwrap_or_else(|_| no_answer(began, deadline));
         let result = self.probe_result(number, &seen);
@@ -254,7 +254,7 @@ impl Engine {
 
     /// Gets the node ready, where somebody does that; `false` when it failed, or was not done in time.
     async fn prepared(&self, backend: &Arc<Backend>, deadline: Instant) -> bool {
-        let Some(preparation) = &self.preparation else {
+        let Some(preparation) = &self.care.preparation else {
             return true;
         };
         let work = preparation.prepare(Arc::clone(backend));

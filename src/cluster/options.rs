@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use crate::backend::Limits;
 use crate::build_error::BuildError;
 use crate::connection::credentials::CredentialsProvider;
+use crate::connection::network::Network;
 use crate::health::penalty_box::Penalty;
 use crate::placement::{HashTags, Placement};
 
@@ -85,6 +86,7 @@ pub(crate) struct Options {
     pub(crate) deadline: Option<Duration>,
     pub(crate) credentials: Option<Arc<dyn CredentialsProvider>>,
     pub(crate) runtime: Option<Handle>,
+    pub(crate) network: Network,
     /// The share of hedged reads that may be sent twice.
     pub(crate) hedge_budget: f64,
     #[cfg(feature = "tls")]
@@ -116,6 +118,7 @@ impl Default for Options {
             deadline: None,
             credentials: None,
             runtime: None,
+            network: Network::default(),
             hedge_budget: 0.1,
             #[cfg(feature = "tls")]
             tls: crate::connection::tls::Tls::default(),

@@ -6,17 +6,16 @@ use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError};
-use tokio::net::TcpStream;
 use tracing::Instrument as _;
 
 use crate::clock;
-use crate::connection::connect::connect_to;
 use crate::connection::credentials::CredentialsProvider;
 #[cfg(feature = "tls")]
 use crate::connection::dial_fault::tls_fault;
 use crate::connection::dial_fault::{setup_fault, unproven};
 use crate::connection::link::Link;
 use crate::connection::meter::OpenConnection;
+use crate::connection::network::Network;
 use crate::connection::proof::Proof;
 use crate::connection::resolve::{self, Resolver};
 use crate::connection::stats::NodeStats;
@@ -109,6 +108,7 @@ pub(crate) struct Dialer {
     pub(crate) timeout: Duration,
     pub(crate) stats: Arc<NodeStats>,
     pub(crate) tasks: Arc<Tasks>,
+    pub(crate) network: Network,
     pub(crate) proof: Proof,
 }
 
@@ -274,7 +274,7 @@ impl Dialer {
         }
     }
 
-    async fn connect_tcp(&self, progress: &Progress) -> Result<TcpStream, DialError> {
+    async fn connect_tcp(&self, progress: &Progress) -> Result<Socket, DialError> {
         let Some(resolver) = &self.resolver else {
             return Err(DialError::io(io::ErrorKind::Unsupported.into()));
         };
@@ -293,7 +293,7 @@ impl Dialer {
         // At most two: one of each family. The first to accept is tried first next time.
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for addr in addrs {
-            match connect_to(addr).await {
+            match self.network.connect(addr).await {
                 Ok(stream) => {
                     resolver.prefer(addr);
                     return Ok(stream);
@@ -308,9 +308,11 @@ impl Dialer {
     }
 
     #[cfg(feature = "tls")]
-    async fn encrypt(&self, host: &str, stream: TcpStream) -> Result<Socket, DialError> {
-        let Some(connector) = &self.tls else {
-            return Ok(Socket::Tcp(stream));
+    async fn encrypt(&self, host: &str, socket: Socket) -> Result<Socket, DialError> {
+        let (connector, stream) = match (&self.tls, socket) {
+            (None, socket) => return Ok(socket),
+            (Some(connector), Socket::Tcp(stream)) => (connector, stream),
+            (Some(_), _) => return Err(DialError::io(io::ErrorKind::Unsupported.into())),
         };
         match crate::connection::tls::handshake(connector, host, stream).await {
             Ok(stream) => Ok(Socket::Tls(Box::new(stream))),
@@ -320,8 +322,8 @@ impl Dialer {
 
     #[cfg(not(feature = "tls"))]
     #[allow(clippy::unused_async, reason = "the signature of the feature's twin")]
-    async fn encrypt(&self, _host: &str, stream: TcpStream) -> Result<Socket, DialError> {
-        Ok(Socket::Tcp(stream))
+    async fn encrypt(&self, _host: &str, socket: Socket) -> Result<Socket, DialError> {
+        Ok(socket)
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{timeout, timeout_at};
 
 use crate::clock::{self, micros};
+use crate::connection::network::Network;
 use crate::tasks::Tasks;
 
 /// How many look-ups may hold a thread of tokio's blocking pool at once, per cluster.
@@ -62,6 +63,7 @@ struct Failing {
 pub(crate) struct Resolver {
     name: Arc<Name>,
     lookups: Arc<Semaphore>,
+    network: Network,
     is_literal: bool,
 }
 
@@ -141,8 +143,14 @@ impl Resolver {
                 }),
             }),
             lookups,
+            network: Network::default(),
             is_literal: literal.is_some(),
         }
+    }
+
+    /// The same, asking there.
+    pub(crate) fn on(self, network: Network) -> Self {
+        Self { network, ..self }
     }
 
     /// The pinned addresses, looked up now when there are none yet.
@@ -241,7 +249,9 @@ impl Resolver {
         let (asked, claim) = self.name.claim(clock::now());
         if let Some(claim) = claim {
             let lookups = Arc::clone(&self.lookups);
-            tasks.spawn(claim.run(lookups, moved)).ok()?;
+            tasks
+                .spawn(claim.run(lookups, self.network.clone(), moved))
+                .ok()?;
         }
         Some(asked)
     }
@@ -281,7 +291,7 @@ impl Drop for Claim {
 impl Claim {
     /// Asks, and pins the answer, however late it comes: nobody waits for it any more then, and the thread is
     /// taken anyway.
-    async fn run(self, lookups: Arc<Semaphore>, moved: impl FnOnce()) {
+    async fn run(self, lookups: Arc<Semaphore>, network: Network, moved: impl FnOnce()) {
         let Name { host, port, pin } = &*self.name;
         let found = {
             let Ok(Ok(_turn)) = timeout(TURN, lookups.acquire()).await else {
@@ -289,10 +299,9 @@ impl Claim {
                 self.failed(io::Error::new(io::ErrorKind::TimedOut, all));
                 return;
             };
-            let found = tokio::net::lookup_host((host.as_str(), *port)).await;
-            found.map_err(cause_of)
+            network.look_up(host, *port).await.map_err(cause_of)
         };
-        let found = match found.map(BTreeSet::from_iter) {
+        let found = match found {
             Ok(found) if found.is_empty() => Err(io::Error::new(
                 io::ErrorKind::NotFound,
                 "the name has no address",

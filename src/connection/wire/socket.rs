@@ -16,6 +16,9 @@ pub(crate) enum Socket {
     Unix(tokio::net::UnixStream),
     #[cfg(feature = "tls")]
     Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    /// To a server of a [fake network](crate::connection::network::fake).
+    #[cfg(test)]
+    Fake(tokio::io::DuplexStream),
 }
 
 /// What a look at an idle socket shows.
@@ -36,6 +39,9 @@ impl Socket {
             // Under TLS waiting bytes may be a session ticket: only the end says something.
             #[cfg(feature = "tls")]
             Self::Tls(s) => (socket2::SockRef::from(s.get_ref().0).peek(&mut buf), true),
+            // Nothing waits unread in it: whoever writes into it wakes who reads.
+            #[cfg(test)]
+            Self::Fake(_) => (Err(io::ErrorKind::WouldBlock.into()), false),
         };
         match seen {
             Ok(0) => Glance::Closed,
@@ -62,6 +68,8 @@ macro_rules! on_socket {
             Socket::Unix($s) => $call,
             #[cfg(feature = "tls")]
             Socket::Tls($s) => $call,
+            #[cfg(test)]
+            Socket::Fake($s) => $call,
         }
     };
 }
