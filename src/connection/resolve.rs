@@ -208,15 +208,11 @@ impl Resolver {
         self.name.pin.lock().one_host || is_no_way(e)
     }
 
-    /// Whether the answer is a name's and older than `age`.
+    /// Whether it is a name that nobody has asked for since `age`, whatever came of it: a resolver that fails is no
+    /// reason to ask it more often.
     pub(crate) fn is_older_than(&self, age: Duration) -> bool {
-        !self.is_literal
-            && self
-                .name
-                .pin
-                .lock()
-                .asked
-                .is_none_or(|at| clock::since(at) >= age)
+        let is_old = |at| clock::since(at) >= age;
+        !self.is_literal && self.name.pin.lock().tried.is_none_or(is_old)
     }
 
     /// Whether the answer is a name's and from before `lost`, when the node lost a connection (in [`micros`]).

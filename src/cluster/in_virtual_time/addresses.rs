@@ -133,3 +133,41 @@ async fn a_silent_resolver_delays_no_dial_for_longer_than_50_ms_and_is_asked_onc
     world.call("a").await.expect("an answer");
     assert_eq!(world.network.heard(NEW, "GET"), 1, "it is heard again");
 }
+#[tokio::test(start_paused = true)]
+async fn a_resolver_that_fails_is_asked_no_more_often_than_one_that_answers() {
+    let world = World::served(&["a", "b"]);
+    world.call("a").await.expect("an answer");
+    world.network.name("a.test", &[]);
+    world.until(s(155)).await;
+    let asked = world.network.look_ups("a.test");
+    assert!(
+        (5..=6).contains(&asked),
+        "{asked} in two and a half minutes"
+    );
+    world.call("a").await.expect("the last address serves");
+    assert_eq!(world.network.connections(OLD), 1);
+    // It knows the name again.
+    move_away(&world);
+    world.until(s(155 + 32)).await;
+    world.call("a").await.expect("an answer");
+    assert_eq!(world.network.heard(NEW, "GET"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_unknown_from_the_start_is_no_proof_and_found_when_it_is_known() {
+    let mut world = World::served(&["a", "b"]);
+    world.network.name("a.test", &[]);
+    let error = world.call("a").await.expect_err("there is no such name");
+    assert_eq!(error.outcome(), crate::Outcome::NotSent, "{error}");
+    assert_eq!(
+        world.is("a"),
+        (NodeState::Up, 0),
+        "it is the resolver's word alone"
+    );
+    world.until(s(60)).await;
+    let asked = world.network.look_ups("a.test");
+    assert!((2..=4).contains(&asked), "{asked} in a minute");
+    world.network.name("a.test", &[OLD]);
+    world.call("a").await.expect("whoever dials asks");
+    assert_eq!(world.told(), [""; 0]);
+}
