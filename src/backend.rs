@@ -33,7 +33,7 @@ pub(crate) use self::unheard::{Trouble, Unheard};
 use crate::backend::gate::Gate;
 use crate::backend::lane::{Cause, Lane, outcome};
 use crate::backend::pool::Pool;
-use crate::clock::{self, now_micros};
+use crate::clock;
 use crate::connection::dial::Dialer;
 use crate::connection::link::{Fault, Link, LinkError};
 use crate::connection::meter::Meter;
@@ -368,12 +368,7 @@ impl Backend {
         match e.fault {
             Fault::Misuse => return false,
             Fault::Timeout => {
-                self.stats.lost_connection(now_micros());
-                self.lane.retire(link);
-                self.report(epoch, seen);
-                // The next caller finds a lane, or the verdict, sooner; that there is none may be
-                // for good reason, and is not this caller's error.
-                let _ = self.dial_lane(Cause::TimedOut);
+                self.gives_no_answer(link, epoch, seen);
                 return false;
             }
             Fault::Lost | Fault::Garbage | Fault::Stray | Fault::Flood => {}

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use super::Backend;
 use crate::backend::lane::{Cause, NoLane};
 use crate::backend::pool::Pool;
-use crate::clock::{self, now_micros};
+use crate::clock::{self, micros, now_micros};
 use crate::connection::dial::DialError;
 use crate::connection::dial_fault::io_parts;
-use crate::connection::link::{Fault, LinkError};
+use crate::connection::link::{Fault, Link, LinkError};
 use crate::connection::reply::Reply;
 use crate::error::Outcome;
 use crate::health::latency::Histogram;
@@ -140,6 +140,44 @@ impl Backend {
             },
             ..self.observation(Phase::Command, seen, sent_at)
         }
+    }
+
+    /// Looks for what no caller waits for: calls on the lane were given up, and nothing has come over it for as long as
+    /// a whole response time-out. Then it is as if one of them had waited.
+    pub(crate) fn miss_answers(self: &Arc<Self>, now: Instant) {
+        let Some((link, since)) = self.lane.get().and_then(|link| {
+            let since = link.wire().silent_since()?;
+            Some((link, since))
+        }) else {
+            return;
+        };
+        let waited = Duration::from_micros(micros(now).saturating_sub(since));
+        let sent_at = now.checked_sub(waited).unwrap_or(now);
+        if waited < self.limits.response_timeout {
+            return;
+        }
+        let epoch = self.gate.read().epoch();
+        let seen = Seen::Io(io::ErrorKind::TimedOut, None);
+        self.gives_no_answer(
+            &link,
+            epoch,
+            self.observation(Phase::Command, seen, sent_at),
+        );
+    }
+
+    /// A call on the lane got no answer in its time: the lane is used no more, and the next one dialled, so that the
+    /// next caller finds it, or the verdict, sooner.
+    pub(super) fn gives_no_answer(
+        self: &Arc<Self>,
+        link: &Arc<Link>,
+        epoch: u64,
+        seen: Observation,
+    ) {
+        self.stats.lost_connection(now_micros());
+        self.lane.retire(link);
+        self.report(epoch, seen);
+        // That there is none may be for good reason, and is nobody's error.
+        let _ = self.dial_lane(Cause::TimedOut);
     }
 
     pub(crate) fn observe_call(

@@ -17,6 +17,9 @@ use crate::health::verdict::{Observation, Phase, ProbeResult, Seen, judge_probe}
 use crate::health::waits::Ran;
 use crate::health::{Action, Machine, Transition, watchdog};
 
+/// Nodes that leave impatient callers without an answer are looked for with every so many ticks of the watchdog.
+const SILENCE_EVERY: u64 = 5;
+
 /// With nothing due, the monitor still looks once in a while.
 const AT_LATEST: Duration = Duration::from_secs(60);
 
@@ -297,12 +300,18 @@ impl Engine {
     }
 }
 
-/// Ticks on the runtime of the background, which is that of the connections.
+/// Ticks on the runtime of the background, which is that of the connections; and sees now and then to what callers
+/// gave up.
 async fn run_watchdog(engine: &Arc<Engine>, number: u64) {
-    loop {
+    for n in 1_u64.. {
         sleep(watchdog::PERIOD).await;
-        if !engine.tick(number, clock::now()) {
+        let now = clock::now();
+        if !engine.tick(number, now) {
             return;
+        }
+        if n % SILENCE_EVERY == 0 {
+            let snapshot = engine.snapshot.load_full();
+            snapshot.nodes.iter().for_each(|b| b.miss_answers(now));
         }
     }
 }

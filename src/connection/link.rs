@@ -151,8 +151,9 @@ impl Link {
         let mut connection = self.connection.clone();
         // There is no way to say "no limit" once a limit was set: a hundred years will do.
         connection.set_response_timeout(timeout.unwrap_or(Duration::from_secs(100 * 365 * 86_400)));
-        let call = self.wire.begin();
-        let was_idle = self.wire.idle_micros(micros(now)) > A_SECOND;
+        let now = micros(now);
+        let call = self.wire.begin(now);
+        let was_idle = self.wire.idle_micros(now) > A_SECOND;
         let result = match request {
             Request::One(cmd) => connection.send_packed_command(cmd).await.map(Reply::One),
             Request::Many(pipeline) => {

@@ -6,6 +6,7 @@
 //! the first line of a refused set-up, and bytes that nobody asked for.
 
 mod meal;
+mod silence;
 mod socket;
 
 use std::io;
@@ -45,6 +46,7 @@ pub(crate) struct Wire {
 struct DriverSide {
     written: AtomicU64,
     last_active: AtomicU64,
+    last_read: AtomicU64,
     dead: AtomicBool,
     eof: AtomicBool,
     stray: AtomicBool,
@@ -62,6 +64,8 @@ struct CallerSide {
     finished: AtomicU64,
     /// `started` at the last abandoned call, until a later call proves its reply has passed.
     abandoned_at: AtomicU64,
+    /// When the first call was sent that was given up since something came; 0 for none.
+    given_up: AtomicU64,
     /// `written` when nothing was in flight any more: bytes that arrive while it has not moved since
     /// were asked for by nobody.
     quiet_at: AtomicU64,
@@ -167,10 +171,11 @@ impl Wire {
         now.saturating_sub(self.driver.last_active.load(Relaxed))
     }
 
-    /// Announces a call; its end is told by the guard, by whatever way it ends.
-    pub(crate) fn begin(&self) -> Call<'_> {
+    /// Announces a call at `now` (in microseconds); its end is told by the guard, by whatever way it ends.
+    pub(crate) fn begin(&self, now: u64) -> Call<'_> {
         Call {
             wire: self,
+            began: now,
             ticket: self.callers.started.fetch_add(1, SeqCst) + 1,
             written: self.written(),
             answered: false,
@@ -196,6 +201,7 @@ impl Drop for Question<'_> {
 /// One command or pipeline on its way.
 pub(crate) struct Call<'a> {
     wire: &'a Wire,
+    began: u64,
     ticket: u64,
     written: u64,
     answered: bool,
@@ -221,6 +227,7 @@ impl Drop for Call<'_> {
                 .abandoned_at
                 .store(callers.started.load(SeqCst), SeqCst);
             callers.finished.fetch_add(1, SeqCst);
+            self.wire.gives_up(self.began);
             return;
         }
         // Replies come in the order of the commands: one for a command that was started after the
@@ -317,6 +324,7 @@ impl Tap {
         }
         let now = now_micros();
         driver.last_active.store(now, Relaxed);
+        driver.last_read.store(now, Relaxed);
         self.stats.heard(now);
         if self.in_setup {
             if let Some(kept) = driver.setup.lock().as_mut() {

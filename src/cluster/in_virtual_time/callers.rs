@@ -21,9 +21,24 @@ struct Load {
 
 impl Load {
     fn start(world: &World, tasks: usize) -> Arc<Self> {
+        Self::run(world, tasks, None)
+    }
+
+    /// The same with callers who wait for no more than 100 ms.
+    fn start_in_a_hurry(world: &World, tasks: usize, hurry: Hurry) -> Arc<Self> {
+        Self::run(world, tasks, Some(hurry))
+    }
+
+    fn run(world: &World, tasks: usize, hurry: Option<Hurry>) -> Arc<Self> {
         let load = Arc::new(Self::default());
         for task in 0..tasks {
-            let (load, cluster) = (Arc::clone(&load), world.cluster.clone());
+            let (load, mut cluster) = (Arc::clone(&load), world.cluster.clone());
+            let mut patience = s(60);
+            match hurry {
+                Some(Hurry::Deadline) => cluster = cluster.with_deadline(ms(100)),
+                Some(Hurry::Drop) => patience = ms(100),
+                None => {}
+            }
             let began = world.began;
             tokio::spawn(async move {
                 for n in 0_u64.. {
@@ -33,9 +48,11 @@ impl Load {
                     let at = clock::now();
                     let mut get = redis::cmd("GET");
                     get.arg(format!("{task}:{n}"));
-                    let answer = cluster.run::<Option<String>>(&get).await;
+                    let call = cluster.run::<Option<String>>(&get);
+                    let answer = tokio::time::timeout(patience, call).await;
+                    let failed = !matches!(answer, Ok(Ok(_)));
                     load.calls.fetch_add(1, Relaxed);
-                    load.errors.fetch_add(u64::from(answer.is_err()), Relaxed);
+                    load.errors.fetch_add(u64::from(failed), Relaxed);
                     let took = clock::since(at).as_micros() as u64;
                     load.longest.fetch_max(took, Relaxed);
                     if took > 10_000 {
@@ -183,6 +200,88 @@ async fn a_password_that_was_withdrawn_puts_a_node_out_and_is_said_as_what_it_is
     world.until(s(61)).await;
     let dials = world.network.connections(A);
     assert!((12..=60).contains(&dials), "{dials} dials in a minute");
+    world.network.serve(A, Manner::Well);
+    world.until(s(67)).await;
+    world.call("a").await.expect("an answer");
+}
+
+/// How callers give up before a whole response time-out is over.
+#[derive(Clone, Copy, Debug)]
+enum Hurry {
+    /// They give the cluster so little time.
+    Deadline,
+    /// They drop the call.
+    Drop,
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_who_never_wait_for_a_whole_response_time_out_put_a_silent_node_out_all_the_same() {
+    for hurry in [Hurry::Deadline, Hurry::Drop] {
+        let mut world = World::served(&["a", "b"]);
+        let load = Load::start_in_a_hurry(&world, 16, hurry);
+        world.until(s(3)).await;
+        assert_eq!(load.take().1, 0);
+        world.network.serve(A, Manner::Stopped);
+        // A response time-out, a look each 100 ms, and the dial that proves it.
+        world.until(s(4) + ms(300)).await;
+        assert!(!world.is_live("a"), "{hurry:?}: {:?}", load.take());
+        load.take();
+        world.until(s(10)).await;
+        assert_eq!(load.take().1, 0, "{hurry:?}: {:?}", world.told());
+        load.over.store(true, Relaxed);
+        assert_eq!(world.told()[0], "down a timeout");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_whose_answers_come_too_late_for_its_callers_is_heard_all_the_same() {
+    let mut world = World::served(&["a", "b"]);
+    world.call("a").await.expect("an answer");
+    world.network.serve(A, Manner::Slow(150));
+    for n in 0..50 {
+        world.until(n * ms(200)).await;
+        let call = tokio::time::timeout(ms(100), world.call("a"));
+        call.await.expect_err("it takes longer");
+    }
+    assert_eq!(world.is("a"), (NodeState::Up, 0));
+    assert_eq!(world.network.connections(A), 1, "nor is its lane given up");
+    assert_eq!(world.told(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_call_that_was_dropped_is_one_time_out_at_most() {
+    let mut world = World::served(&["a", "b"]);
+    world.call("a").await.expect("an answer");
+    sleep(ms(10)).await;
+    world.network.forget(A);
+    let call = tokio::time::timeout(ms(100), world.call("a"));
+    call.await.expect_err("it was forgotten");
+    sleep(ms(399)).await;
+    assert!(world.backend("a").lane().has_live(), "it may still come");
+    sleep(ms(130)).await;
+    assert_eq!(world.network.connections(A), 2, "another lane, which works");
+    world.call("a").await.expect("an answer");
+    world.until(s(60)).await;
+    assert_eq!(world.is("a"), (NodeState::Up, 0));
+    assert_eq!(world.told(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_accepts_nobody_is_out_after_one_dial_and_its_probes_end_in_their_time() {
+    let mut world = World::served(&["a", "b"]);
+    world.network.serve(A, Manner::Unreachable);
+    let began = clock::now();
+    let error = world.call("a").await.expect_err("nobody accepts");
+    assert_eq!(error.outcome(), crate::error::Outcome::NotSent, "{error}");
+    let waited = clock::since(began);
+    assert!((ms(500)..=ms(502)).contains(&waited), "{waited:?}");
+    assert_eq!(world.is("a"), (NodeState::Down, 1));
+    world.until(s(60)).await;
+    let probes = world.cluster.status().nodes[0].probes;
+    assert!((10..=30).contains(&probes), "{probes} in a minute");
+    assert_eq!(world.network.connections(A), 1 + probes);
+    let told = world.told();
+    assert_eq!(told[0], "down a timeout");
     world.network.serve(A, Manner::Well);
     world.until(s(67)).await;
     world.call("a").await.expect("an answer");

@@ -8,10 +8,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use super::Network;
 use crate::connection::wire::Socket;
@@ -27,6 +29,8 @@ pub(crate) enum Manner {
     Stopped,
     /// It does not even accept: each connection is awaited for ever.
     Unreachable,
+    /// It takes this long, in milliseconds, for each command.
+    Slow(u64),
     /// It answers each command with this line, as in `-LOADING x`.
     Says(&'static str),
 }
@@ -155,7 +159,7 @@ impl FakeNetwork {
         match is {
             Manner::Gone => Err(io::ErrorKind::ConnectionRefused.into()),
             Manner::Unreachable => std::future::pending().await,
-            Manner::Well | Manner::Stopped | Manner::Says(_) => {
+            Manner::Well | Manner::Slow(_) | Manner::Stopped | Manner::Says(_) => {
                 let (ours, theirs) = tokio::io::duplex(1 << 16);
                 tokio::spawn(converse(theirs, manner, line));
                 Ok(Socket::Fake(ours))
@@ -193,6 +197,9 @@ async fn converse(mut pipe: DuplexStream, mut manner: watch::Receiver<Manner>, l
                 Manner::Gone => return,
                 _ => reply(&command, line.addr),
             };
+            if let Manner::Slow(millis) = is {
+                sleep(Duration::from_millis(millis)).await;
+            }
             if pipe.write_all(reply.as_bytes()).await.is_err() {
                 return;
             }
