@@ -105,7 +105,9 @@ fn files() -> Vec<File> {
         .into_iter()
         .map(|(path, text)| File {
             lines: text.lines().count(),
-            is_test: test_files.contains(&path),
+            is_test: test_files
+                .iter()
+                .any(|test| path == *test || path.starts_with(test.with_extension(""))),
             is_made: text.contains("//! Made by `scripts/"),
             code: code_of(&text),
             path: path.strip_prefix(&src).expect("found there").to_owned(),
@@ -118,7 +120,9 @@ fn test_modules(text: &str) -> impl Iterator<Item = &str> {
     let after = text.split("#[cfg(test)]").skip(1);
     after
         .filter_map(|rest| {
-            rest.trim_start()
+            let rest = rest.trim_start();
+            rest.strip_prefix("pub(crate) ")
+                .unwrap_or(rest)
                 .strip_prefix("mod ")?
                 .split_once(';')
                 .map(|(name, _)| name)
@@ -380,8 +384,11 @@ fn the_checks_find_what_they_look_for() {
         ["a/B", "c_d", "", "a/b"]
     );
     assert_eq!(
-        test_modules("#[cfg(test)]\nmod tests;\n#[cfg(test)]\nmod more { }").collect::<Vec<_>>(),
-        ["tests"]
+        test_modules(
+            "#[cfg(test)]\nmod tests;\n#[cfg(test)]\nmod more { }\n#[cfg(test)]\npub(crate) mod fake;"
+        )
+        .collect::<Vec<_>>(),
+        ["tests", "fake"]
     );
     assert_eq!(floor("error/Error"), Some(1));
     assert_eq!(floor("error/empty/Reasons"), Some(0), "the longest prefix");
