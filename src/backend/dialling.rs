@@ -200,12 +200,6 @@ async fn dial_while_others_wait(backend: &Arc<Backend>) -> Result<Link, NoLane> 
 /// Dials on the cluster's runtime, whichever one the caller runs on: the connection may outlive the
 /// caller's, and a dial in flight ends with the cluster.
 async fn dial_in_background(backend: &Arc<Backend>) -> Result<Link, NoLane> {
-    struct AbortOnDrop(AbortHandle);
-    impl Drop for AbortOnDrop {
-        fn drop(&mut self) {
-            self.0.abort();
-        }
-    }
     let (sender, receiver) = oneshot::channel();
     let ours = Arc::clone(backend);
     let dial = async move {
@@ -213,9 +207,37 @@ async fn dial_in_background(backend: &Arc<Backend>) -> Result<Link, NoLane> {
         let _ = sender.send(ours.dial(Use::Dedicated).await);
     };
     let task = backend.dialer().tasks.spawn(dial);
-    let _abort = AbortOnDrop(task.map_err(|e| NoLane::Dial(DialError::closed(e)))?);
+    let mut own = OwnDial {
+        backend,
+        began: clock::now(),
+        task: task.map_err(|e| NoLane::Dial(DialError::closed(e)))?,
+        done: false,
+    };
+    let dialled = receiver.await;
+    own.done = true;
     // Without an answer the task was ended: the cluster is closing.
-    receiver.await.unwrap_or(Err(NoLane::NodeOut))
+    dialled.unwrap_or(Err(NoLane::NodeOut))
+}
+
+/// A dial that ends with its caller.
+struct OwnDial<'a> {
+    backend: &'a Arc<Backend>,
+    began: Instant,
+    task: AbortHandle,
+    done: bool,
+}
+
+impl Drop for OwnDial<'_> {
+    fn drop(&mut self) {
+        self.task.abort();
+        let backend = self.backend;
+        // Who gives up does not see how it ends. Where all do, and nothing is heard of the node, nobody would: so the
+        // shared dial tells, which has its whole time whoever waits.
+        if !self.done && !backend.lane.has_live() && !backend.stats.heard_since(self.began) {
+            // A cluster that closes, or a caller without a runtime, learns nothing, and needs not.
+            let _ = backend.dial_lane(false);
+        }
+    }
 }
 
 /// Runs the shared dial; when it is dropped half-way, those who wait are told.

@@ -132,9 +132,11 @@ fn heartbeat(engine: &Arc<Engine>, number: u64, backend: &Arc<Backend>) {
     }
     let patience = HEARTBEAT.mul_f64(0.8 + 0.4 * fastrand::f64());
     let silent_for = now_micros().saturating_sub(backend.stats().last_heard());
-    // With something in flight somebody asks already, and will say what came of it.
-    let is_quiet = silent_for >= patience.as_micros() as u64 && backend.in_flight() == 0;
-    let lane = backend.lane().get().filter(|_| is_quiet);
+    let is_quiet = silent_for >= patience.as_micros() as u64;
+    // With something in flight on it somebody asks already, and what comes of it is seen. On loan is another matter:
+    // one that blocks, or borrowers who give up, say nothing.
+    let is_idle = |lane: &Arc<Link>| is_quiet && lane.wire().in_flight() == 0;
+    let lane = backend.lane().get().filter(is_idle);
     let idle = backend
         .pool_if_used()
         .and_then(|pool| pool.to_be_asked(patience));

@@ -267,6 +267,36 @@ async fn one_call_that_was_dropped_is_one_time_out_at_most() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn callers_in_a_hurry_for_a_connection_of_their_own_put_a_silent_node_out_too() {
+    for has_lane in [false, true] {
+        let world = World::served(&["a", "b"]);
+        let client = world.cluster.get_client_of_node("a");
+        let client = client.expect("it is there");
+        drop(client.dedicated().await.expect("a connection"));
+        if has_lane {
+            world.call("a").await.expect("an answer");
+        }
+        world.until(s(3)).await;
+        world.network.serve(A, Manner::Stopped);
+        let ask = async || {
+            let mut own = client.dedicated().await.ok()?;
+            let get = redis::cmd("GET").arg("k").to_owned();
+            get.query_async::<Option<String>>(&mut own).await.ok()
+        };
+        let mut calls = 0;
+        while world.is_live("a") && clock::since(world.began) < s(60) {
+            let answer = tokio::time::timeout(ms(90), ask()).await;
+            assert!(!matches!(answer, Ok(Some(_))), "it is silent");
+            sleep(ms(10)).await;
+            calls += 1;
+        }
+        // Where there is a lane that nobody uses, its heartbeat has to find out first.
+        let most = if has_lane { 200 } else { 10 };
+        assert!(calls <= most, "{calls} calls, with a lane: {has_lane}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_accepts_nobody_is_out_after_one_dial_and_its_probes_end_in_their_time() {
     let mut world = World::served(&["a", "b"]);
     world.network.serve(A, Manner::Unreachable);
