@@ -235,7 +235,7 @@ impl Drop for OwnDial<'_> {
         // shared dial tells, which has its whole time whoever waits.
         if !self.done && !backend.lane.has_live() && !backend.stats.heard_since(self.began) {
             // A cluster that closes, or a caller without a runtime, learns nothing, and needs not.
-            let _ = backend.dial_lane(false);
+            let _ = backend.dial_lane(Cause::NoLane);
         }
     }
 }

@@ -1,6 +1,5 @@
 //! One node in virtual time: what it tells whoever keeps its health, which here is a fake.
 
-use std::io::ErrorKind::{ConnectionRefused, TimedOut};
 use std::sync::atomic::AtomicUsize;
 
 use futures_util::future::join_all;
@@ -14,7 +13,7 @@ use crate::connection::resolve::{LOOKUPS, Resolver};
 use crate::error::Outcome;
 use crate::health::NodeState;
 use crate::health::admission::{Overrule, Standing};
-use crate::health::verdict::{Phase, Seen};
+use crate::health::verdict::{Phase, Reason, Soft};
 use crate::tasks::Tasks;
 
 const ADDR: &str = "10.0.0.1:6379";
@@ -24,10 +23,16 @@ fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Told {
+    Judged(Verdict),
+    TimedOut(Observation),
+}
+
 /// Keeps what it was told.
 #[derive(Default)]
 struct FakeObserver {
-    observed: Mutex<Vec<(u64, Observation)>>,
+    told: Mutex<Vec<(u64, Told)>>,
     succeeded: AtomicUsize,
     dialling: AtomicUsize,
     identified: AtomicUsize,
@@ -36,8 +41,12 @@ struct FakeObserver {
 }
 
 impl Observer for FakeObserver {
-    fn observed(&self, _: &Arc<Backend>, epoch: u64, what: Observation) {
-        self.observed.lock().push((epoch, what));
+    fn judged(&self, _: &Arc<Backend>, epoch: u64, verdict: Verdict) {
+        self.told.lock().push((epoch, Told::Judged(verdict)));
+    }
+
+    fn timed_out(&self, _: &Arc<Backend>, epoch: u64, what: Observation) {
+        self.told.lock().push((epoch, Told::TimedOut(what)));
     }
 
     fn succeeded(&self, _: &Arc<Backend>, _: u64) {
@@ -64,10 +73,10 @@ impl Observer for FakeObserver {
 }
 
 impl FakeObserver {
-    /// In which phase what was seen, since the last look.
-    fn seen(&self) -> Vec<(Phase, Seen)> {
-        let observed = std::mem::take(&mut *self.observed.lock());
-        observed.iter().map(|(_, o)| (o.phase, o.seen)).collect()
+    /// What was told since the last look.
+    fn take(&self) -> Vec<Told> {
+        let told = std::mem::take(&mut *self.told.lock());
+        told.into_iter().map(|(_, told)| told).collect()
     }
 }
 
@@ -122,7 +131,7 @@ impl World {
         let deadline = clock::now() + self.backend.limits().deadline;
         let mut get = redis::cmd("GET");
         get.arg("key");
-        self.backend.call(Shared::ours(&get), deadline).await
+        self.backend.call(LaneRequest::ours(&get), deadline).await
     }
 }
 
@@ -141,7 +150,7 @@ async fn a_hundred_callers_make_one_dial_and_a_healthy_node_is_no_news() {
         0,
         "nobody wanted to know"
     );
-    assert_eq!(world.observer.seen(), []);
+    assert_eq!(world.observer.take(), []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -171,8 +180,8 @@ async fn a_refused_dial_is_told_once_and_the_next_one_is_100_ms_later() {
             Outcome::NotSent
         );
     }
-    let refused = (Phase::Setup, Seen::Io(ConnectionRefused, None));
-    assert_eq!(world.observer.seen(), [refused]);
+    let refused = Told::Judged(Verdict::Hard(Reason::Refused));
+    assert_eq!(world.observer.take(), [refused]);
     assert_eq!(world.network.connections(ADDR), 1);
     let began = clock::now();
     while clock::since(began) < ms(1_000) {
@@ -180,7 +189,7 @@ async fn a_refused_dial_is_told_once_and_the_next_one_is_100_ms_later() {
         sleep(STEP).await;
     }
     assert_eq!(world.network.connections(ADDR), 10, "however many callers");
-    assert_eq!(world.observer.seen(), [refused; 9]);
+    assert_eq!(world.observer.take(), [refused; 9]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -196,21 +205,23 @@ async fn each_time_out_is_told_and_the_dial_after_it_keeps_who_has_others_for_a_
         let error = world.call().await.expect_err("it is silent");
         assert_eq!(error.outcome(), Outcome::MaybeExecuted);
         assert!(clock::since(began) <= ms(501));
-        let (_, what) = world.observer.observed.lock()[0];
-        assert!(what.silent && what.sent_at == began, "{what:?}");
-        let silence = Seen::Io(TimedOut, None);
-        assert_eq!(world.observer.seen(), [(Phase::Command, silence)]);
+        let told = world.observer.take();
+        let [Told::TimedOut(what)] = told[..] else {
+            panic!("{told:?}")
+        };
+        let expected = (Phase::Command, true, began);
+        assert_eq!((what.phase, what.silent, what.sent_at), expected);
         let began = clock::now();
         let error = world.call().await.expect_err("it is silent");
         assert_eq!(error.outcome(), Outcome::NotSent, "{error}");
         let waited = clock::since(began);
         assert!((waits..=waits + 2 * STEP).contains(&waited), "{waited:?}");
         sleep(ms(500)).await;
-        let silence = (Phase::Setup, silence);
-        assert_eq!(
-            world.observer.seen(),
-            [silence],
-            "the dial goes on, and tells"
+        let told = world.observer.take();
+        let is_dial = |told: &Told| matches!(told, Told::TimedOut(o) if o.phase == Phase::Setup);
+        assert!(
+            told.len() == 1 && is_dial(&told[0]),
+            "the dial goes on, and tells: {told:?}"
         );
     }
 }
@@ -228,7 +239,7 @@ async fn what_a_call_saw_is_told_with_the_epoch_that_it_began_in() {
     })
     .await;
     call.expect_err("it is silent");
-    assert_eq!(world.observer.observed.lock()[0].0, 0);
+    assert_eq!(world.observer.told.lock()[0].0, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,7 +251,7 @@ async fn a_node_that_is_out_refuses_calls_and_says_when_to_come_again() {
     assert_eq!(error.outcome(), Outcome::NotSent);
     assert_eq!(error.retry_after(), Some(ms(77)));
     assert_eq!(world.network.connections(ADDR), 0, "no caller dials");
-    assert_eq!(world.observer.seen(), []);
+    assert_eq!(world.observer.take(), []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -262,9 +273,7 @@ async fn a_lane_that_is_lost_is_dialled_anew_before_anybody_asks() {
         Outcome::MaybeExecuted
     );
     sleep(ms(200)).await;
-    let (phase, seen) = world.observer.seen()[0];
-    assert!(
-        phase == Phase::Command && matches!(seen, Seen::Io(..)),
-        "{seen:?}"
-    );
+    let told = world.observer.take();
+    let lost = Told::Judged(Verdict::Soft(Soft::Lost { idle: false }));
+    assert_eq!(told[0], lost, "{told:?}");
 }

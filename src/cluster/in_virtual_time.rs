@@ -28,10 +28,10 @@ use crate::cluster::events::Event;
 use crate::cluster::reporter::Reporter;
 use crate::connection::network::fake::{FakeNetwork, Manner};
 use crate::connection::reply::Reply;
-use crate::connection::request::Shared;
+use crate::connection::request::LaneRequest;
 use crate::error::Error;
 use crate::health::NodeState;
-use crate::health::verdict::{Class, Observation, Phase, Seen};
+use crate::health::verdict::{Class, Observation, Phase, Seen, judge};
 use crate::node::Node;
 
 /// What a timer of tokio's may be late by, since it has no finer steps.
@@ -114,7 +114,7 @@ impl World {
         let mut get = redis::cmd("GET");
         get.arg("key");
         let backend = self.backend(name);
-        backend.call(Shared::ours(&get), deadline).await
+        backend.call(LaneRequest::ours(&get), deadline).await
     }
 
     fn engine(&self) -> &Arc<Engine> {
@@ -154,7 +154,11 @@ impl World {
     fn observe(&self, name: &str, what: Observation) {
         let backend = self.backend(name);
         let epoch = backend.gate().read().epoch();
-        Reporter(Arc::downgrade(self.engine())).observed(&backend, epoch, what);
+        let reporter = Reporter(Arc::downgrade(self.engine()));
+        match what.is_time_out() {
+            true => reporter.timed_out(&backend, epoch, what),
+            false => reporter.judged(&backend, epoch, judge(&what).verdict),
+        }
     }
 
     /// A dial was refused: proof.

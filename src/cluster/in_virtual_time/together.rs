@@ -5,7 +5,7 @@ use super::*;
 /// Probes of a node that began within a time, both since the world began.
 fn probes_within(world: &World, name: &str, from: Duration, to: Duration) -> usize {
     let at = world.probed_at(name);
-    at.iter().filter(|at| (from..to).contains(at)).count()
+    at.iter().filter(|at| (from..to).contains(*at)).count()
 }
 
 #[tokio::test(start_paused = true)]
