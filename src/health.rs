@@ -241,8 +241,12 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
         let Some(node) = self.nodes.get_mut(&key) else {
             return false;
         };
-        node.demand(now, &self.rules)
-            .is_some_and(|until| self.penalty_box.pull_forward(&key, until))
+        let Some(at) = node.demand(now, &self.rules) else {
+            return false;
+        };
+        // One that does not wait there is due by itself.
+        self.penalty_box.pull_forward(&key, at);
+        true
     }
 
     /// The node's state; `None` for an unknown one.

@@ -18,10 +18,12 @@ pub(super) struct Check {
 }
 
 impl Check {
-    pub(super) fn new(now: Instant) -> Self {
+    /// Begins at once, or a while after the `last` question, whatever became of that: doubts that are raised again and
+    /// again must not become a storm of dials.
+    pub(super) fn new(now: Instant, last: Option<Instant>) -> Self {
         Self {
             asked: None,
-            next: now,
+            next: last.map_or(now, |last| later(last, GAP).max(now)),
             failed: 0,
         }
     }

@@ -66,6 +66,8 @@ pub(super) struct NodeHealth {
     pub(super) overrule: Overrule,
     /// Somebody doubts it though it admits.
     check: Option<Check>,
+    /// When it was last asked because of that.
+    checked_at: Option<Instant>,
     /// The last time-out or unreachable, by traffic or by a probe.
     pub(super) silent_at: Option<Instant>,
     strikes: Strikes,
@@ -75,7 +77,7 @@ pub(super) struct NodeHealth {
     ejections: VecDeque<Instant>,
     /// While it waits longer because it flaps: the end of the wait that it would have without that.
     held_from: Option<Instant>,
-    /// When the last probe ended; before the first one, when the node went out.
+    /// When the last probe or preparation ended; before the first one, when the node went out.
     tried_at: Instant,
 }
 
@@ -110,6 +112,7 @@ impl NodeHealth {
             reason: None,
             overrule: Overrule::default(),
             check: None,
+            checked_at: None,
             silent_at: None,
             strikes: Strikes::default(),
             not_ready: 0,
@@ -167,21 +170,22 @@ impl NodeHealth {
             Verdict::Neutral => {}
             // Proof about the path, and the path may be ours.
             Verdict::Hard(Reason::Unreachable) if facts.suspect => {
-                self.suspicion(Soft::Strike(Reason::Unreachable), facts);
+                self.suspicion(Soft::Strike(Reason::Unreachable), Fall::Failed, facts);
             }
             Verdict::Hard(reason) => self.fall(reason.into(), reason, facts),
-            Verdict::Soft(soft) => self.suspicion(soft, facts),
+            Verdict::Soft(soft) => self.suspicion(soft, Fall::Failed, facts),
         }
     }
 
-    fn suspicion(&mut self, soft: Soft, facts: &Facts<'_>) {
+    /// Suspicion, and how the node falls if that is enough.
+    fn suspicion(&mut self, soft: Soft, fall: Fall, facts: &Facts<'_>) {
         let weight = self.strikes.record(soft, facts.now, facts.rules);
         let ejects = match self.state {
             State::Probation { .. } => weight != Weight::Nothing,
             _ => weight == Weight::Ejects,
         };
         if ejects && facts.may_eject {
-            self.fall(Fall::Failed, soft.reason(), facts);
+            self.fall(fall, soft.reason(), facts);
         }
     }
 
@@ -308,17 +312,22 @@ impl NodeHealth {
     }
 
     /// A caller found no node that admits: the next probe comes sooner, but never in a storm.
-    /// Returns the new end of the wait.
+    /// Returns when it starts.
     pub(super) fn demand(&mut self, now: Instant, rules: &Rules) -> Option<Instant> {
-        let State::Down { until } = &mut self.state else {
-            return None;
+        let at = match &mut self.state {
+            State::Down { until } => until,
+            // It was prepared in vain.
+            State::HalfOpen {
+                probe: None, next, ..
+            } => next,
+            _ => return None,
         };
         let gap = (rules.schedule.nominal(self.level) / 4)
             .max(rules.penalty.demand_min)
             .min(rules.penalty.demand_max);
         let sooner = later(self.tried_at, gap).max(now);
-        (sooner < *until).then(|| {
-            *until = sooner;
+        (sooner < *at).then(|| {
+            *at = sooner;
             sooner
         })
     }

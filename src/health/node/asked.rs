@@ -31,6 +31,7 @@ impl NodeHealth {
             }
             State::Up { .. } | State::Probation { .. } => {
                 let deadline = self.check.as_mut()?.start(id, now, limit)?;
+                self.checked_at = Some(now);
                 Some((Question::Check, deadline))
             }
             _ => None,
@@ -53,7 +54,8 @@ impl NodeHealth {
     /// Somebody doubts it though it admits; says whether that is new.
     pub(in crate::health) fn doubt(&mut self, now: Instant) -> bool {
         let is_new = self.check.is_none();
-        self.check.get_or_insert_with(|| Check::new(now));
+        let last = self.checked_at;
+        self.check.get_or_insert_with(|| Check::new(now, last));
         is_new
     }
 
@@ -72,13 +74,15 @@ impl NodeHealth {
         let most = facts.rules.penalty.strikes;
         self.check = check.after(reason.is_some(), facts.now, most);
         if let Some(reason) = reason {
-            self.suspicion(Soft::Strike(reason), facts);
+            // As after a probe that said so: one that is loading is asked again soon.
+            self.suspicion(Soft::Strike(reason), reason.into(), facts);
         }
     }
 
     /// The preparation in flight ended. One that failed leaves the node out, at its level, until the next good probe.
     pub(in crate::health) fn prepared(&mut self, is_ready: bool, facts: &Facts<'_>) {
         let penalty = &facts.rules.penalty;
+        self.tried_at = facts.now;
         match is_ready {
             true => self.serve(facts),
             false => {
