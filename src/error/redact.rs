@@ -306,8 +306,11 @@ fn pair(words: &str) -> Option<(usize, usize)> {
             .filter(|c| matches!(c, '"' | '\'' | '`'));
         let body = &value[open.map_or(0, char::len_utf8)..];
         let word = body.find(char::is_whitespace).unwrap_or(body.len());
-        let goes_on =
-            |rest: &str| !rest.starts_with(|c: char| c.is_whitespace() || ",;)]}".contains(c));
+        // A sign that may end a pair ends it before a space: `"";more` is one secret.
+        let goes_on = |rest: &str| {
+            let behind = rest.trim_start_matches([',', ';', ')', ']', '}']);
+            !behind.is_empty() && !behind.starts_with(char::is_whitespace)
+        };
         let length = match open.map(|quote| closing(body, quote)) {
             // A quote in the middle of a secret is no end of it.
             Some(end) if body.len() > end + 1 && goes_on(&body[end + 1..]) => word.max(end),

@@ -93,6 +93,10 @@ fn what_stands_where_secrets_stand_is_cut() {
         ),
         (r#"{\"api_token\":\"S\"}"#, r#"{\"api_token\":\"<redacted>"#),
         ("auth-token:S", "auth-token:<redacted>"),
+        // What is quoted may be the beginning of it.
+        ("password='';S x", "password='<redacted> x"),
+        ("password=`a`;S, x", "password=`<redacted> x"),
+        (r#"{"token":"a","x":1} y"#, r#"{"token":"<redacted> y"#),
         ("wrong password: try again", "wrong password: try again"),
         (
             "WRONGPASS invalid username-password pair",
