@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the guide's table of faults from what the fault suite saw:
 #
-#   FLUSTER_FAULT_REPORT=$PWD/target/faults.tsv cargo test --all-features --test it faults::
+#   FLUSTER_FAULT_REPORT=$PWD/target/faults.tsv make soak
 #   scripts/fault-table.sh target/faults.tsv > src/guide/fault-table.md
 #
 # A scenario that ran several times (RESP2 and RESP3, three ways to shut down) is one row: the last.
