@@ -107,12 +107,7 @@ impl ClusterBuilder {
         self.build_with(Care::default())
     }
 
-    #[cfg(test)]
-    pub(crate) fn options_mut(&mut self) -> &mut Options {
-        &mut self.options
-    }
-
-    /// The same, with others to see to the nodes.
+    /// [`build`](Self::build), with others to see to the nodes than the servers' own probes.
     pub(crate) fn build_with(self, care: Care) -> Result<FlusterCluster, BuildError> {
         let nodes = self.nodes.into_iter().collect::<Result<Vec<_>, _>>()?;
         let options = self.options.settle(nodes.iter().any(uses_tls))?;
@@ -132,6 +127,11 @@ impl ClusterBuilder {
             Engine::new(weak, nodes, table, options, Arc::clone(&tasks), care, make)
         });
         Ok(FlusterCluster::new(engine))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn options_mut(&mut self) -> &mut Options {
+        &mut self.options
     }
 }
 

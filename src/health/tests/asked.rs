@@ -1,0 +1,148 @@
+//! What is asked of a node beside its probes: checks of one that is doubted, preparations of one that comes back.
+
+use super::*;
+
+/// A node with two good probes, where somebody prepares; returns the preparation's id.
+fn prepared_cluster() -> (Bench, u64, u64) {
+    let mut b = cluster(3);
+    b.health.prepare_first();
+    b.hard(0, 0, Reason::Refused);
+    let mut ms = 5_000;
+    for _ in 0..2 {
+        let id = b.probe(ms);
+        assert_eq!(
+            b.probed(0, id, ms, ProbeResult::Ok).map(|change| change.to),
+            None,
+            "not in yet"
+        );
+        ms += 50;
+    }
+    let id = preparation(&mut b, ms).expect("it is prepared at once");
+    (b, id, ms)
+}
+
+fn preparation(b: &mut Bench, ms: u64) -> Option<u64> {
+    b.due(ms).into_iter().find_map(|action| match action {
+        Action::Prepare { key: 0, id, .. } => Some(id),
+        _ => None,
+    })
+}
+
+fn check(b: &mut Bench, ms: u64) -> Option<u64> {
+    b.due(ms).into_iter().find_map(|action| match action {
+        Action::Check { key: 0, id, .. } => Some(id),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_node_is_prepared_between_its_good_probes_and_probation() {
+    let (mut b, id, ms) = prepared_cluster();
+    assert_eq!(b.state(0), NodeState::HalfOpen);
+    assert_eq!(b.due(ms + 1_000), [], "it is not probed meanwhile");
+    let unknown = b.health.prepared(0, id + 1, true, b.at(ms + 1_000), 1.0);
+    assert_eq!(unknown, None, "of another id");
+    let change = b.health.prepared(0, id, true, b.at(ms + 1_000), 1.0);
+    assert_eq!(change.expect("it serves").to, NodeState::Probation);
+    let again = b.health.prepared(0, id, false, b.at(ms + 1_001), 1.0);
+    assert_eq!(again, None);
+}
+
+#[test]
+fn a_failed_or_late_preparation_costs_no_level_and_waits_for_a_good_probe() {
+    for is_late in [false, true] {
+        let (mut b, id, ms) = prepared_cluster();
+        let (level, epoch) = (b.health.level(0), b.health.epoch(0));
+        let over = match is_late {
+            true => {
+                assert_eq!(b.due(ms + 2_000), [], "late is no change of state");
+                ms + 2_000
+            }
+            false => {
+                let now = b.at(ms + 10);
+                assert_eq!(b.health.prepared(0, id, false, now, 1.0), None);
+                ms + 10
+            }
+        };
+        assert_eq!(b.state(0), NodeState::HalfOpen);
+        assert_eq!((b.health.level(0), b.health.epoch(0)), (level, epoch));
+        assert_eq!(preparation(&mut b, over + 400), None, "not without a probe");
+        let probe = b.probe(over + 1_000);
+        b.probed(0, probe, over + 1_001, ProbeResult::Ok);
+        let id = preparation(&mut b, over + 1_001).expect("one good probe is enough");
+        let change = b.health.prepared(0, id, true, b.at(over + 1_002), 1.0);
+        assert_eq!(change.expect("it serves").to, NodeState::Probation);
+    }
+}
+
+#[test]
+fn a_node_that_fails_its_probe_after_a_preparation_falls_as_ever() {
+    let (mut b, id, ms) = prepared_cluster();
+    b.health.prepared(0, id, false, b.at(ms), 1.0);
+    let probe = b.probe(ms + 1_000);
+    let change = b.probed(0, probe, ms + 1_001, ProbeResult::Failed(Reason::Refused));
+    assert_eq!(change.expect("out").level, 2);
+    let late = b.health.prepared(0, id, true, b.at(ms + 1_002), 1.0);
+    assert_eq!(late, None, "of the wait before");
+}
+
+#[test]
+fn a_doubted_node_is_asked_until_its_strikes_eject_it() {
+    let mut b = cluster(3);
+    assert!(b.health.check(0, b.at(0)) && !b.health.check(0, b.at(1)));
+    for round in 0..3 {
+        let ms = 200 * round;
+        let id = check(&mut b, ms).expect("asked");
+        assert_eq!(b.state(0), NodeState::Up);
+        let result = ProbeResult::Failed(Reason::Refused);
+        let change = b.health.checked(0, id, result, b.at(ms + 50), 1.0);
+        assert_eq!(
+            change.map(|c| c.to),
+            (round == 2).then_some(NodeState::Down)
+        );
+        assert_eq!(check(&mut b, ms + 149), None, "100 ms apart");
+    }
+}
+
+#[test]
+fn one_answer_ends_the_doubt_and_what_it_has_added() {
+    let mut b = cluster(3);
+    b.health.check(0, b.at(0));
+    let id = check(&mut b, 0).expect("asked");
+    let failed = ProbeResult::Failed(Reason::Refused);
+    assert_eq!(b.health.checked(0, id, failed, b.at(10), 1.0), None);
+    let id = check(&mut b, 110).expect("asked again");
+    assert_eq!(
+        b.health.checked(0, id, ProbeResult::Ok, b.at(111), 1.0),
+        None
+    );
+    assert_eq!(check(&mut b, 5_000), None, "it is over");
+    for ms in [5_001, 5_002] {
+        b.see(0, ms, strike());
+    }
+    assert_eq!(b.state(0), NodeState::Up, "the first strike is forgiven");
+}
+
+#[test]
+fn a_check_without_an_answer_is_a_strike_and_those_the_cap_forgives_end_as_well() {
+    let mut b = cluster(1);
+    b.health.check(0, b.at(0));
+    for round in 0..3 {
+        let ms = 600 * round;
+        check(&mut b, ms).expect("asked");
+        assert_eq!(b.due(ms + 500), [], "late");
+        assert_eq!(b.state(0), NodeState::Up, "the only node stays");
+    }
+    assert_eq!(check(&mut b, 10_000), None, "after three it is over");
+}
+
+#[test]
+fn doubt_of_a_node_that_is_out_is_a_demand() {
+    let mut b = cluster(3);
+    for _ in 0..6 {
+        b.hard(0, 0, Reason::Config);
+    }
+    let before = b.health.retry_after(0, b.at(0));
+    assert!(b.health.check(0, b.at(0)));
+    assert!(b.health.retry_after(0, b.at(0)) < before);
+}
