@@ -331,10 +331,11 @@ async fn a_node_that_is_hit_again_and_again_is_not_out_for_much_longer_than_its_
             "wrong replies; SEED={seed}"
         );
         let is_default = (rule.count, rule.hold) == (5, 5);
-        // The longest wait and the probes after it; half as much as the old rule of 30 s took.
+        // A wait of 5 s, and the probes after it. A hold of 30 s shows in the 99th (16 s), not in the median.
         if is_default {
+            let [median, _, longest] = beyond;
             assert!(
-                beyond[0] <= 6_000,
+                median <= 6_000 && longest <= 12_000,
                 "out for {beyond:?} beyond the faults; SEED={seed}"
             );
             assert!(

@@ -146,3 +146,48 @@ fn doubt_of_a_node_that_is_out_is_a_demand() {
     assert!(b.health.check(0, b.at(0)));
     assert!(b.health.retry_after(0, b.at(0)) < before);
 }
+
+#[test]
+fn a_new_doubt_asks_no_sooner_than_100_ms_after_the_last_question() {
+    let mut b = cluster(3);
+    b.health.check(0, b.at(0));
+    let id = check(&mut b, 0).expect("asked");
+    b.health.checked(0, id, ProbeResult::Ok, b.at(1), 1.0);
+    assert!(b.health.check(0, b.at(2)), "the last one is over");
+    assert_eq!(check(&mut b, 99), None);
+    check(&mut b, 100).expect("asked");
+}
+
+#[test]
+fn a_doubted_node_falls_as_by_a_proof_of_the_same() {
+    for (result, reason) in [
+        (ProbeResult::Failed(Reason::Refused), Reason::Refused),
+        (ProbeResult::NotReady(Reason::NotReady), Reason::NotReady),
+        (ProbeResult::Config, Reason::Config),
+    ] {
+        let mut doubted = cluster(3);
+        doubted.health.check(0, doubted.at(0));
+        for ms in [0, 200, 400] {
+            let id = check(&mut doubted, ms).expect("asked");
+            let at = doubted.at(ms + 1);
+            doubted.health.checked(0, id, result, at, 1.0);
+        }
+        let mut proven = cluster(3);
+        proven.hard(0, 401, reason);
+        assert_eq!(doubted.state(0), NodeState::Down, "{result:?}");
+        let level = |b: &Bench| b.health.level(0);
+        let wait = |b: &Bench| b.health.retry_after(0, b.at(401));
+        assert_eq!(level(&doubted), level(&proven), "{result:?}");
+        assert_eq!(wait(&doubted), wait(&proven), "{result:?}");
+    }
+}
+
+#[test]
+fn demand_hurries_a_node_that_was_prepared_in_vain() {
+    let (mut b, id, ms) = prepared_cluster();
+    b.health.prepared(0, id, false, b.at(ms), 1.0);
+    let is_probe = |action: &Action<u8>| matches!(action, Action::Probe { key: 0, .. });
+    assert!(!b.due(ms + 100).iter().any(is_probe), "it waits for longer");
+    assert!(b.health.demand(0, b.at(ms + 100)));
+    assert!(b.due(ms + 500).iter().any(is_probe));
+}
