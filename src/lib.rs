@@ -33,6 +33,15 @@ mod transaction;
 ///
 /// An application that imports `fluster::redis` needs no dependency of its own, and cannot have another major
 /// version of it by accident: a `Cmd` of that one would be refused by the compiler.
+///
+/// ```no_run
+/// use fluster::redis::{AsyncCommands, RedisResult};
+///
+/// # async fn run(cluster: fluster::FlusterCluster) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut client = cluster.get_client("user:42")?;
+/// let name: RedisResult<String> = client.get("user:42").await;
+/// # Ok(()) }
+/// ```
 pub use redis;
 
 pub use crate::build_error::BuildError;
