@@ -3,6 +3,11 @@
 pub(crate) mod args;
 mod connect;
 pub(crate) mod credentials;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the driver that uses it is not here yet")
+)]
+pub(crate) mod decode;
 pub(crate) mod dial;
 pub(crate) mod dial_fault;
 mod error_replies;
