@@ -10,6 +10,11 @@ pub(crate) mod credentials;
 pub(crate) mod decode;
 pub(crate) mod dial;
 pub(crate) mod dial_fault;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the queue that uses it is not here yet")
+)]
+pub(crate) mod encode;
 mod error_replies;
 pub(crate) mod link;
 pub(crate) mod meter;
