@@ -15,10 +15,14 @@
 
 mod aggregate;
 mod bulk;
+#[cfg(test)]
+mod fuzz;
 mod garbage;
 mod limits;
 mod number;
 mod scalar;
+#[cfg(test)]
+mod tests;
 
 use bytes::buf::Limit;
 use redis::{PushKind, Value};
@@ -176,7 +180,7 @@ impl Decoder {
         // Its type and a CR are no part of what the limit is for.
         if self.line.len() + bytes.len() > self.limits.line.saturating_add(2) {
             let mut said = std::mem::take(&mut self.line);
-            said.extend_from_slice(bytes.get(..Garbage::SHOWN).unwrap_or(bytes));
+            said.extend_from_slice(&bytes[..bytes.len().min(Garbage::KEPT)]);
             return Err(Garbage::line(self.limits.line, &said));
         }
         self.line.extend_from_slice(bytes);

@@ -17,10 +17,10 @@ pub(crate) struct Garbage {
 
 impl Garbage {
     /// How much of what came is shown, in characters.
-    pub(super) const SHOWN: usize = 60;
+    const SHOWN: usize = 60;
 
     /// How much of it is kept, in bytes: who takes a secret out of it must find the whole of it.
-    const KEPT: usize = 256;
+    pub(super) const KEPT: usize = 256;
 
     pub(super) fn new(why: impl Into<Cow<'static, str>>, said: &[u8]) -> Self {
         Self {
