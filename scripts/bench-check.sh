@@ -25,8 +25,8 @@ count() {
 mkdir -p "$(dirname "$out")"
 "$hot" | while IFS= read -r path; do
     case $path in
-        run* | redis*) few=1000 many=3000 ;;
-        change*) few=10 many=30 ;;
+        run* | *alone) few=1000 many=3000 ;;
+        change* | *"10 000"* | *packets | *MB) few=10 many=30 ;;
         *) few=10000 many=30000 ;;
     esac
     # The difference: what starting and ending cost is in both.
@@ -39,16 +39,16 @@ mv "$out.new" "$out"
 awk -F '\t' -v base="${BASE:-}" -v limit="$limit" '
     BEGIN {
         while (base != "" && (getline line < base) > 0) { split(line, part, "\t"); old[part[1]] = part[2] }
-        printf "%-24s %12s", "instructions per call", "now"
+        printf "%-32s %12s", "instructions per call", "now"
         if (base != "") printf " %12s %8s", "before", "change"
         print ""
     }
     {
-        printf "%-24s %12d", $1, $2
+        printf "%-32s %12d", $1, $2
         if ($1 in old) {
             change = 100 * ($2 - old[$1]) / old[$1]
             printf " %12d %+7.1f%%", old[$1], change
-            most = $1 ~ /^(run|redis)/ ? 4 * limit : limit
+            most = $1 ~ /^run|alone$/ ? 4 * limit : limit
             if (change > most) { printf "  <- more than %s %%", most; worse = 1 }
         }
         print ""

@@ -2,18 +2,33 @@
 //! `hot PATH TIMES`.
 //!
 //! Everything runs on one thread and from fixed input, so that two runs execute the same instructions
-//! but for what the kernel decides; only `run` and what is named after it talk to a server.
+//! but for what the kernel decides; only `run`, what is named after it and `redis-rs alone` talk to a server.
+
+#[allow(dead_code, reason = "mounted alone, without who uses it")]
+#[path = "../../../src/connection"]
+mod connection {
+    pub(crate) mod decode;
+}
+#[allow(dead_code, reason = "mounted alone, without who uses it")]
+#[path = "../../../src/error"]
+mod error {
+    pub(crate) mod text;
+}
 
 use std::hint::black_box;
 
+use bytes::BytesMut;
 use fluster::FlusterCluster;
 use fluster::placement::{Live, Member, Placement};
 use fluster_peers::support::Server;
 use fluster_peers::{load, rivals};
 use redis::AsyncCommands as _;
+use tokio_util::codec::Decoder as _;
+
+use self::connection::decode::{DecodeLimits, Decoder};
 
 /// The paths, in the order of the table.
-const PATHS: [&str; 13] = [
+const PATHS: [&str; 20] = [
     "lookup, 3 nodes",
     "lookup, 1000 nodes",
     "first 2, 3 nodes",
@@ -27,6 +42,13 @@ const PATHS: [&str; 13] = [
     "run, an error reply",
     "redis-rs alone",
     "change of 100 nodes",
+    "decode 64 B",
+    "redis-rs decodes 64 B",
+    "decode 10 000 x 64 B",
+    "decode that in packets",
+    "redis-rs decodes 10 000 x 64 B",
+    "decode 1 MB",
+    "redis-rs decodes 1 MB",
 ];
 
 fn addresses(n: usize) -> impl Iterator<Item = String> {
@@ -110,6 +132,50 @@ fn talk(path: &str, times: usize) {
     });
 }
 
+/// A reply of so many strings, or of one, as it comes from a server.
+fn reply(many: usize, len: usize) -> Vec<u8> {
+    let one = [
+        format!("${len}\r\n").into_bytes(),
+        vec![b'x'; len],
+        b"\r\n".to_vec(),
+    ]
+    .concat();
+    match many {
+        1 => one,
+        _ => [format!("*{many}\r\n").into_bytes(), one.repeat(many)].concat(),
+    }
+}
+
+fn decoding(path: &str, times: usize) {
+    let reply = match path {
+        path if path.ends_with("1 MB") => reply(1, 1_000_000),
+        path if path.contains("10 000") || path.contains("packets") => reply(10_000, 64),
+        _ => reply(1, 64),
+    };
+    if path.starts_with("redis-rs") {
+        // As its connection does: the codec, behind a buffer that the socket is read into.
+        let (mut codec, mut buffer) = (redis::ValueCodec::default(), BytesMut::new());
+        for _ in 0..times {
+            for piece in black_box(&*reply).chunks(16 << 10) {
+                buffer.extend_from_slice(piece);
+                drop(black_box(codec.decode(&mut buffer).expect("a reply")));
+            }
+        }
+        return;
+    }
+    // What a driver reads at once, or what one packet brings.
+    let size = match path.contains("packets") {
+        true => 1_400,
+        false => 16 << 10,
+    };
+    let mut decoder = Decoder::new(DecodeLimits::default());
+    for _ in 0..times {
+        for mut piece in black_box(&*reply).chunks(size) {
+            drop(black_box(decoder.read(&mut piece).expect("a reply")));
+        }
+    }
+}
+
 fn main() {
     let mut args = std::env::args().skip(1);
     let Some(path) = args.next() else {
@@ -157,6 +223,7 @@ fn main() {
                 drop(black_box(change.expect("it fits")));
             }
         }
+        path if path.contains("decode") => decoding(path, times),
         path if PATHS.contains(&path) => talk(path, times),
         other => panic!("there is no path {other:?}"),
     }

@@ -8,8 +8,13 @@ use redis::{ErrorKind, RedisError};
 use crate::error::text::escaped;
 
 /// Why nothing more is read from a connection.
+///
+/// In a box: who returns it returns values a thousand million times first, and they should be small.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Garbage {
+pub(crate) struct Garbage(Box<Inner>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Inner {
     why: Cow<'static, str>,
     said: Box<[u8]>,
     is_flood: bool,
@@ -22,46 +27,54 @@ impl Garbage {
     /// How much of it is kept, in bytes: who takes a secret out of it must find the whole of it.
     pub(super) const KEPT: usize = 256;
 
+    #[cold]
     pub(super) fn new(why: impl Into<Cow<'static, str>>, said: &[u8]) -> Self {
-        Self {
+        Self(Box::new(Inner {
             why: why.into(),
             said: said[..said.len().min(Self::KEPT)].into(),
             is_flood: false,
-        }
+        }))
     }
 
     /// It begins with nothing that RESP knows.
+    #[cold]
     pub(super) fn no_resp(said: &[u8]) -> Self {
         Self::new("nothing of RESP begins so", said)
     }
 
     /// A line has no end.
+    #[cold]
     pub(super) fn line(most: usize, said: &[u8]) -> Self {
         Self::new(format!("a line of more than {most} bytes"), said)
     }
 
     /// More came, or was announced, than one reply may have.
+    #[cold]
     pub(super) fn reply(most: usize, said: &[u8]) -> Self {
-        Self {
-            is_flood: true,
-            ..Self::new(format!("a reply of more than {most} bytes"), said)
-        }
+        let mut garbage = Self::new(format!("a reply of more than {most} bytes"), said);
+        garbage.0.is_flood = true;
+        garbage
     }
 
     /// It was RESP, and only too much: another limit would let it pass.
     pub(crate) fn is_flood(&self) -> bool {
-        self.is_flood
+        self.0.is_flood
     }
 
     /// The first bytes of what was wrong, 256 at most, as they came.
     pub(crate) fn said(&self) -> &[u8] {
-        &self.said
+        &self.0.said
     }
 }
 
 impl fmt::Display for Garbage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: \"{}\"", self.why, escaped(&self.said, Self::SHOWN))
+        write!(
+            f,
+            "{}: \"{}\"",
+            self.0.why,
+            escaped(&self.0.said, Self::SHOWN)
+        )
     }
 }
 

@@ -171,7 +171,12 @@ fn every_type_is_understood_whole_and_cut_in_two_at_every_byte() {
             assert_eq!(before, [], "{} at {cut}", bytes.escape_ascii());
             assert_eq!(decoder.is_amid(), cut > 0);
             let after = frames(&mut decoder, [b]).expect("RESP");
-            assert_eq!(after, [frame.clone()], "{} at {cut}", bytes.escape_ascii());
+            assert_eq!(
+                after,
+                std::slice::from_ref(&frame),
+                "{} at {cut}",
+                bytes.escape_ascii()
+            );
             assert!(!decoder.is_amid());
         }
     }
@@ -185,7 +190,7 @@ fn every_type_is_understood_cut_in_three_wherever_and_byte_by_byte() {
                 let pieces = [&bytes[..first], &bytes[first..second], &bytes[second..]];
                 let read = frames(&mut decoder(), pieces);
                 let cuts = format!("{} at {first}, {second}", bytes.escape_ascii());
-                assert_eq!(read.expect("RESP"), [frame.clone()], "{cuts}");
+                assert_eq!(read.expect("RESP"), std::slice::from_ref(&frame), "{cuts}");
             }
         }
         let read = frames(&mut decoder(), bytes.chunks(1)).expect("RESP");
