@@ -10,6 +10,7 @@ pub(crate) mod gate;
 pub(crate) mod identity;
 pub(crate) mod lane;
 mod observe;
+mod open;
 pub(crate) mod pool;
 pub(crate) mod probe;
 pub(crate) mod role;
@@ -28,6 +29,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use self::identity::{Identity, Inquiry};
+use self::open::Open;
 use self::unheard::Troubles;
 pub(crate) use self::unheard::{Trouble, Unheard};
 use crate::backend::gate::Gate;
@@ -37,6 +39,7 @@ use crate::clock;
 use crate::connection::dial::Dialer;
 use crate::connection::link::{Fault, Link, LinkError};
 use crate::connection::meter::Meter;
+use crate::connection::queue::Bounds;
 use crate::connection::reply::Reply;
 use crate::connection::request::LaneRequest;
 use crate::connection::stats::NodeStats;
@@ -83,8 +86,12 @@ pub(crate) struct Limits {
     pub(crate) pool_wait: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) max_lifetime: Duration,
-    /// What one call on an exclusive connection, or one message of a subscription, may bring, in bytes.
+    /// What one call, or one message of a subscription, may bring, in bytes.
     pub(crate) max_reply: u64,
+    /// How much may wait to be written on one connection.
+    pub(crate) bounds: Bounds,
+    /// What `CLIENT LIST` calls our connections.
+    pub(crate) client_name: Arc<str>,
 }
 
 /// A node that can be talked to.
@@ -106,6 +113,7 @@ pub(crate) struct Backend {
     inquiry: Inquiry,
     troubles: Troubles,
     observer: Arc<dyn Observer>,
+    open: Open,
     /// Somebody looked at what the server is set to do.
     looked_at: AtomicBool,
 }
@@ -148,6 +156,7 @@ impl Backend {
             inquiry: Inquiry::default(),
             troubles: Troubles::default(),
             observer,
+            open: Open::default(),
             looked_at: AtomicBool::new(false),
             dialer,
             node,
@@ -254,12 +263,12 @@ impl Backend {
 
     /// Puts the request on the lane and waits for the reply.
     ///
-    /// A command whose connection died before a byte of it was written gets another connection; any
-    /// other failure is returned with what is known.
+    /// A command whose connection died before it was written gets another connection; any other failure is
+    /// returned with what is known.
     ///
     /// # Cancellation
     ///
-    /// Safe; the command may still be executed.
+    /// Safe. What was not written yet never is; what was may still be executed.
     pub(crate) async fn call(
         self: &Arc<Self>,
         request: LaneRequest<'_>,
@@ -366,7 +375,7 @@ impl Backend {
             self.suspect_idle(sent_at);
         }
         match e.fault {
-            Fault::Misuse => return false,
+            Fault::Misuse | Fault::Saturated => return false,
             Fault::Timeout => {
                 self.gives_no_answer(link, epoch, seen);
                 return false;

@@ -1,30 +1,29 @@
 //! One connection: where it leads, how it is made, what is seen on it.
 
+mod aborted;
 pub(crate) mod args;
 mod connect;
 pub(crate) mod credentials;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the driver that uses it is not here yet")
-)]
 pub(crate) mod decode;
 pub(crate) mod dial;
 pub(crate) mod dial_fault;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the queue that uses it is not here yet")
-)]
-pub(crate) mod encode;
+pub(crate) mod driver;
+mod encode;
 mod error_replies;
+mod fault;
 pub(crate) mod link;
 pub(crate) mod meter;
 pub(crate) mod network;
 pub(crate) mod proof;
+pub(crate) mod queue;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod resolve;
+mod setup;
+mod socket;
 pub(crate) mod stats;
 mod step;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
+mod tokens;
 pub(crate) mod wire;

@@ -228,7 +228,7 @@ async fn looks_fresh(client: &Client, protocol: &str, left: &str) {
         .split(' ')
         .filter_map(|f| f.split_once('='))
         .collect();
-    assert_eq!(fields["name"], "", "after {left}: {info}");
+    assert_eq!(fields["name"], "fluster", "after {left}: {info}");
     assert_eq!(fields["db"], "0", "after {left}: {info}");
     assert_eq!(fields["multi"], "-1", "after {left}: {info}");
     assert_eq!(fields["flags"], "N", "after {left}: {info}");

@@ -12,11 +12,11 @@ use super::Backend;
 use crate::backend::lane::{Cause, DIAL_GAP, Dialled, NoLane, Report, Turn, outcome};
 use crate::backend::pool::Exclusive;
 use crate::clock;
-use crate::connection::dial::{DialError, PushSink};
+use crate::connection::dial::{DialError, PushSink, Wanted};
+use crate::connection::driver::MOST_OF_SETUP;
 use crate::connection::link::Link;
 use crate::connection::meter::Use;
 use crate::connection::stats::NodeStats;
-use crate::connection::wire::MOST_OF_SETUP;
 use crate::error::Error;
 use crate::health::watchdog::LATENESS;
 
@@ -93,13 +93,15 @@ impl Backend {
         self.dial_for(kind, None).await
     }
 
-    /// How much is read for one answer. A lane has no limit: only who takes the stream apart can tell its answers
-    /// from each other.
-    fn most_read(&self, kind: Use) -> Option<u64> {
-        match kind {
-            Use::Lane => None,
-            Use::Dedicated | Use::Subscription => Some(self.limits.max_reply),
-            Use::Probe => Some(MOST_OF_SETUP),
+    /// What a connection of this kind is to be like.
+    pub(super) fn wanted(&self, kind: Use, ear: Option<PushSink>) -> Wanted {
+        Wanted {
+            ear,
+            most: match kind {
+                Use::Lane | Use::Dedicated | Use::Subscription => self.limits.max_reply,
+                Use::Probe => MOST_OF_SETUP,
+            },
+            proven: kind == Use::Lane,
         }
     }
 
@@ -127,8 +129,7 @@ impl Backend {
         let moves = self.moves();
         let dial = |ear| {
             let open = self.meter.connection(kind);
-            self.dialer
-                .dial(pass.epoch(), open, ear, self.most_read(kind))
+            self.dialer.dial(pass.epoch(), open, self.wanted(kind, ear))
         };
         let mut dialled = dial(ear.clone()).await;
         let mut after = self.moves();
@@ -140,7 +141,10 @@ impl Backend {
         }
         match dialled {
             // It may have gone out while we dialled: such a link is stale before its first use.
-            Ok(link) if self.gate.read().epoch() == pass.epoch() => Ok(link.after(after)),
+            Ok(link) if self.gate.read().epoch() == pass.epoch() => {
+                self.open.add(link.wire());
+                Ok(link.after(after))
+            }
             Ok(_) => Err(NoLane::NodeOut),
             Err(e) => Err(NoLane::Dial(e)),
         }

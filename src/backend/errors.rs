@@ -63,15 +63,20 @@ impl Backend {
                 );
                 (ErrorKind::ConnectionLost, text)
             }
+            Fault::Saturated => {
+                let text = format!(
+                    "more waits to be written on its connection than {} calls or {} bytes",
+                    self.dialer.bounds.calls, self.dialer.bounds.bytes
+                );
+                (ErrorKind::Saturated, text)
+            }
             Fault::Misuse => (
                 ErrorKind::Invalid,
                 format!("the command cannot be sent: {}", said(&e.error)),
             ),
         };
         let outcome = match e.fault {
-            Fault::Misuse => Outcome::NotSent,
-            // However little was written: its reply may still be on its way.
-            Fault::Timeout => Outcome::MaybeExecuted,
+            Fault::Misuse | Fault::Saturated => Outcome::NotSent,
             _ if e.unsent => Outcome::NotSent,
             _ => Outcome::MaybeExecuted,
         };

@@ -212,7 +212,7 @@ async fn ask(link: &Link, limit: Duration) -> Told {
         Err(e) if e.unsent => Told::Nothing,
         Err(e) => match e.fault {
             Fault::Lost | Fault::Garbage | Fault::Stray | Fault::Flood => Told::HungUp,
-            Fault::Timeout | Fault::Misuse => Told::Nothing,
+            Fault::Timeout | Fault::Saturated | Fault::Misuse => Told::Nothing,
         },
     }
 }

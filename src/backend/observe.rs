@@ -129,7 +129,8 @@ impl Backend {
             }
             Fault::Garbage => Seen::Garbage,
             Fault::Stray | Fault::Flood => Seen::Unsolicited,
-            Fault::Misuse => Seen::Misuse,
+            // Our own doing; it says nothing of the node.
+            Fault::Saturated | Fault::Misuse => Seen::Misuse,
         };
         Observation {
             written: !e.unsent,

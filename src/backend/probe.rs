@@ -15,7 +15,6 @@ use crate::connection::meter::Use;
 use crate::connection::reply::Reply;
 use crate::connection::request::Request;
 use crate::connection::stats::NodeStats;
-use crate::connection::wire::MOST_OF_SETUP;
 use crate::health::verdict::{Observation, Phase, Seen};
 
 pub(crate) type Probing = Pin<Box<dyn Future<Output = Observation> + Send>>;
@@ -63,11 +62,8 @@ impl Probe for RedisProbe {
             backend.follow_name(true).await;
             let open = backend.meter().connection(Use::Probe);
             let epoch = backend.gate().read().epoch();
-            let link = match backend
-                .dialer()
-                .dial(epoch, open, None, Some(MOST_OF_SETUP))
-                .await
-            {
+            let wanted = backend.wanted(Use::Probe, None);
+            let link = match backend.dialer().dial(epoch, open, wanted).await {
                 Ok(link) => link,
                 Err(e) => return backend.dial_observation(&e),
             };

@@ -102,6 +102,11 @@ impl World {
             idle_timeout: Duration::from_secs(300),
             max_lifetime: Duration::from_secs(1_800),
             max_reply: 1 << 30,
+            bounds: Bounds {
+                calls: 1_000,
+                bytes: 1 << 20,
+            },
+            client_name: "fluster".into(),
         };
         let resolver = Resolver::new("10.0.0.1", 6379, Arc::new(Semaphore::new(LOOKUPS)));
         let dialer = Dialer {
@@ -115,7 +120,9 @@ impl World {
             stats: Arc::default(),
             tasks: Arc::new(Tasks::new(None)),
             network: network.way_out(),
-            proof: Proof::default(),
+            proof: Arc::new(Proof::new(node.id_ref())),
+            client_name: Arc::clone(&limits.client_name),
+            bounds: limits.bounds,
         };
         let observer = Arc::new(FakeObserver::default());
         let told = Arc::clone(&observer) as Arc<dyn Observer>;

@@ -108,7 +108,9 @@ impl BackendFactory {
             stats: Arc::new(NodeStats::default()),
             tasks: Arc::clone(tasks),
             network: self.network.clone(),
-            proof: Proof::default(),
+            proof: Arc::new(Proof::new(node.id_ref())),
+            client_name: Arc::clone(&limits.client_name),
+            bounds: limits.bounds,
         };
         let observer = Arc::new(Reporter(engine.clone()));
         Arc::new(Backend::new(

@@ -309,8 +309,9 @@ async fn run_watchdog(engine: &Arc<Engine>, number: u64) {
         if !engine.tick(number, now) {
             return;
         }
+        let snapshot = engine.snapshot.load_full();
+        snapshot.nodes.iter().for_each(|b| b.end_overdue(now));
         if n % SILENCE_EVERY == 0 {
-            let snapshot = engine.snapshot.load_full();
             snapshot.nodes.iter().for_each(|b| b.miss_answers(now));
         }
     }

@@ -9,6 +9,7 @@ use crate::backend::Limits;
 use crate::build_error::BuildError;
 use crate::connection::credentials::CredentialsProvider;
 use crate::connection::network::Network;
+use crate::connection::queue::Bounds;
 use crate::health::penalty_box::Penalty;
 use crate::placement::{HashTags, Placement};
 
@@ -113,6 +114,11 @@ impl Default for Options {
                 idle_timeout: Duration::from_secs(300),
                 max_lifetime: Duration::from_secs(1800),
                 max_reply: 1 << 30,
+                bounds: Bounds {
+                    calls: 65_536,
+                    bytes: 64 << 20,
+                },
+                client_name: "fluster".into(),
             },
             connect_timeout: None,
             deadline: None,

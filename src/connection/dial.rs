@@ -4,23 +4,29 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError};
+use redis::RedisError;
+use tokio::task::AbortHandle;
 use tracing::Instrument as _;
 
 use crate::clock;
 use crate::connection::credentials::CredentialsProvider;
+use crate::connection::dial_fault::setup_fault;
 #[cfg(feature = "tls")]
 use crate::connection::dial_fault::tls_fault;
-use crate::connection::dial_fault::{setup_fault, unproven};
+pub(crate) use crate::connection::driver::PushSink;
+use crate::connection::driver::{Driver, Manner, Pushes};
 use crate::connection::link::Link;
 use crate::connection::meter::OpenConnection;
 use crate::connection::network::Network;
 use crate::connection::proof::Proof;
+use crate::connection::queue::Bounds;
 use crate::connection::resolve::{self, Resolver};
+use crate::connection::setup::Greeting;
+use crate::connection::socket::Socket;
 use crate::connection::stats::NodeStats;
 use crate::connection::step::{Progress, SetupStep};
-use crate::connection::wire::{Pushes, Socket, Tap, Wire};
+use crate::connection::tokens::Tokens;
+use crate::connection::wire::Wire;
 use crate::error::text::one_line;
 use crate::health::verdict::{Class, Seen};
 use crate::node::{Address, NodeEndpoint, NodeId};
@@ -87,13 +93,20 @@ impl DialError {
     }
 }
 
-/// Who hears what a server pushes; it must not block.
-pub(crate) type PushSink = Arc<dyn Fn(PushInfo) + Send + Sync>;
+/// What is wanted of a connection.
+#[derive(Clone)]
+pub(crate) struct Wanted {
+    /// Who hears what the server pushes; the connection then speaks RESP3.
+    pub(crate) ear: Option<PushSink>,
+    /// The most that is read for one answer, in bytes.
+    pub(crate) most: u64,
+    /// Whether tokens prove the order of its replies: not between what one user sends for itself.
+    pub(crate) proven: bool,
+}
 
 /// What is wanted of a dial.
 struct Order<'a> {
-    ear: Option<PushSink>,
-    most: Option<u64>,
+    wanted: Wanted,
     progress: &'a Progress,
 }
 
@@ -109,7 +122,11 @@ pub(crate) struct Dialer {
     pub(crate) stats: Arc<NodeStats>,
     pub(crate) tasks: Arc<Tasks>,
     pub(crate) network: Network,
-    pub(crate) proof: Proof,
+    pub(crate) proof: Arc<Proof>,
+    /// What `CLIENT LIST` calls us.
+    pub(crate) client_name: Arc<str>,
+    /// How much may wait to be written on one connection.
+    pub(crate) bounds: Bounds,
 }
 
 impl Dialer {
@@ -120,22 +137,18 @@ impl Dialer {
 
     /// Connects, encrypts, authenticates, selects: all within the connect time-out.
     ///
-    /// `epoch` is the node's ejection count now; the link remembers it. With an `ear` the connection
-    /// speaks RESP3, and what the server pushes goes there. `most` bytes at most are read for one answer, but for
-    /// the set-up, which has its own limit.
+    /// `epoch` is the node's ejection count now; the link remembers it.
     pub(crate) async fn dial(
         &self,
         epoch: u64,
         open: OpenConnection,
-        ear: Option<PushSink>,
-        most: Option<u64>,
+        wanted: Wanted,
     ) -> Result<Link, DialError> {
         let began = clock::now();
         let span = tracing::debug_span!("fluster.dial", node = %self.node);
         let progress = Progress::default();
         let order = Order {
-            ear,
-            most,
+            wanted,
             progress: &progress,
         };
         let attempt = self.attempt(epoch, &order).instrument(span);
@@ -162,55 +175,36 @@ impl Dialer {
     }
 
     async fn set_up(&self, epoch: u64, order: &Order<'_>) -> Result<Link, DialError> {
-        let Order {
-            ear,
-            most,
-            progress,
-        } = order;
+        let Order { wanted, progress } = order;
         progress.at(SetupStep::Credentials);
-        let mut info = self.connection_info().await?;
-        let secret = info.password().unwrap_or_default().to_owned();
+        let mut greeting = self.greeting().await?;
+        let secret = greeting.password.clone().unwrap_or_default();
         let socket = self.connect(progress).await?;
-        progress.at(SetupStep::LogIn);
-        let wire = Wire::new();
-        let pushes = match ear {
-            Some(_) => Pushes::Expected,
+        let pushes = match &wanted.ear {
+            Some(ear) => Pushes::Expected(Arc::clone(ear)),
             None if self.endpoint.resp3 => Pushes::Possible,
             None => Pushes::Never,
         };
-        let tap = Tap::new(
-            socket,
-            Arc::clone(&wire),
-            Arc::clone(&self.stats),
+        greeting.resp3 |= wanted.ear.is_some();
+        let manner = Manner {
             pushes,
-            *most,
-        );
-        let mut config = AsyncConnectionConfig::new()
-            .set_response_timeout(None)
-            .set_connection_timeout(None);
-        if let Some(ear) = ear {
-            let (ear, read) = (Arc::clone(ear), Arc::clone(&wire));
-            info = info.set_protocol(ProtocolVersion::RESP3);
-            config = config.set_push_sender(move |push| {
-                read.pushed();
-                ear(push);
-                Ok::<(), std::convert::Infallible>(())
-            });
-        }
-        let (mut connection, driver) = MultiplexedConnection::new_with_config(&info, tap, config)
-            .await
-            .map_err(|e| setup_fault(&wire, e, &secret))?;
-        let dead = DeadOnDrop(Arc::clone(&wire));
-        let driver = self
-            .tasks
-            .spawn(async move {
-                let _dead = dead;
-                driver.await;
-            })
-            .map_err(DialError::closed)?;
-        progress.at(SetupStep::Proof);
-        let proven = self.proof.ask(&mut connection, self.logs_in()).await;
-        let is_news = proven.map_err(|why| unproven(&wire, why, &secret))?;
+            most: wanted.most,
+            tokens: wanted.proven.then(|| Tokens::new(&self.proof)),
+        };
+        let wire = Wire::new(self.bounds);
+        let driver = Driver::new(socket, Arc::clone(&wire), Arc::clone(&self.stats), manner);
+        // From here on, whoever drops this ends the task.
+        let mut driven = Driven(None);
+        let drive = || {
+            let task = self.tasks.spawn(driver).map_err(DialError::closed)?;
+            driven.0 = Some(task);
+            Ok(())
+        };
+        let given = greeting.give(&wire, &self.proof, progress, drive).await;
+        let is_news = given.map_err(|why| setup_fault(&wire, why, &secret))?;
+        let Some(driver) = driven.0.take() else {
+            return Err(DialError::closed(SpawnError::Closed));
+        };
         wire.setup_done();
         if is_news {
             metrics::counter!("fluster_proofs_refused_total", "node" => self.node.to_string())
@@ -220,10 +214,11 @@ impl Dialer {
                 "ECHO is forbidden to our user, so that nothing tells a Redis from another service that accepts the log-in: allow it (`+echo`)"
             );
         }
-        Ok(Link::new(connection, wire, driver, epoch))
+        Ok(Link::new(wire, driver, epoch))
     }
 
-    async fn connection_info(&self) -> Result<RedisConnectionInfo, DialError> {
+    /// Who we are, as the credentials' provider says now, or the URL.
+    async fn greeting(&self) -> Result<Greeting, DialError> {
         let endpoint = &self.endpoint;
         let (user, password) = match &self.credentials {
             None => (endpoint.username.clone(), endpoint.password.clone()),
@@ -239,19 +234,13 @@ impl Dialer {
                 (user, Some(password))
             }
         };
-        let mut info = RedisConnectionInfo::default()
-            .set_db(endpoint.db)
-            .set_lib_name("fluster", env!("CARGO_PKG_VERSION"));
-        if let Some(user) = user {
-            info = info.set_username(user);
-        }
-        if let Some(password) = password {
-            info = info.set_password(password);
-        }
-        if endpoint.resp3 {
-            info = info.set_protocol(ProtocolVersion::RESP3);
-        }
-        Ok(info)
+        Ok(Greeting {
+            user,
+            password,
+            db: endpoint.db,
+            resp3: endpoint.resp3,
+            name: Arc::clone(&self.client_name),
+        })
     }
 
     async fn connect(&self, progress: &Progress) -> Result<Socket, DialError> {
@@ -327,11 +316,13 @@ impl Dialer {
     }
 }
 
-/// Tells the callers that the driver is gone, also when its task is aborted or panics.
-struct DeadOnDrop(Arc<Wire>);
+/// The task of a connection that is not handed out yet.
+struct Driven(Option<AbortHandle>);
 
-impl Drop for DeadOnDrop {
+impl Drop for Driven {
     fn drop(&mut self) {
-        self.0.set_dead();
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
     }
 }

@@ -4,12 +4,14 @@ use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
 
-use redis::{ErrorKind, RedisError};
+use redis::{ErrorKind, RedisError, ServerError};
 
 use super::dial::DialError;
+use super::fault::{Fault, LinkError};
 use super::proof::Unproven;
+use super::setup::{Part, SetupFault};
 use super::wire::Wire;
-use crate::error::class_of_error;
+use crate::error::class_of;
 use crate::error::redact::redacted;
 use crate::error::text::{one_line, quoted};
 use crate::health::verdict::{Seen, classify_line};
@@ -44,71 +46,107 @@ fn first_words(said: &[u8], secret: &str) -> String {
     quoted(line.chars().take(60).collect::<String>())
 }
 
-pub(super) fn setup_fault(wire: &Wire, error: RedisError, secret: &str) -> DialError {
-    let said = wire.setup_bytes();
-    let seen = match error.kind() {
-        _ if wire.saw_flood() => Seen::Garbage,
-        ErrorKind::Io => {
-            let (kind, os) = io_parts(&error);
-            Seen::Io(kind, os)
-        }
-        // A reply that stops in the middle was cut by the peer's FIN; anything else is not RESP.
-        ErrorKind::Parse if wire.saw_eof() => Seen::Io(io::ErrorKind::UnexpectedEof, None),
-        ErrorKind::Parse => Seen::Garbage,
-        ErrorKind::AuthenticationFailed => Seen::Credentials,
-        ErrorKind::Server(_) | ErrorKind::Extension => Seen::Error(class_of_error(&error)),
-        _ => Seen::Misuse,
-    };
-    let error = match first_error_line(&said) {
-        Some(line) if seen != Seen::Misuse => {
-            let kind = match error.kind() {
-                ErrorKind::Io => ErrorKind::Extension,
-                kind => kind,
-            };
-            let line = one_line(redacted(line, &[secret]));
-            RedisError::from((kind, "the server refused the connection", line))
-        }
-        _ => match seen {
-            Seen::Garbage => {
-                let text = format!(
-                    "it does not speak Redis's protocol (it said {})",
-                    first_words(&said, secret)
-                );
-                io::Error::new(io::ErrorKind::InvalidData, text).into()
-            }
-            Seen::Io(kind, _) => {
-                let text = format!("connected, hung up on during the log-in: {error}");
-                io::Error::new(kind, text).into()
-            }
-            _ => error,
-        },
-    };
-    DialError {
-        line: classify_line(&said),
-        ..DialError::new(seen, error)
-    }
-}
-
-/// The other side was set up, and did not answer as a Redis does.
-pub(super) fn unproven(wire: &Wire, why: Unproven, secret: &str) -> DialError {
+/// What a connection shows whose set-up failed.
+pub(super) fn setup_fault(wire: &Wire, why: SetupFault, secret: &str) -> DialError {
     match why {
-        Unproven::Lost(e) => setup_fault(wire, e, secret),
-        Unproven::Refused(class, e) => {
-            let line = one_line(redacted(&e.to_string(), &[secret]));
+        SetupFault::Lost(e) | SetupFault::Unproven(Unproven::Lost(e)) => lost(wire, &e, secret),
+        SetupFault::Refused(part, e) => refused(part, &e, secret),
+        SetupFault::NoAuth(said) => {
+            let text = format!(
+                "AUTH was not answered by OK (but by {})",
+                shown(&said, secret)
+            );
+            let kind = ErrorKind::AuthenticationFailed;
+            let error = (kind, "the server refused the connection", text);
+            DialError::new(Seen::Credentials, error)
+        }
+        SetupFault::WithoutUser => {
+            let text = "the server refused the password, with its user and without";
+            DialError::new(Seen::Credentials, (ErrorKind::AuthenticationFailed, text))
+        }
+        SetupFault::Unproven(Unproven::Refused(class, e)) => {
+            let line = said_by(&e, secret);
             let text = "the server refused the connection";
             DialError::new(Seen::Error(class), (ErrorKind::Extension, text, line))
         }
-        Unproven::NotRedis(said) => {
-            let said = redacted(&said, &[secret]);
+        SetupFault::Unproven(Unproven::NotRedis(said)) => {
             let text = format!(
                 "it does not answer as a Redis does (it said {})",
-                quoted(said)
+                shown(&said, secret)
             );
             DialError::new(
                 Seen::WrongToken,
                 io::Error::new(io::ErrorKind::InvalidData, text),
             )
         }
+        SetupFault::NotDriven(e) => e,
+    }
+}
+
+fn shown(said: &str, secret: &str) -> String {
+    quoted(redacted(said, &[secret]))
+}
+
+/// An error reply as the line it was.
+fn line_of(e: &ServerError) -> String {
+    match e.details() {
+        Some(words) => format!("{} {words}", e.code()),
+        None => e.code().to_owned(),
+    }
+}
+
+fn said_by(e: &ServerError, secret: &str) -> String {
+    one_line(redacted(&line_of(e), &[secret]))
+}
+
+/// The server said no to a step of the set-up.
+fn refused(part: Part, e: &ServerError, secret: &str) -> DialError {
+    let (seen, kind) = match (part, e.kind()) {
+        (Part::Auth, _) => (Seen::Credentials, ErrorKind::AuthenticationFailed),
+        (_, Some(kind)) => (Seen::Error(class_of(e)), ErrorKind::Server(kind)),
+        (_, None) => (Seen::Error(class_of(e)), ErrorKind::Extension),
+    };
+    let line = said_by(e, secret);
+    DialError {
+        line: classify_line(format!("-{}", line_of(e)).as_bytes()),
+        ..DialError::new(seen, (kind, "the server refused the connection", line))
+    }
+}
+
+/// The connection ended before it was set up.
+fn lost(wire: &Wire, e: &LinkError, secret: &str) -> DialError {
+    let said = wire.setup_bytes();
+    let seen = match e.fault {
+        Fault::Garbage | Fault::Flood | Fault::Stray => Seen::Garbage,
+        Fault::Lost | Fault::Timeout => {
+            let (kind, os) = io_parts(&e.error);
+            Seen::Io(kind, os)
+        }
+        Fault::Saturated | Fault::Misuse => Seen::Misuse,
+    };
+    let error = match (first_error_line(&said), seen) {
+        (Some(line), _) if seen != Seen::Misuse => {
+            let line = one_line(redacted(line, &[secret]));
+            let text = "the server refused the connection";
+            RedisError::from((ErrorKind::Extension, text, line))
+        }
+        (_, Seen::Garbage) => {
+            let text = format!(
+                "it does not speak Redis's protocol (it said {})",
+                first_words(&said, secret)
+            );
+            io::Error::new(io::ErrorKind::InvalidData, text).into()
+        }
+        (_, Seen::Io(kind, _)) => {
+            let error = one_line(e.error.to_string());
+            let text = format!("connected, hung up on during the log-in: {error}");
+            io::Error::new(kind, text).into()
+        }
+        _ => e.error.clone(),
+    };
+    DialError {
+        line: classify_line(&said),
+        ..DialError::new(seen, error)
     }
 }
 

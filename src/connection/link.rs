@@ -1,52 +1,30 @@
 //! One established connection: commands in, replies out, and an honest account of every failure.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
-use redis::{ErrorKind, RedisError};
+use redis::ErrorKind;
 use tokio::task::AbortHandle;
+use tokio::time::timeout_at;
 
-use crate::clock::{self, micros};
+use super::aborted::aborted;
+use super::args::args;
+use super::fault::Ended;
+pub(crate) use super::fault::{Fault, LinkError};
+use super::queue::{Answer, Ask, Purpose, Taking};
+use super::wire::{Call, Unanswered};
+use crate::clock::{self, later, micros};
 use crate::connection::meter::OpenConnection;
 use crate::connection::reply::Reply;
-use crate::connection::request::{Request, replies};
+use crate::connection::request::Request;
 use crate::connection::wire::Wire;
-
-/// How a command failed after it was given to a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// No reply within the time allowed.
-    Timeout,
-    /// The connection ended: EOF, reset, or a driver that stopped.
-    Lost,
-    /// The peer does not speak RESP.
-    Garbage,
-    /// Bytes came that nobody had asked for; from then on no reply can be told from another's.
-    Stray,
-    /// More came than one call may bring; the connection was closed.
-    Flood,
-    /// redis-rs refused the command itself.
-    Misuse,
-}
-
-/// A failure on a connection, with what is known of the command.
-#[derive(Debug)]
-pub(crate) struct LinkError {
-    pub(crate) fault: Fault,
-    /// Provably not one byte of the command left.
-    pub(crate) unsent: bool,
-    /// The connection had been idle for longer than a second when the call began.
-    pub(crate) was_idle: bool,
-    pub(crate) error: RedisError,
-}
 
 /// An established, set-up connection and the task that drives it.
 ///
 /// Dropping the link ends the task and closes the socket, replies outstanding or not.
 #[derive(Debug)]
 pub(crate) struct Link {
-    connection: MultiplexedConnection,
     wire: Arc<Wire>,
     driver: AbortHandle,
     created: Instant,
@@ -65,14 +43,8 @@ impl Drop for Link {
 }
 
 impl Link {
-    pub(crate) fn new(
-        connection: MultiplexedConnection,
-        wire: Arc<Wire>,
-        driver: AbortHandle,
-        epoch: u64,
-    ) -> Self {
+    pub(crate) fn new(wire: Arc<Wire>, driver: AbortHandle, epoch: u64) -> Self {
         Self {
-            connection,
             wire,
             driver,
             created: clock::now(),
@@ -100,7 +72,7 @@ impl Link {
         self.moves
     }
 
-    pub(crate) fn wire(&self) -> &Wire {
+    pub(crate) fn wire(&self) -> &Arc<Wire> {
         &self.wire
     }
 
@@ -110,16 +82,19 @@ impl Link {
 
     /// Ends the connection, whatever is outstanding on it and whoever else holds it.
     pub(crate) fn close(&self) {
-        self.wire.set_dead();
+        self.wire.end(Ended::abandoned());
         self.driver.abort();
     }
 
     /// Asks for a sign of life while nobody uses the connection; `false` when none comes in time. Whoever
     /// takes the connection meanwhile gets the reply behind it.
     pub(crate) async fn is_alive(&self, limit: Duration) -> bool {
-        let _question = self.wire.question();
         let ping = redis::cmd("PING");
-        self.call(Request::One(&ping), Some(limit)).await.is_ok()
+        let now = clock::now();
+        let request = Request::One(&ping);
+        let deadline = Some(later(now, limit));
+        let asked = send(&self.wire, now, request, deadline, Purpose::Question);
+        asked.await.is_ok()
     }
 
     pub(crate) fn age(&self) -> Duration {
@@ -130,7 +105,7 @@ impl Link {
     ///
     /// # Cancellation
     ///
-    /// Safe: redis-rs takes the late reply out of the stream, and the wire knows to expect it.
+    /// Safe: what was not written never is, and the replies to what was are counted and thrown away.
     pub(crate) async fn call(
         &self,
         request: Request<'_>,
@@ -146,59 +121,134 @@ impl Link {
         request: Request<'_>,
         timeout: Option<Duration>,
     ) -> Result<Reply, LinkError> {
-        const A_SECOND: u64 = 1_000_000;
-        // redis-rs takes `&mut`, though all it changes is behind an `Arc`; a clone is three counters.
-        let mut connection = self.connection.clone();
-        // There is no way to say "no limit" once a limit was set: a hundred years will do.
-        connection.set_response_timeout(timeout.unwrap_or(Duration::from_secs(100 * 365 * 86_400)));
-        let now = micros(now);
-        let call = self.wire.begin(now);
-        let was_idle = self.wire.idle_micros(now) > A_SECOND;
-        let result = match request {
-            Request::One(cmd) => connection.send_packed_command(cmd).await.map(Reply::One),
-            Request::Many(pipeline) => {
-                let (offset, count) = replies(pipeline);
-                connection
-                    .send_packed_commands(pipeline, offset, count)
-                    .await
-                    .map(Reply::Many)
-            }
-        };
-        match result {
-            Ok(reply) => {
-                call.answered();
-                Ok(reply)
-            }
-            Err(error) => match self.fault(&error) {
-                // redis-rs turns a refused transaction into an `Err`; it is an answer like any other.
-                None => {
-                    call.answered();
-                    Ok(Reply::Aborted(error))
-                }
-                Some(fault) => {
-                    let unsent = call.is_unsent();
-                    Err(LinkError {
-                        fault,
-                        unsent,
-                        was_idle,
-                        error,
-                    })
-                }
-            },
-        }
+        let deadline = timeout.map(|limit| later(now, limit));
+        send(&self.wire, now, request, deadline, Purpose::User).await
     }
+}
 
-    fn fault(&self, error: &RedisError) -> Option<Fault> {
-        match error.kind() {
-            _ if self.wire.saw_flood() => Some(Fault::Flood),
-            _ if self.wire.saw_stray() => Some(Fault::Stray),
-            ErrorKind::Io if error.is_timeout() && !self.wire.is_dead() => Some(Fault::Timeout),
-            ErrorKind::Io => Some(Fault::Lost),
-            // A reply cut short by FIN is a parse error to redis-rs, and a lost connection to us.
-            ErrorKind::Parse if self.wire.saw_eof() => Some(Fault::Lost),
-            ErrorKind::Parse => Some(Fault::Garbage),
-            ErrorKind::Server(_) | ErrorKind::Extension => None,
-            _ => Some(Fault::Misuse),
+/// Sends a request on a connection and waits for its reply.
+///
+/// # Cancellation
+///
+/// As [`Link::call`].
+pub(super) async fn send(
+    wire: &Wire,
+    now: Instant,
+    request: Request<'_>,
+    deadline: Option<Instant>,
+    purpose: Purpose,
+) -> Result<Reply, LinkError> {
+    const A_SECOND: u64 = 1_000_000;
+    let began = micros(now);
+    let was_idle = wire.idle_micros(began) > A_SECOND;
+    let no = |fault, unsent, error| LinkError {
+        fault,
+        unsent,
+        was_idle,
+        error,
+    };
+    if let Some(nothing) = without_words(request) {
+        return nothing.ok_or_else(|| {
+            let error = (ErrorKind::Client, "empty command").into();
+            no(Fault::Misuse, true, error)
+        });
+    }
+    let ask = || Ask {
+        deadline,
+        purpose,
+        taking: taking(request),
+    };
+    let mut result = Call::new(wire, began, request, ask()).await;
+    if is_full(&result) {
+        result = Box::pin(when_there_is_room(wire, request, deadline, &ask)).await;
+    }
+    match result {
+        Ok(Answer::One(value)) => Ok(Reply::One(value)),
+        Ok(Answer::Many(values)) => Ok(Reply::Many(values)),
+        // An answer like any other.
+        Ok(Answer::Aborted(refusals)) => Ok(Reply::Aborted(aborted(&refusals))),
+        Err(Unanswered {
+            fault,
+            unsent,
+            error,
+        }) => {
+            let error = error.unwrap_or_else(|| match fault {
+                Fault::Saturated => {
+                    let text = "too much waits to be written on the connection";
+                    io::Error::new(io::ErrorKind::TimedOut, text).into()
+                }
+                _ => io::Error::new(io::ErrorKind::TimedOut, "no reply in time").into(),
+            });
+            Err(no(fault, unsent, error))
         }
     }
+}
+
+/// Tries again whenever something was written, until the deadline.
+async fn when_there_is_room(
+    wire: &Wire,
+    request: Request<'_>,
+    deadline: Option<Instant>,
+    ask: &(dyn Fn() -> Ask + Sync),
+) -> Result<Answer, Unanswered> {
+    loop {
+        let mut room = std::pin::pin!(wire.room());
+        // Before the look: else what is written in between is missed.
+        room.as_mut().enable();
+        let result = Call::new(wire, micros(clock::now()), request, ask()).await;
+        if !is_full(&result) {
+            return result;
+        }
+        match deadline {
+            None => room.await,
+            Some(at) => {
+                if timeout_at(at.into(), room).await.is_err() {
+                    return result;
+                }
+            }
+        }
+    }
+}
+
+fn is_full(result: &Result<Answer, Unanswered>) -> bool {
+    matches!(result, Err(no) if no.fault == Fault::Saturated)
+}
+
+/// What has no bytes is not sent: nothing would answer it. `Some(None)` for what must not be, and the answer to a
+/// pipeline with nothing in it.
+#[allow(clippy::option_option, reason = "two questions, asked at once")]
+fn without_words(request: Request<'_>) -> Option<Option<Reply>> {
+    match request {
+        Request::One(cmd) if args(cmd).len() == 0 => Some(None),
+        Request::Many(pipeline) if pipeline.is_empty() && !pipeline.is_transaction() => {
+            Some(Some(Reply::Many(Vec::new())))
+        }
+        _ => None,
+    }
+}
+
+/// The replies that a request has.
+fn taking(request: Request<'_>) -> Taking {
+    match request {
+        Request::One(cmd) if subscribes(cmd) => Taking::Confirmation,
+        Request::One(_) => Taking::One,
+        Request::Many(pipeline) => Taking::many(pipeline.len(), pipeline.is_transaction()),
+    }
+}
+
+/// Whether its reply comes as a push, in RESP3.
+fn subscribes(cmd: &redis::Cmd) -> bool {
+    let name = args(cmd).next().unwrap_or_default();
+    // Nearly all are told apart by their length.
+    (9..=12).contains(&name.len())
+        && [
+            "SUBSCRIBE",
+            "PSUBSCRIBE",
+            "SSUBSCRIBE",
+            "UNSUBSCRIBE",
+            "PUNSUBSCRIBE",
+            "SUNSUBSCRIBE",
+        ]
+        .iter()
+        .any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
 }

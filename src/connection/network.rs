@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::connection::connect::connect_to;
-use crate::connection::wire::Socket;
+use crate::connection::socket::Socket;
 
 /// The operating system's resolver and its sockets; in unit tests maybe a world of their own, whose time can be paused.
 #[derive(Clone, Debug, Default)]

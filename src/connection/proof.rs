@@ -1,69 +1,132 @@
-//! Whether it is a Redis that answers. A set-up alone is no proof: anything may say `OK` to it, or an error to all.
+//! Whether it is a Redis that answers, and in the order it was asked. A set-up alone is no proof: anything may say
+//! `OK` to it, or an error to all.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 
-use redis::aio::{ConnectionLike as _, MultiplexedConnection};
-use redis::{RedisError, ServerError, Value};
+use redis::{Cmd, ServerError, Value};
 
+use super::fault::LinkError;
+use super::link::send;
+use super::queue::{Purpose, token_text};
+use super::reply::Reply;
+use super::request::Request;
+use super::wire::Wire;
+use crate::clock;
 use crate::error::class_of;
 use crate::error::text::one_line;
 use crate::health::verdict::Class;
+use crate::node::NodeId;
+
+/// Commands that give back what they were given, in the order in which they are tried.
+const VERBS: [&str; 2] = ["ECHO", "PING"];
 
 /// What is known of whoever answers at one address.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Proof {
-    /// `ECHO` is forbidden here; each try would be a line of the server's ACL LOG.
-    forbidden: AtomicBool,
+    node: NodeId,
+    /// Which of [`VERBS`] our user may use here; behind them, none. Each try of a forbidden one would be a line of the
+    /// server's ACL LOG.
+    verb: AtomicU8,
+    /// It was said that replies were shifted.
+    said: AtomicBool,
 }
 
 /// Why the other side is none that can be used.
 #[derive(Debug)]
 pub(super) enum Unproven {
     /// The connection ended, or what came is no RESP.
-    Lost(RedisError),
+    Lost(LinkError),
     /// A Redis's own words: it cannot serve, or not us.
-    Refused(Class, RedisError),
+    Refused(Class, ServerError),
     /// It answered as no Redis does; in these words.
     NotRedis(String),
 }
 
 impl Proof {
-    /// Asks for a token on a connection that is set up: by `ECHO`, which a server also answers while it loads, cannot
-    /// save or has lost its master, and by `PING` where that is unknown.
+    pub(crate) fn new(node: &NodeId) -> Self {
+        Self {
+            node: node.clone(),
+            verb: AtomicU8::new(0),
+            said: AtomicBool::new(false),
+        }
+    }
+
+    /// The command to prove something by, if there is one.
+    pub(super) fn verb(&self) -> Option<&'static str> {
+        VERBS.get(usize::from(self.verb.load(Relaxed))).copied()
+    }
+
+    /// Asks for a token on a connection that is being set up: by `ECHO`, which a server also answers while it loads,
+    /// cannot save or has lost its master, and by `PING` where that is unknown or forbidden.
     ///
     /// A server that wants a password is a Redis for who has not `logged_in`, and of no use for who has.
     ///
-    /// `true` when `ECHO` is forbidden, which was not known before.
-    pub(super) async fn ask(
-        &self,
-        connection: &mut MultiplexedConnection,
-        logged_in: bool,
-    ) -> Result<bool, Unproven> {
-        if self.forbidden.load(Relaxed) {
-            return Ok(false);
-        }
-        let token = format!("fluster-{:016x}", fastrand::u64(..));
-        let mut said = String::new();
-        for name in ["ECHO", "PING"] {
-            let mut cmd = redis::cmd(name);
-            cmd.arg(&token);
-            let reply = connection.req_packed_command(&cmd).await;
-            match heard(reply.map_err(Unproven::Lost)?, &token) {
-                Heard::Token | Heard::Redis => return Ok(false),
+    /// `true` when both are forbidden, which was not known before.
+    pub(super) async fn ask(&self, wire: &Wire, logged_in: bool) -> Result<bool, Unproven> {
+        let mut said = None;
+        for at in self.verb.load(Relaxed).. {
+            let Some(name) = VERBS.get(usize::from(at)) else {
+                break;
+            };
+            let token = token_text(fastrand::u64(..));
+            let mut cmd = Cmd::new();
+            cmd.arg(name).arg(&token);
+            let asked = send(wire, clock::now(), Request::One(&cmd), None, Purpose::User);
+            let value = match asked.await.map_err(Unproven::Lost)? {
+                Reply::One(value) => value,
+                other => other.into_value(),
+            };
+            match heard(value, &token) {
+                Heard::Token => {
+                    self.verb.fetch_max(at, Relaxed);
+                    return Ok(false);
+                }
+                Heard::Redis => return Ok(false),
                 // Who gave no password is told so by each command, as a caller of one server is.
                 Heard::Refusal(e) if class_of(&e) == Class::NoAuth && !logged_in => {
                     return Ok(false);
                 }
-                Heard::Forbidden => return Ok(!self.forbidden.swap(true, Relaxed)),
-                Heard::Refusal(e) => return Err(Unproven::Refused(class_of(&e), e.into())),
-                Heard::Unknown(words) => said = words,
-                Heard::Other(words) => {
-                    said = words;
-                    break;
-                }
+                Heard::Refusal(e) => return Err(Unproven::Refused(class_of(&e), e)),
+                Heard::Forbidden => said = None,
+                Heard::Unknown(words) => said = Some(words),
+                Heard::Other(words) => return Err(Unproven::NotRedis(words)),
             }
         }
-        Err(Unproven::NotRedis(said))
+        match said {
+            Some(words) => Err(Unproven::NotRedis(words)),
+            // Whoever says so has let us in and executes commands.
+            None => Ok(self.none_left()),
+        }
+    }
+
+    /// Nothing can be proved here any more; `true` when that is news.
+    fn none_left(&self) -> bool {
+        let none = VERBS.len() as u8;
+        self.verb.swap(none, Relaxed) != none
+    }
+
+    /// A token was answered by an error while the connection was in use.
+    pub(super) fn refused(&self, refusal: &Value) {
+        let Value::ServerError(e) = refusal else {
+            return;
+        };
+        if matches!(class_of(e), Class::NoPerm | Class::UnknownCommand) {
+            // What our user may do was changed; the next connection finds out what is left.
+            self.none_left();
+        }
+    }
+
+    /// Another reply came in the place of a token.
+    pub(super) fn shifted(&self) {
+        metrics::counter!("fluster_shifted_replies_total", "node" => self.node.to_string())
+            .increment(1);
+        if !self.said.swap(true, Relaxed) {
+            tracing::error!(
+                node = %self.node,
+                "replies do not belong to the commands before them: something between adds or swallows some. The \
+                 connection was closed; what it answered within the last seconds may be wrong"
+            );
+        }
     }
 }
 
@@ -105,7 +168,6 @@ fn heard(value: Value, token: &str) -> Heard {
         }
     }
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -104,7 +104,8 @@ async fn a_server_that_stops_costs_its_callers_one_time_out_and_no_error() {
         "reads go on to the next candidate: {calls} calls"
     );
     assert!(load.longest() <= ms(510), "{:?}", load.longest());
-    assert!(load.last_slow() <= s(3) + ms(850), "{:?}", load.last_slow());
+    // Who asks at the very instant of the first time-out, before those who learn of it, waits as long again.
+    assert!(load.last_slow() <= s(4), "{:?}", load.last_slow());
     world.network.serve(A, Manner::Well);
     world.until(s(9)).await;
     assert!(world.is_live("a"));

@@ -62,6 +62,10 @@ impl Garbage {
     }
 
     /// The first bytes of what was wrong, 256 at most, as they came.
+    #[allow(
+        dead_code,
+        reason = "the set-up shows the raw bytes that the wire keeps"
+    )]
     pub(crate) fn said(&self) -> &[u8] {
         &self.0.said
     }

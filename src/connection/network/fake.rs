@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::Network;
-use crate::connection::wire::Socket;
+use crate::connection::socket::Socket;
 
 /// How a server, or a resolver, behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,12 +1,15 @@
 //! The socket of a connection, plain or encrypted, and a look at it while it is idle.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+
+use super::driver::Stream;
 
 /// The socket itself.
 #[derive(Debug)]
@@ -22,40 +25,57 @@ pub(crate) enum Socket {
 }
 
 /// What a look at an idle socket shows.
-pub(super) enum Glance {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Glance {
     Healthy,
     Closed,
-    Stray,
+    /// So many bytes were there, and are read.
+    Bytes(usize),
 }
 
-impl Socket {
-    /// Looks for an end of stream or unexpected bytes without taking them.
-    pub(super) fn glance(&self) -> Glance {
-        let mut buf = [MaybeUninit::uninit(); 1];
-        let (seen, opaque) = match self {
-            Self::Tcp(s) => (socket2::SockRef::from(s).peek(&mut buf), false),
+impl Glance {
+    fn of(read: io::Result<usize>) -> Self {
+        use io::ErrorKind::{Interrupted, WouldBlock};
+        match read {
+            Ok(0) => Self::Closed,
+            Ok(n) => Self::Bytes(n),
+            Err(e) if matches!(e.kind(), WouldBlock | Interrupted) => Self::Healthy,
+            Err(_) => Self::Closed,
+        }
+    }
+}
+
+impl Stream for Socket {
+    /// Asks the system itself: what the runtime believes of a socket may be from before it was stalled.
+    fn glance(&self, buf: &mut [u8]) -> Glance {
+        match self {
+            Self::Tcp(s) => Glance::of((&*SockRef::from(s)).read(buf)),
             #[cfg(unix)]
-            Self::Unix(s) => (socket2::SockRef::from(s).peek(&mut buf), false),
-            // Under TLS waiting bytes may be a session ticket: only the end says something.
+            Self::Unix(s) => Glance::of((&*SockRef::from(s)).read(buf)),
+            // Waiting bytes may be a session ticket: only the end says something.
             #[cfg(feature = "tls")]
-            Self::Tls(s) => (socket2::SockRef::from(s.get_ref().0).peek(&mut buf), true),
+            Self::Tls(s) => {
+                let mut one = [MaybeUninit::uninit(); 1];
+                match Glance::of(SockRef::from(s.get_ref().0).peek(&mut one)) {
+                    Glance::Bytes(_) => Glance::Healthy,
+                    glance => glance,
+                }
+            }
             // Nothing waits unread in it: whoever writes into it wakes who reads.
             #[cfg(test)]
-            Self::Fake(_) => (Err(io::ErrorKind::WouldBlock.into()), false),
-        };
-        match seen {
-            Ok(0) => Glance::Closed,
-            Ok(_) if opaque => Glance::Healthy,
-            Ok(_) => Glance::Stray,
-            Err(e)
-                if matches!(
-                    e.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                ) =>
-            {
-                Glance::Healthy
-            }
-            Err(_) => Glance::Closed,
+            Self::Fake(_) => Glance::Healthy,
+        }
+    }
+
+    fn is_opaque(&self) -> bool {
+        match self {
+            Self::Tcp(_) => false,
+            #[cfg(unix)]
+            Self::Unix(_) => false,
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => true,
+            #[cfg(test)]
+            Self::Fake(_) => false,
         }
     }
 }

@@ -1,0 +1,78 @@
+//! What callers and driver say to the queue, and what it says to them.
+
+use std::time::Instant;
+
+use redis::Value;
+
+use super::slots::{Answer, Failure};
+use super::waiter::{Purpose, Taken, Taking};
+
+/// How much may wait to be written on one connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) calls: usize,
+    pub(crate) bytes: u64,
+}
+
+/// What a caller wants of its place in the queue.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) purpose: Purpose,
+    pub(crate) taking: Taking,
+}
+
+/// A caller's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(super) ticket: u64,
+    pub(super) slot: u32,
+}
+
+/// Why a call got no place.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NoPlace {
+    Ended,
+    Full,
+}
+
+/// What a reply meant.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Heard {
+    /// One of several of a call.
+    Part,
+    /// A call has all it waits for.
+    Whole,
+    /// The answer to a token of ours was an error, which proves nothing.
+    Token(Value),
+}
+
+/// Why a reply ends the connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// Nobody waits for it.
+    Stray,
+    /// It is not the answer to the token of ours in whose place it came: replies are shifted.
+    Shifted,
+    /// The server refused a command before it was whole; its caller knows.
+    Halfway,
+}
+
+/// What is dropped outside the lock: it may be large.
+#[derive(Debug, Default)]
+#[must_use = "drop it outside the lock"]
+pub(crate) struct Discarded(
+    #[allow(dead_code, reason = "held to be dropped")] pub(super) Option<Result<Answer, Failure>>,
+    #[allow(dead_code, reason = "held to be dropped")] pub(super) Option<Taken>,
+);
+
+/// What it meant that a caller went away.
+#[must_use = "drop it outside the lock"]
+pub(crate) struct Cancelled {
+    #[allow(dead_code, reason = "held to be dropped")]
+    pub(super) discarded: Discarded,
+    /// Who found no room may find some now.
+    pub(crate) room: bool,
+    /// Some of it has left, or will.
+    pub(crate) was_sent: bool,
+}
