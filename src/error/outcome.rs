@@ -16,13 +16,13 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The command was never handed to a connection, or provably no byte of it left: no server
-    /// has seen it.
+    /// No whole command of it left, of a transaction not its `EXEC`, and none will: no server has executed any of it, or
+    /// ever will. A call that times out while it still waits to be written is taken back, and is one of these.
     NotSent,
     /// The server refused to serve now (`LOADING`, `MASTERDOWN`, `CLUSTERDOWN`, `BUSY`, or too
     /// many clients at connect): it did not execute the command.
     Rejected,
-    /// The command was handed to a connection and its reply never came: it may have been
+    /// The command was written, of a pipeline at least the first one, and its reply never came: it may have been
     /// executed, may still be, or may be lost.
     MaybeExecuted,
     /// The server answered; the answer is an error (`WRONGTYPE`, `NOAUTH`, `READONLY`, ...) or

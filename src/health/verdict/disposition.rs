@@ -32,8 +32,7 @@ pub(crate) fn disposition(o: &Observation) -> Disposition {
         (Seen::Error(class), Phase::Setup) => setup_disposition(o.line.unwrap_or(class)),
         (_, Phase::Setup) => o.line.map_or(Disposition::NotSent, setup_disposition),
         (Seen::PoolClosed, _) => Disposition::NotSent,
-        // However little was written: the reply of a timed-out command may still be on its way.
-        _ if o.is_time_out() => Disposition::MaybeExecuted,
+        // Also of a time-out: what was not written when its caller gave up never is.
         _ if o.written => Disposition::MaybeExecuted,
         _ => Disposition::NotSent,
     }

@@ -524,12 +524,13 @@ fn a_command_that_times_out_is_a_strike_unless_it_is_our_own_doing() {
     o.own_limit = true;
     assert_eq!(judge(&o).verdict, Neutral, "a blocking command's own limit");
     assert_eq!(judge(&o).connection, Discard, "its reply may still come");
-    o.written = false;
     assert_eq!(
         disposition(&o),
         Disposition::MaybeExecuted,
-        "whatever was written"
+        "it was written"
     );
+    o.written = false;
+    assert_eq!(disposition(&o), Disposition::NotSent, "and never will be");
 }
 
 #[test]
