@@ -146,6 +146,17 @@ fn a_reply_is_limited_as_a_whole_on_the_wire_and_in_memory() {
     let many = [b"*50\r\n".to_vec(), b"_\r\n".repeat(50)].concat();
     taken(limits(50 * size), &many);
     refused(limits(50 * size - 1), &many, "a reply of more than");
+    let lines = [
+        b"*10\r\n".to_vec(),
+        b"+0123456789012345678901234567890123456789012345678901234567890123456789\r\n".repeat(10),
+    ]
+    .concat();
+    assert!(
+        lines.len() > 10 * size,
+        "its values are not what is too much"
+    );
+    taken(limits(lines.len()), &lines);
+    refused(limits(lines.len() - 1), &lines, "a reply of more than");
     // Each for itself, and attributes count.
     let mut decoder = Decoder::new(limits(two.len()));
     for _ in 0..10 {
@@ -159,6 +170,25 @@ fn a_reply_is_limited_as_a_whole_on_the_wire_and_in_memory() {
     let push = [&b">2\r\n+a\r\n$900\r\n"[..], &[b'x'; 900], b"\r\n"].concat();
     taken(limits(1_000), &push);
     refused(limits(900), &push, "a reply of more than");
+}
+
+#[test]
+fn limits_that_are_raised_hold_for_what_is_half_read() {
+    let reply = [
+        &b"*2\r\n$100\r\n"[..],
+        &[b'x'; 100],
+        b"\r\n$200\r\n",
+        &[b'y'; 200],
+        b"\r\n",
+    ]
+    .concat();
+    let (a, b) = reply.split_at(50);
+    for (most, is_taken) in [(150, false), (400, true)] {
+        let mut decoder = Decoder::new(DEFAULT().reply(150));
+        assert_eq!(frames(&mut decoder, [a]), Ok(vec![]));
+        decoder.set_limits(DEFAULT().reply(most));
+        assert_eq!(frames(&mut decoder, [b]).is_ok(), is_taken, "{most} bytes");
+    }
 }
 
 #[test]
