@@ -36,6 +36,7 @@ use crate::backend::gate::Gate;
 use crate::backend::lane::{Cause, Lane, outcome};
 use crate::backend::pool::Pool;
 use crate::clock;
+use crate::connection::decode::DecodeLimits;
 use crate::connection::dial::Dialer;
 use crate::connection::link::{Fault, Link, LinkError};
 use crate::connection::meter::Meter;
@@ -88,10 +89,25 @@ pub(crate) struct Limits {
     pub(crate) max_lifetime: Duration,
     /// What one call, or one message of a subscription, may bring, in bytes.
     pub(crate) max_reply: u64,
+    /// How deep it may be nested, and how long its lines may be.
+    pub(crate) max_nesting: usize,
+    pub(crate) max_line: usize,
     /// How much may wait to be written on one connection.
     pub(crate) bounds: Bounds,
     /// What `CLIENT LIST` calls our connections.
     pub(crate) client_name: Arc<str>,
+}
+
+impl Limits {
+    /// What is read of one reply.
+    fn of_replies(&self) -> DecodeLimits {
+        DecodeLimits {
+            nesting: self.max_nesting,
+            line: self.max_line,
+            ..DecodeLimits::default()
+        }
+        .reply(self.max_reply)
+    }
 }
 
 /// A node that can be talked to.

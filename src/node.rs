@@ -1,5 +1,6 @@
 //! One Redis server of a cluster: its name, its address, its weight.
 
+pub(crate) mod client_name;
 mod endpoint;
 
 use std::borrow::Borrow;
@@ -89,8 +90,8 @@ impl PartialEq<&str> for NodeId {
 /// The URL is `redis://`, `rediss://` (TLS, feature `tls`), `valkey://`, `valkeys://` or `unix://`:
 ///
 /// ```text
-/// redis://[user][:password@]host[:port][/db][?protocol=resp3]
-/// unix:///path/to/socket[?db=1&user=u&pass=p&protocol=resp3]
+/// redis://[user][:password@]host[:port][/db][?protocol=resp3&client_name=name]
+/// unix:///path/to/socket[?db=1&user=u&pass=p&protocol=resp3&client_name=name]
 /// ```
 ///
 /// Default port 6379, database 0, RESP2. User and password are percent-decoded. `rediss://…#insecure`
@@ -352,6 +353,25 @@ mod tests {
             "redis://[::1%a,p=x]",
         ] {
             assert!(Node::new(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_name_for_our_connections_is_one_that_a_server_takes() {
+        let node = Node::new("redis://h/1?client_name=billing-7&protocol=resp3").unwrap();
+        assert_eq!(node.endpoint().client_name.as_deref(), Some("billing-7"));
+        assert_eq!(node.id(), "h:6379/1");
+        let node = Node::new("unix:///s?client_name=billing").unwrap();
+        assert_eq!(node.endpoint().client_name.as_deref(), Some("billing"));
+        for name in [
+            "hunter2+x",
+            "hunter2%20x",
+            "hunter2%0d%0aQUIT",
+            "hunter2%c3%bc",
+        ] {
+            let why = why(&format!("redis://h?client_name={name}"));
+            assert!(why.contains("client_name"), "{why}");
+            assert!(!why.contains("hunter2"), "{why}");
         }
     }
 

@@ -390,3 +390,45 @@ async fn lists_inside_lists_without_end_are_given_up() {
         ErrorKind::ConnectionLost
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_deep_and_how_long_is_an_option() {
+    let server = Server::start();
+    let tree = format!("return {}1{}", "{".repeat(20), "}".repeat(20));
+    let line = "return redis.status_reply(string.rep('x', 3000))";
+    for (depth, bytes, answered) in [
+        (128, 64 << 10, [true, true]),
+        (20, 1024, [true, false]),
+        (19, 3000, [false, true]),
+    ] {
+        for exclusive in [false, true] {
+            for (script, is_answered) in [&*tree, line].into_iter().zip(answered) {
+                // One each: after such an answer the node is out, as something that is no Redis.
+                let builder = FlusterCluster::builder().urls([server.url()]);
+                let cluster = builder.max_nesting(depth).max_line(bytes).build().unwrap();
+                let client = cluster.get_client("k").unwrap();
+                let mut eval = redis::cmd("EVAL");
+                eval.arg(script).arg(1).arg("k");
+                let asked: Result<Value, _> = match exclusive {
+                    true => {
+                        eval.query_async(&mut client.dedicated().await.unwrap())
+                            .await
+                    }
+                    false => eval.query_async(&mut client.clone()).await,
+                };
+                assert_eq!(
+                    asked.is_ok(),
+                    is_answered,
+                    "{depth} {bytes} {script}: {asked:?}"
+                );
+                let Err(e) = asked else { continue };
+                let error = Error::from_redis(&e).expect("ours");
+                assert_eq!(error.kind(), ErrorKind::ConnectionLost, "{error}");
+                assert!(
+                    error.to_string().contains("`max_"),
+                    "names the option: {error}"
+                );
+            }
+        }
+    }
+}

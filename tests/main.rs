@@ -11,6 +11,7 @@
 
 #[cfg(feature = "cli")]
 mod cli;
+mod client_name;
 mod command;
 mod connections;
 mod deadline;

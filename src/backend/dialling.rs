@@ -12,6 +12,7 @@ use super::Backend;
 use crate::backend::lane::{Cause, DIAL_GAP, Dialled, NoLane, Report, Turn, outcome};
 use crate::backend::pool::Exclusive;
 use crate::clock;
+use crate::connection::decode::DecodeLimits;
 use crate::connection::dial::{DialError, PushSink, Wanted};
 use crate::connection::driver::MOST_OF_SETUP;
 use crate::connection::link::Link;
@@ -97,9 +98,9 @@ impl Backend {
     pub(super) fn wanted(&self, kind: Use, ear: Option<PushSink>) -> Wanted {
         Wanted {
             ear,
-            most: match kind {
-                Use::Lane | Use::Dedicated | Use::Subscription => self.limits.max_reply,
-                Use::Probe => MOST_OF_SETUP,
+            limits: match kind {
+                Use::Lane | Use::Dedicated | Use::Subscription => self.limits.of_replies(),
+                Use::Probe => DecodeLimits::default().reply(MOST_OF_SETUP),
             },
             proven: kind == Use::Lane,
         }

@@ -102,6 +102,8 @@ impl World {
             idle_timeout: Duration::from_secs(300),
             max_lifetime: Duration::from_secs(1_800),
             max_reply: 1 << 30,
+            max_nesting: 128,
+            max_line: 64 << 10,
             bounds: Bounds {
                 calls: 1_000,
                 bytes: 1 << 20,

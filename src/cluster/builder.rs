@@ -144,7 +144,7 @@ macro_rules! setters {
         impl ClusterBuilder {
             $(
                 $(#[doc = $doc])+
-                pub fn $name(mut self, $name: $type) -> Self {
+                pub fn $name(mut self, $name: setters!(@of $how $type)) -> Self {
                     self.options.$($path)+ = setters!(@$how $name);
                     self
                 }
@@ -160,6 +160,9 @@ macro_rules! setters {
             }
         }
     };
+    (@of text $type:ty) => { impl Into<$type> };
+    (@of $how:ident $type:ty) => { $type };
+    (@text $value:ident) => { $value.into().into() };
     (@plain $value:ident) => { $value };
     (@optional $value:ident) => { Some($value) };
 }

@@ -11,6 +11,7 @@ use crate::connection::credentials::CredentialsProvider;
 use crate::connection::network::Network;
 use crate::connection::queue::Bounds;
 use crate::health::penalty_box::Penalty;
+use crate::node::client_name;
 use crate::placement::{HashTags, Placement};
 
 /// When a command that failed on one node is sent to the next candidate.
@@ -114,6 +115,8 @@ impl Default for Options {
                 idle_timeout: Duration::from_secs(300),
                 max_lifetime: Duration::from_secs(1800),
                 max_reply: 1 << 30,
+                max_nesting: 128,
+                max_line: 64 << 10,
                 bounds: Bounds {
                     calls: 65_536,
                     bytes: 64 << 20,
@@ -185,10 +188,32 @@ impl Options {
                 why: format!("{} connections per node: use 1 to 65535", limits.pool_size),
             });
         }
-        if limits.max_reply < 64 << 10 {
+        for (name, bytes, least) in [
+            ("max_reply", limits.max_reply, 64 << 10),
+            ("max_line", limits.max_line as u64, 1 << 10),
+            ("max_waiting_bytes", limits.bounds.bytes, 64 << 10),
+        ] {
+            if bytes < least {
+                let why = format!("{bytes} bytes are too few: use at least {least}");
+                return Err(BuildError::Option { name, why });
+            }
+        }
+        if !(8..=1024).contains(&limits.max_nesting) {
             return Err(BuildError::Option {
-                name: "max_reply",
-                why: format!("{} bytes are too few: use at least 65536", limits.max_reply),
+                name: "max_nesting",
+                why: format!("{} levels: use 8 to 1024", limits.max_nesting),
+            });
+        }
+        if limits.bounds.calls == 0 {
+            return Err(BuildError::Option {
+                name: "max_waiting_calls",
+                why: "0 would fail every call: use at least 1".to_owned(),
+            });
+        }
+        if let Some(why) = client_name::refusal(&limits.client_name) {
+            return Err(BuildError::Option {
+                name: "client_name",
+                why: why.to_owned(),
             });
         }
         self.penalty.validate()?;

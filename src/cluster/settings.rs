@@ -66,13 +66,38 @@ macro_rules! settings {
             /// The age at which an exclusive connection is replaced, ± 20 %. Default: 30 minutes.
             max_lifetime: Duration, plain, [limits.max_lifetime],
                 "when connections are to move to new addresses or credentials sooner";
-            /// The most that one call on an exclusive connection (a command, or a pipeline as a whole) or one message of a
-            /// subscription may bring, in bytes; a server that sends more is hung up on, and the call fails with
+            /// The most that one call (a command, or a pipeline as a whole) or one message of a subscription may bring,
+            /// in bytes; a server that sends more is hung up on, and the call fails with
             /// [`ErrorKind::ConnectionLost`](crate::ErrorKind::ConnectionLost). At least 64 KiB. Default: 1 GiB.
             ///
-            /// What is read while a connection is set up, and for a probe, is limited to 64 KiB.
+            /// One string may have 512 MiB, as on a server that is not set otherwise, or all of it where this is set
+            /// above its default. What is read while a connection is set up, and for a probe, is limited to 64 KiB.
             max_reply: u64, plain, [limits.max_reply],
                 "lower, where memory is short; it is no limit of what servers store";
+            /// How deep lists and maps of a reply may lie inside one another; a server that sends more is taken for
+            /// none. 8 to 1024. Default: 128.
+            max_nesting: usize, plain, [limits.max_nesting],
+                "higher, for a script or a module that answers with deeper trees";
+            /// The longest line of a reply, in bytes: a status, an error, or a number; a server that sends more is
+            /// taken for none. At least 1024. Default: 64 KiB.
+            max_line: usize, plain, [limits.max_line],
+                "higher, for scripts that answer with very long statuses or errors";
+            /// How many calls may wait to be written on one connection. A further one waits for room until its deadline,
+            /// and fails with [`ErrorKind::Saturated`](crate::ErrorKind::Saturated), `NotSent`. At least 1. Default:
+            /// 65 536.
+            max_waiting_calls: usize, plain, [limits.bounds.calls],
+                "lower, to hear sooner of a server that takes nothing; higher, for larger bursts";
+            /// How many bytes may wait to be written on one connection, with the same result; a request that is larger
+            /// by itself goes alone. At least 64 KiB. Default: 64 MiB.
+            max_waiting_bytes: u64, plain, [limits.bounds.bytes],
+                "lower, where memory is short; higher, for many large values at once";
+            /// The name of our connections in `CLIENT LIST`, letters, digits and signs without spaces; empty for none.
+            /// Default: `fluster`.
+            ///
+            /// It is said on every connection when it is made, those of probes and subscriptions among them. A node whose
+            /// URL ends in `?client_name=other` has another one. A server that refuses it is used all the same.
+            client_name: String, text, [limits.client_name],
+                "so that servers tell your services apart";
         }
     };
 }

@@ -248,7 +248,7 @@ impl Decoder {
             return Err(Garbage::new("a push inside a reply", line));
         }
         if self.open.len() >= self.limits.nesting {
-            let why = format!("nested deeper than {}", self.limits.nesting);
+            let why = format!("nested deeper than {} (`max_nesting`)", self.limits.nesting);
             return Err(Garbage::new(why, line));
         }
         let pairs = matches!(kind, b'%' | b'|');

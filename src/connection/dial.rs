@@ -10,6 +10,7 @@ use tracing::Instrument as _;
 
 use crate::clock;
 use crate::connection::credentials::CredentialsProvider;
+use crate::connection::decode::DecodeLimits;
 use crate::connection::dial_fault::setup_fault;
 #[cfg(feature = "tls")]
 use crate::connection::dial_fault::tls_fault;
@@ -98,8 +99,8 @@ impl DialError {
 pub(crate) struct Wanted {
     /// Who hears what the server pushes; the connection then speaks RESP3.
     pub(crate) ear: Option<PushSink>,
-    /// The most that is read for one answer, in bytes.
-    pub(crate) most: u64,
+    /// The most that is read for one answer, once it is set up.
+    pub(crate) limits: DecodeLimits,
     /// Whether tokens prove the order of its replies: not between what one user sends for itself.
     pub(crate) proven: bool,
 }
@@ -188,7 +189,7 @@ impl Dialer {
         greeting.resp3 |= wanted.ear.is_some();
         let manner = Manner {
             pushes,
-            most: wanted.most,
+            limits: wanted.limits,
             tokens: wanted.proven.then(|| Tokens::new(&self.proof)),
         };
         let wire = Wire::new(self.bounds);
@@ -239,7 +240,7 @@ impl Dialer {
             password,
             db: endpoint.db,
             resp3: endpoint.resp3,
-            name: Arc::clone(&self.client_name),
+            name: Arc::clone(endpoint.client_name.as_ref().unwrap_or(&self.client_name)),
         })
     }
 

@@ -61,7 +61,7 @@ pub(crate) enum Pushes {
 pub(crate) struct Manner {
     pub(crate) pushes: Pushes,
     /// The most that is read for one call or one message, once it is set up.
-    pub(crate) most: u64,
+    pub(crate) limits: DecodeLimits,
     /// Whether tokens prove the order of its replies.
     pub(crate) tokens: Option<Tokens>,
 }

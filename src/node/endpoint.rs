@@ -5,10 +5,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
+use super::client_name;
 use crate::build_error::BuildError;
 use crate::error::redact::{has_secret, redacted_url};
 use crate::error::text::one_line;
@@ -37,6 +39,8 @@ pub(crate) struct NodeEndpoint {
     pub(crate) password: Option<String>,
     pub(crate) db: i64,
     pub(crate) resp3: bool,
+    /// What its server calls us, where that is not what the others do.
+    pub(crate) client_name: Option<Arc<str>>,
 }
 
 impl fmt::Debug for NodeEndpoint {
@@ -48,6 +52,7 @@ impl fmt::Debug for NodeEndpoint {
             .field("password", &self.password.as_ref().map(|_| "<redacted>"))
             .field("db", &self.db)
             .field("resp3", &self.resp3)
+            .field("client_name", &self.client_name)
             .finish()
     }
 }
@@ -152,6 +157,11 @@ impl NodeEndpoint {
                         _ => return Err("its protocol is unknown; use resp2 or resp3".into()),
                     }
                 }
+                // What is refused is not shown.
+                "client_name" => match client_name::refusal(&value) {
+                    Some(why) => return Err(format!("its client_name cannot be: {why}")),
+                    None => self.client_name = Some(value.into()),
+                },
                 "db" if unix => self.db = parse_db(&value)?,
                 "user" if unix => self.username = Some(value.into_owned()),
                 "pass" if unix => {
@@ -260,6 +270,7 @@ fn tcp(url: &Url, transport: Transport) -> Result<NodeEndpoint, String> {
             db => parse_db(db)?,
         },
         resp3: false,
+        client_name: None,
     })
 }
 
@@ -302,6 +313,7 @@ fn unix(url: &Url) -> Result<NodeEndpoint, String> {
         password: None,
         db: 0,
         resp3: false,
+        client_name: None,
     })
 }
 

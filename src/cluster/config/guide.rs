@@ -71,6 +71,7 @@ macro_rules! rows {
         }
     };
     (@plain $($value:tt)+) => { Some(shown(&$($value)+)) };
+    (@text $($value:tt)+) => { Some(shown(&$($value)+.to_string())) };
     (@optional $($value:tt)+) => { None };
 }
 settings!(rows);

@@ -10,6 +10,7 @@ use serde::de::value::{Error as Why, StrDeserializer};
 use serde::de::{self, Deserialize, DeserializeSeed, IntoDeserializer as _, Unexpected, Visitor};
 
 use crate::cluster::options::{Failover, Refusals, SlowNodes};
+use crate::node::client_name;
 use crate::placement::{HashTags, Placement};
 
 /// What ends the key of a time that is a whole number of milliseconds.
@@ -104,6 +105,23 @@ impl Setting for bool {
     #[cfg(test)]
     fn shown(&self) -> String {
         self.to_string()
+    }
+}
+
+/// The one text that is an option: what servers call us.
+impl Setting for String {
+    const VALUES: &'static str = "a name without spaces";
+
+    fn from_text(text: &str) -> Result<Self, Option<String>> {
+        match client_name::refusal(text) {
+            Some(why) => Err(Some(why.to_owned())),
+            None => Ok(text.to_owned()),
+        }
+    }
+
+    #[cfg(test)]
+    fn shown(&self) -> String {
+        self.clone()
     }
 }
 

@@ -45,7 +45,10 @@ impl Garbage {
     /// A line has no end.
     #[cold]
     pub(super) fn line(most: usize, said: &[u8]) -> Self {
-        Self::new(format!("a line of more than {most} bytes"), said)
+        Self::new(
+            format!("a line of more than {most} bytes (`max_line`)"),
+            said,
+        )
     }
 
     /// More came, or was announced, than one reply may have.

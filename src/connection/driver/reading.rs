@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, ReadBuf};
 
 use super::{Driver, MOST_OF_SETUP, Pushes, Stream};
 use crate::clock::{self, micros};
-use crate::connection::decode::{DecodeLimits, Frame, Garbage};
+use crate::connection::decode::{Frame, Garbage};
 use crate::connection::fault::{Ended, Fault};
 use crate::connection::queue::{Heard, Unfit};
 use crate::connection::socket::Glance;
@@ -127,7 +127,7 @@ impl<S: Stream> Driver<S> {
     fn most(&self) -> u64 {
         match self.in_setup {
             true => MOST_OF_SETUP,
-            false => self.manner.most,
+            false => self.manner.limits.reply as u64,
         }
     }
 
@@ -137,8 +137,7 @@ impl<S: Stream> Driver<S> {
         match self.in_setup {
             true => self.wire.note_said(bytes),
             false => {
-                let limits = DecodeLimits::default().reply(self.manner.most);
-                self.decoder.set_limits(limits);
+                self.decoder.set_limits(self.manner.limits);
                 self.meal = 0;
             }
         }

@@ -43,7 +43,7 @@ fn connected(
     let proof = Arc::new(Proof::new(&NodeId::from("n")));
     let manner = Manner {
         pushes,
-        most: 1 << 20,
+        limits: DecodeLimits::default().reply(1 << 20),
         tokens: tokens.then(|| Tokens::new(&proof)),
     };
     let stats = Arc::new(NodeStats::default());

@@ -1,0 +1,146 @@
+//! A server can tell whose connections they are, and whose ones they were after a return.
+
+use std::time::Duration;
+
+use fluster::{BuildError, Client, Config, FlusterCluster, NodeState, Penalty};
+use redis::AsyncCommands;
+
+use crate::support::{Server, eventually};
+use crate::workload::SOON;
+
+/// The names in `CLIENT LIST`, of whatever kind of connection.
+fn names(server: &Server) -> Vec<String> {
+    let list = server.clients();
+    let name = |line: &String| {
+        let mut fields = line.split(' ');
+        let name = fields.find_map(|field| field.strip_prefix("name="));
+        name.expect("each line has a name").to_owned()
+    };
+    list.iter().map(name).collect()
+}
+
+/// The names of those who sent a `PING` with a token: probes.
+fn names_of_probes(server: &Server) -> Vec<String> {
+    let log = server.raw(["SLOWLOG", "GET", "100000"]);
+    let lines: Vec<_> = log.lines().collect();
+    let is_probe = |words: &&[&str]| words[0] == "PING" && words[1].starts_with("fluster-");
+    let probes = lines.windows(4).filter(is_probe);
+    probes.map(|words| words[3].to_owned()).collect()
+}
+
+async fn get(client: &mut Client) {
+    let _: Option<String> = client.get("k").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_connection_has_the_name_also_after_a_reconnect_and_for_probes() {
+    for (query, name) in [
+        ("", "billing-7"),
+        ("?client_name=other", "other"),
+        ("?protocol=resp3", "billing-7"),
+    ] {
+        let logged = Server::builder().arg("--slowlog-log-slower-than", "0");
+        let server = logged.arg("--slowlog-max-len", "100000").start();
+        let cluster = FlusterCluster::builder()
+            .urls([format!("{}{query}", server.url())])
+            .client_name("billing-7")
+            .penalty(
+                Penalty::default()
+                    .min_wait(Duration::from_millis(100))
+                    .max_wait(Duration::from_millis(200)),
+            )
+            .build()
+            .unwrap();
+        let _heard = cluster.subscribe(["news"]).await.unwrap();
+        for round in 0..3 {
+            let mut client = cluster.get_client("k").unwrap();
+            get(&mut client).await;
+            let mut own = client.dedicated().await.unwrap();
+            let _: () = own.set("k", 1).await.unwrap();
+            // A lane, an exclusive connection, a subscription.
+            let all = vec![name; 3];
+            eventually(SOON, || names(&server) == all).await;
+            drop(own);
+            match round {
+                0 => {
+                    server.raw(["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+                    server.raw(["CLIENT", "KILL", "TYPE", "pubsub"]);
+                    // Who finds its connection dead gets another one.
+                    eventually(SOON, || names(&server).contains(&name.to_owned())).await;
+                }
+                1 => {
+                    server.kill();
+                    // Its end is seen by the first call.
+                    let out = || cluster.status().nodes[0].state != NodeState::Up;
+                    while !out() {
+                        let _ = client.get::<_, Option<String>>("k").await;
+                    }
+                    server.restart();
+                    eventually(SOON, || !out()).await;
+                    let probes = names_of_probes(&server);
+                    assert!(!probes.is_empty(), "it was probed");
+                    assert!(probes.iter().all(|of| of == name), "{probes:?}");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_empty_name_is_none_and_the_default_is_the_librarys() {
+    let server = Server::start();
+    for (name, expected) in [(Some(""), ""), (None, "fluster")] {
+        let mut builder = FlusterCluster::builder().urls([server.url()]);
+        if let Some(name) = name {
+            builder = builder.client_name(name);
+        }
+        let cluster = builder.build().unwrap();
+        get(&mut cluster.get_client("k").unwrap()).await;
+        assert_eq!(names(&server), [expected]);
+        cluster.shutdown(Duration::ZERO).await;
+        eventually(SOON, || server.clients().is_empty()).await;
+    }
+}
+
+#[test]
+fn what_a_server_would_refuse_is_refused_at_once() {
+    for name in ["a b", "a\n", "a\r\nQUIT", "a\tb", "grün", "\u{1b}[2J"] {
+        let builder = FlusterCluster::builder().urls(["redis://h"]);
+        let error = builder.client_name(name).build().unwrap_err();
+        let is_it = matches!(
+            &error,
+            BuildError::Option {
+                name: "client_name",
+                ..
+            }
+        );
+        assert!(is_it && error.to_string().contains("spaces"), "{error}");
+        let json = serde_json::json!({ "nodes": ["redis://h"], "client_name": name });
+        let error = serde_json::from_value::<Config>(json).unwrap_err();
+        assert!(error.to_string().contains("`client_name`"), "{error}");
+    }
+    let toml = "nodes = ['redis://h']\nclient_name = 'billing-7'";
+    let config: Config = toml::from_str(toml).unwrap();
+    assert_eq!(config.client_name.as_deref(), Some("billing-7"));
+}
+
+#[test]
+fn bounds_that_would_fail_every_call_are_refused() {
+    let all = |toml: &str| {
+        let config: Config = toml::from_str(&format!("nodes = ['redis://h']\n{toml}")).unwrap();
+        FlusterCluster::try_from(config).map_err(|e| e.to_string())
+    };
+    for (key, least) in [
+        ("max_reply", 65_536),
+        ("max_line", 1024),
+        ("max_nesting", 8),
+        ("max_waiting_calls", 1),
+        ("max_waiting_bytes", 65_536),
+    ] {
+        assert!(all(&format!("{key} = {least}")).is_ok(), "{key}");
+        let error = all(&format!("{key} = {}", least - 1)).unwrap_err();
+        assert!(error.contains(key) && error.contains("use"), "{error}");
+    }
+    assert!(all("max_nesting = 1025").is_err());
+}
