@@ -335,7 +335,8 @@ impl Backend {
             let link = match self.lane.get() {
                 Some(link) => link,
                 None => {
-                    let link = self.new_lane(deadline).await?;
+                    // Boxed, as few need it: every call's future has room for it else, and is moved with it.
+                    let link = Box::pin(self.new_lane(deadline)).await?;
                     now = clock::now();
                     link
                 }
@@ -364,7 +365,8 @@ impl Backend {
                     if cut_short && e.fault == Fault::Timeout {
                         return Err(self.call_error(e, limit));
                     }
-                    let again = self.failed(&link, &e, epoch, sent_at, deadline).await;
+                    let failed = self.failed(&link, &e, epoch, sent_at, deadline);
+                    let again = Box::pin(failed).await;
                     if again && resends < RESENDS {
                         resends += 1;
                         now = clock::now();

@@ -67,20 +67,37 @@ impl Backend {
         role: Role<'_>,
         deadline: Instant,
     ) -> Result<Reply, Error> {
-        let caps = match (self.limits().stand_in_ttl, role) {
-            (None, _) | (_, Role::Owner) => None,
-            (Some(ttl), Role::StandIn) => caps(written(request.request()), ttl),
-            (Some(ttl), Role::StandInFor(keys)) => caps(keys, ttl),
+        match self.limits().stand_in_ttl {
+            Some(ttl) if !matches!(role, Role::Owner) => {
+                // Boxed: a healthy call's future needs no room for it.
+                Box::pin(self.capped(ttl, began, request, role, deadline)).await
+            }
+            _ => self.call_from(began, request, deadline).await,
+        }
+    }
+
+    async fn capped(
+        self: &Arc<Self>,
+        ttl: Duration,
+        began: Instant,
+        request: LaneRequest<'_>,
+        role: Role<'_>,
+        deadline: Instant,
+    ) -> Result<Reply, Error> {
+        let caps = match role {
+            Role::Owner => None,
+            Role::StandIn => caps(written(request.request()), ttl),
+            Role::StandInFor(keys) => caps(keys, ttl),
         };
         let Some(caps) = caps else {
             return self.call_from(began, request, deadline).await;
         };
         let follow = LaneRequest::all_ours(&caps);
         // The first future is polled first, and a connection keeps the order.
-        let (reply, capped) = Box::pin(join(
+        let (reply, capped) = join(
             self.call_from(began, request, deadline),
             self.call_from(began, follow, deadline),
-        ))
+        )
         .await;
         // A write that was not executed needs no cap.
         if !matches!(

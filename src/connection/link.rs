@@ -1,5 +1,6 @@
 //! One established connection: commands in, replies out, and an honest account of every failure.
 
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -115,14 +116,15 @@ impl Link {
     }
 
     /// [`call`](Self::call) by a caller who has just looked at the clock.
-    pub(crate) async fn call_from(
-        &self,
+    pub(crate) fn call_from<'a>(
+        &'a self,
         now: Instant,
-        request: Request<'_>,
+        request: Request<'a>,
         timeout: Option<Duration>,
-    ) -> Result<Reply, LinkError> {
+    ) -> impl Future<Output = Result<Reply, LinkError>> + 'a {
+        // No `async fn`, whose future would hold all of this once more.
         let deadline = timeout.map(|limit| later(now, limit));
-        send(&self.wire, now, request, deadline, Purpose::User).await
+        send(&self.wire, now, request, deadline, Purpose::User)
     }
 }
 

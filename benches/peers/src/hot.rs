@@ -23,12 +23,13 @@ use fluster::placement::{Live, Member, Placement};
 use fluster_peers::support::Server;
 use fluster_peers::{load, rivals};
 use redis::AsyncCommands as _;
+use redis::aio::MultiplexedConnection;
 use tokio_util::codec::Decoder as _;
 
 use self::connection::decode::{DecodeLimits, Decoder};
 
 /// The paths, in the order of the table.
-const PATHS: [&str; 20] = [
+const PATHS: [&str; 23] = [
     "lookup, 3 nodes",
     "lookup, 1000 nodes",
     "first 2, 3 nodes",
@@ -40,7 +41,10 @@ const PATHS: [&str; 20] = [
     "key of MGET",
     "run",
     "run, an error reply",
+    "run, 64 at once",
+    "run by get_client, 64 at once",
     "redis-rs alone",
+    "redis-rs, 64 at once, alone",
     "change of 100 nodes",
     "decode 64 B",
     "redis-rs decodes 64 B",
@@ -109,6 +113,9 @@ fn talk(path: &str, times: usize) {
             .get_multiplexed_async_connection()
             .await
             .expect("a server");
+        if path.contains("at once") {
+            return at_once(path, times, &cluster, &alone).await;
+        }
         let keys = load::keys();
         for n in 0..times {
             let key = &keys[n % keys.len()];
@@ -130,6 +137,33 @@ fn talk(path: &str, times: usize) {
             }
         }
     });
+}
+
+/// A GET of each of 64 tasks, again and again: what a batch of them costs, by call.
+async fn at_once(path: &str, times: usize, cluster: &FlusterCluster, alone: &MultiplexedConnection) {
+    const TASKS: usize = 64;
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..TASKS {
+        let (cluster, mut alone) = (cluster.clone(), alone.clone());
+        let (path, key) = (path.to_owned(), load::keys()[task].clone());
+        tasks.spawn(async move {
+            for _ in 0..times / TASKS {
+                let value: Vec<u8> = match &*path {
+                    "run, 64 at once" => {
+                        let value = cluster.run(redis::cmd("GET").arg(&key)).await;
+                        value.expect("a value")
+                    }
+                    "run by get_client, 64 at once" => {
+                        let mut client = cluster.get_client(&key).expect("a node");
+                        client.get(&key).await.expect("a value")
+                    }
+                    _ => alone.get(&key).await.expect("a value"),
+                };
+                black_box(value);
+            }
+        });
+    }
+    while tasks.join_next().await.is_some() {}
 }
 
 /// A reply of so many strings, or of one, as it comes from a server.
