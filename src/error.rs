@@ -52,7 +52,8 @@ pub enum ErrorKind {
     Conflict,
     /// Fewer replicas answered, or are live, than the quorum needs.
     Quorum,
-    /// All exclusive connections of the node are taken.
+    /// All exclusive connections of the node are taken, or too much waits to be written on its shared one
+    /// ([`max_waiting_calls`](crate::ClusterBuilder::max_waiting_calls)). Nothing was sent, and the node is not at fault.
     Saturated,
     /// The cluster was shut down.
     Closed,

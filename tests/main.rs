@@ -39,6 +39,7 @@ mod queue;
 mod readme;
 mod replication;
 mod runtimes;
+mod saturated;
 mod secrets;
 mod silence;
 mod support;

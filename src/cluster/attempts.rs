@@ -37,6 +37,8 @@ pub(crate) enum Failed {
     Refused(Class),
     /// No answer came, and this is known of the command.
     Unanswered(Outcome),
+    /// A limit of our own at this node is reached: nothing was sent, and the node is there, for others to use.
+    Saturated,
     /// It would fail on any node: the request cannot be sent, or the cluster was shut down.
     Hopeless,
 }
@@ -45,6 +47,7 @@ impl From<&Error> for Failed {
     fn from(error: &Error) -> Self {
         match (error.kind(), error.class()) {
             (ErrorKind::Closed | ErrorKind::Invalid, _) => Self::Hopeless,
+            (ErrorKind::Saturated, _) => Self::Saturated,
             (_, Some(class)) => Self::Refused(class),
             (_, None) => Self::Unanswered(error.outcome()),
         }
@@ -75,6 +78,9 @@ pub(crate) fn next_step(
             Disposition::NotServing => policy.refusals == Refusals::NextCandidate,
             _ => false,
         },
+        // The node serves: a write that goes past it is one that nobody reads, and is not even told of.
+        (Failover::IfSafe, Failed::Saturated) => read_only,
+        (Failover::Always, Failed::Saturated) => true,
         (_, Failed::Unanswered(outcome)) if outcome.is_safe_to_repeat() => true,
         (Failover::IfSafe, Failed::Unanswered(_)) => read_only && budget(),
         (Failover::Always, Failed::Unanswered(_)) => budget(),
@@ -178,6 +184,10 @@ mod tests {
                 for outcome in [NotSent, Rejected] {
                     assert_eq!(ask(Failed::Unanswered(outcome)), [!never; 2]);
                 }
+                // A full lane is no sign of a sick node: while the others' writes go there, one of ours elsewhere would be
+                // lost to all who read.
+                let spills = failover == Failover::Always || (!never && read_only);
+                assert_eq!(ask(Failed::Saturated), [spills; 2]);
                 let twice = failover == Failover::Always || (!never && read_only);
                 assert_eq!(ask(Failed::Unanswered(MaybeExecuted)), [false, twice]);
                 for class in [Class::NotReady, Class::Busy, Class::MaxClients] {
@@ -204,6 +214,7 @@ mod tests {
         let refuse = || -> bool { panic!("asked") };
         for failed in [
             Failed::Hopeless,
+            Failed::Saturated,
             Failed::Unanswered(NotSent),
             Failed::Refused(Class::NotReady),
         ] {
@@ -215,6 +226,13 @@ mod tests {
             false,
             refuse,
         );
+    }
+
+    #[test]
+    fn what_is_too_much_for_a_connection_is_told_from_what_was_not_sent() {
+        let of = |kind| Failed::from(&Error::new(kind, NotSent, "full"));
+        assert_eq!(of(ErrorKind::Saturated), Failed::Saturated);
+        assert_eq!(of(ErrorKind::Connect), Failed::Unanswered(NotSent));
     }
 
     #[test]

@@ -28,7 +28,8 @@ pub enum Failover {
     /// Never: the first failure goes to the caller.
     Never,
     /// When it cannot apply a command twice: nothing was sent, the server refused to serve, or the
-    /// command only reads. The default.
+    /// command only reads. The default. A write that finds a limit of this process reached
+    /// ([`ErrorKind::Saturated`](crate::ErrorKind::Saturated)) stays, too: the node serves others.
     #[default]
     IfSafe,
     /// Always, writes included: a write that timed out may still be applied by the first node, later
