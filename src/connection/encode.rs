@@ -65,19 +65,16 @@ fn pack_many(request: Request<'_>, out: &mut Vec<u8>) -> Packed {
     }
 }
 
-/// A large request in memory of its own; `None` for one that is not.
-#[inline]
-pub(crate) fn pack_large(request: Request<'_>) -> Option<(Vec<u8>, Packed)> {
-    let most = most_bytes(request);
-    (most >= LARGE).then(|| {
-        let mut own = Vec::with_capacity(most);
-        let packed = pack(request, &mut own);
-        (own, packed)
-    })
+/// A request of `most` bytes in memory of its own.
+pub(crate) fn pack_large(request: Request<'_>, most: usize) -> (Vec<u8>, Packed) {
+    let mut own = Vec::with_capacity(most);
+    let packed = pack(request, &mut own);
+    (own, packed)
 }
 
 /// How many bytes the request will take: exactly, unless it has a cursor, whose digits only redis-rs sees.
-fn most_bytes(request: Request<'_>) -> usize {
+#[inline]
+pub(crate) fn most_bytes(request: Request<'_>) -> usize {
     let frame = match request.is_transaction() {
         true => MULTI.len() + EXEC.len(),
         false => 0,
@@ -156,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_large_has_memory_of_its_own_and_no_more_than_it_needs() {
+    fn what_is_large_has_memory_of_its_own_and_no_more_than_it_needs() {
         for len in [
             0, 1, 9, 10, 99, 100, 65_000, 65_491, 65_507, 65_536, 1_000_000,
         ] {
@@ -164,20 +161,18 @@ mod tests {
             set.arg("k").arg(vec![b'x'; len]);
             let own = set.get_packed_command();
             assert_eq!(most_of(&set), own.len(), "{len}");
-            let large = pack_large(Request::One(&set));
-            assert_eq!(large.is_some(), own.len() >= LARGE, "{len}");
-            if let Some((bytes, packed)) = large {
-                assert_eq!((bytes.capacity(), packed.whole), (own.len(), own.len()));
-                assert_eq!(bytes, own);
-            }
+            let most = most_bytes(Request::One(&set));
+            let (bytes, packed) = pack_large(Request::One(&set), most);
+            assert_eq!((bytes.capacity(), packed.whole), (own.len(), own.len()));
+            assert_eq!(bytes, own);
         }
         for is_atomic in [false, true] {
             let pipe = pipeline(1_000, is_atomic, &[b'x'; 100]);
-            let (bytes, packed) = pack_large(Request::Many(&pipe)).expect("it is large");
+            let most = most_bytes(Request::Many(&pipe));
+            assert!(most >= LARGE);
+            let (bytes, packed) = pack_large(Request::Many(&pipe), most);
             assert_eq!(bytes, pipe.get_packed_pipeline());
             assert_eq!((bytes.capacity(), packed.whole), (bytes.len(), bytes.len()));
-            let pipe = pipeline(10, is_atomic, &[b'x'; 100]);
-            assert!(pack_large(Request::Many(&pipe)).is_none());
         }
         let spare = most_of(&scan()) - scan().get_packed_command().len();
         assert!(spare < CURSOR, "{spare} bytes too many for a cursor");

@@ -146,7 +146,8 @@ impl Queue {
         Ok(self.enter(ask, caller, start, packed))
     }
 
-    fn room_for(&mut self, bytes: usize) -> Result<(), NoPlace> {
+    /// Whether a request of so many bytes has room now; who finds none is told when there is some again.
+    pub(crate) fn room_for(&mut self, bytes: usize) -> Result<(), NoPlace> {
         if self.ended.is_some() {
             return Err(NoPlace::Ended);
         }

@@ -442,6 +442,59 @@ async fn who_finds_no_room_waits_for_it_until_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn small_requests_count_as_the_bytes_that_they_have() {
+    let (wire, theirs, _task) = plain(64);
+    // All but some thousand bytes of the bound.
+    let large = "x".repeat(BOUNDS.bytes as usize - 4096);
+    let mut calls: Vec<_> = std::iter::once(large)
+        .chain((0..50).map(|n| format!("small {n}")))
+        .map(|text| {
+            let wire = Arc::clone(&wire);
+            tokio::spawn(async move {
+                let cmd = echo(&text);
+                ask(&wire, Request::One(&cmd), Some(ms(5000))).await
+            })
+        })
+        .collect();
+    sleep(ms(1)).await;
+    assert_eq!(wire.queue().depth(), 51, "each has its place");
+    // What is too much for the rest of the bound has none.
+    let full = echoed(&wire, &"y".repeat(4096)).await.expect_err("no room");
+    assert_eq!((full.fault, full.unsent), (Fault::Saturated, true));
+    tokio::spawn(serve(theirs, 1 << 16, Arc::default()));
+    for call in calls.drain(..) {
+        assert!(call.await.expect("no panic").is_ok());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_larger_than_the_bound_goes_alone() {
+    let (wire, theirs, _task) = plain(64);
+    let large = "x".repeat(3 * BOUNDS.bytes as usize);
+    let first = {
+        let wire = Arc::clone(&wire);
+        tokio::spawn(async move {
+            // Its answer is short.
+            let cmd = echo(&large).arg("done").clone();
+            ask(&wire, Request::One(&cmd), Some(ms(5000))).await.is_ok()
+        })
+    };
+    sleep(ms(1)).await;
+    let second = {
+        let wire = Arc::clone(&wire);
+        tokio::spawn(async move {
+            let cmd = echo("small");
+            ask(&wire, Request::One(&cmd), Some(ms(5000))).await.is_ok()
+        })
+    };
+    sleep(ms(1)).await;
+    assert_eq!(wire.queue().depth(), 1, "nobody stands behind it");
+    tokio::spawn(serve(theirs, 1 << 16, Arc::default()));
+    assert!(first.await.expect("no panic"), "it went");
+    assert!(second.await.expect("no panic"), "and the next one after it");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reply_beyond_the_limit_ends_the_connection() {
     for head in ["$9999999\r\n", "*9999999\r\n"] {
         let (wire, mut theirs, _task) = plain(1 << 16);

@@ -8,7 +8,7 @@ use std::time::Instant;
 use tokio::time::{Sleep, sleep_until};
 
 use super::Wire;
-use crate::connection::encode::{LARGE, pack, pack_large};
+use crate::connection::encode::{LARGE, most_bytes, pack, pack_large};
 use crate::connection::fault::Fault;
 use crate::connection::queue::{Answer, Ask, Failure, NoPlace, Place};
 use crate::connection::request::Request;
@@ -69,12 +69,22 @@ impl<'a> Call<'a> {
         cx: &mut Context<'_>,
     ) -> Result<(), Unanswered> {
         let caller = cx.waker().clone();
-        // Outside the lock, which nobody is to wait for while much is copied.
-        let large = pack_large(request);
+        let bytes = most_bytes(request);
         let mut queue = self.wire.queue();
-        let entered = match large {
-            None => queue.submit(ask, caller, LARGE, |out| pack(request, out)),
-            Some((bytes, packed)) => queue.submit_packed(ask, caller, bytes, packed),
+        let entered = if bytes < LARGE {
+            queue.submit(ask, caller, bytes, |out| pack(request, out))
+        } else {
+            match queue.room_for(bytes) {
+                Err(no) => Err(no),
+                Ok(()) => {
+                    // Outside the lock, which nobody is to wait for while much is copied; and not in vain, time and
+                    // again, while there is no room.
+                    drop(queue);
+                    let (own, packed) = pack_large(request, bytes);
+                    queue = self.wire.queue();
+                    queue.submit_packed(ask, caller, own, packed)
+                }
+            }
         };
         match entered {
             Ok((place, driver)) => {
