@@ -1,13 +1,15 @@
 //! Each request has a reply of its own, or is refused: whatever shifts replies gives one caller
 //! another's value. And a pipeline with nothing in it is the same everywhere.
 
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use fluster::{Client, DedicatedClient, Error, ErrorKind, FlusterCluster, Outcome};
+use fluster::{Client, DedicatedClient, Error, ErrorKind, Event, FlusterCluster, Node, Outcome};
 use redis::aio::ConnectionLike;
 use redis::{AsyncCommands, Cmd, Pipeline, RedisError, Value};
 
-use crate::support::{Server, fleet, urls};
+use crate::support::{Fake, Server, fleet, urls};
+use crate::workload::SOON;
 
 fn refused(e: &RedisError, what: &str) {
     let error = Error::from_redis(e).unwrap_or_else(|| panic!("{what}: not ours: {e}"));
@@ -295,4 +297,57 @@ async fn a_transaction_that_only_reads_is_checked() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replies_that_are_shifted_are_an_event() {
+    let gets = AtomicUsize::new(0);
+    let fake = Fake::start(move |words| {
+        if words[0] != "GET" {
+            return Some(Fake::answer("7.0.15", words));
+        }
+        // Slower than they are asked: somebody always waits.
+        std::thread::sleep(Duration::from_millis(1));
+        match gets.fetch_add(1, SeqCst) {
+            // One too many, of which no caller can know.
+            100 => Some("+a\r\n+a\r\n".to_owned()),
+            _ => Some("+a\r\n".to_owned()),
+        }
+    });
+    let cluster = FlusterCluster::builder()
+        .node(Node::new(&*fake.url()).unwrap().name("n"))
+        .response_timeout(Duration::from_secs(20))
+        .build()
+        .unwrap();
+    let mut events = cluster.events();
+    let callers: Vec<_> = (0..50)
+        .map(|_| {
+            let mut client = cluster.get_client("k").unwrap();
+            tokio::spawn(async move {
+                loop {
+                    // It fails once for each of them.
+                    let _ = client.get::<_, Option<String>>("k").await;
+                }
+            })
+        })
+        .collect();
+    let heard = async {
+        loop {
+            if let Event::RepliesShifted { node, .. } =
+                events.next().await.expect("the cluster is there")
+            {
+                return node;
+            }
+        }
+    };
+    let node = tokio::time::timeout(SOON, heard).await;
+    assert_eq!(node.expect("an event"), "n");
+    for caller in callers {
+        caller.abort();
+    }
+    assert_eq!(
+        cluster.status().nodes[0].ejections,
+        0,
+        "the next connection is well"
+    );
 }

@@ -122,7 +122,7 @@ impl World {
             stats: Arc::default(),
             tasks: Arc::new(Tasks::new(None)),
             network: network.way_out(),
-            proof: Arc::new(Proof::new(node.id_ref())),
+            proof: Arc::new(Proof::new(node.id_ref(), Box::new(|| ()))),
             client_name: Arc::clone(&limits.client_name),
             bounds: limits.bounds,
         };

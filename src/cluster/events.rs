@@ -104,6 +104,14 @@ pub enum Event {
         /// The other one.
         other: NodeId,
     },
+    /// On a shared connection of a node, replies did not belong to the commands before them: something between adds or
+    /// swallows some. The connection was closed. What it answered within the last second and a round trip may have been
+    /// the answer to something else, reads and writes alike; what was kept of it should be dropped.
+    #[non_exhaustive]
+    RepliesShifted {
+        /// The node.
+        node: NodeId,
+    },
     /// The reader was too slow: this many events were dropped before the next one.
     Missed(u64),
 }

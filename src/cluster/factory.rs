@@ -93,6 +93,7 @@ impl BackendFactory {
             }
             Address::Unix(_) => None,
         };
+        let reporter = Reporter(engine.clone());
         let dialer = Dialer {
             node: node.id(),
             #[cfg(feature = "tls")]
@@ -108,11 +109,11 @@ impl BackendFactory {
             stats: Arc::new(NodeStats::default()),
             tasks: Arc::clone(tasks),
             network: self.network.clone(),
-            proof: Arc::new(Proof::new(node.id_ref())),
+            proof: Arc::new(Proof::new(node.id_ref(), reporter.on_shift(node.id()))),
             client_name: Arc::clone(&limits.client_name),
             bounds: limits.bounds,
         };
-        let observer = Arc::new(Reporter(engine.clone()));
+        let observer = Arc::new(reporter);
         Arc::new(Backend::new(
             node.clone(),
             key,

@@ -9,11 +9,26 @@ use crate::backend::{Backend, Observer};
 use crate::clock;
 use crate::cluster::engine::Engine;
 use crate::cluster::events::Event;
+use crate::connection::proof::OnShift;
 use crate::connection::resolve::Resolver;
 use crate::health::verdict::{Observation, Verdict};
+use crate::node::NodeId;
 
 /// A handle to the engine that the nodes can hold without keeping the cluster alive.
 pub(crate) struct Reporter(pub(crate) Weak<Engine>);
+
+impl Reporter {
+    /// Says that replies of a node's connection were another's.
+    pub(crate) fn on_shift(&self, node: NodeId) -> OnShift {
+        let engine = self.0.clone();
+        Box::new(move || {
+            if let Some(engine) = engine.upgrade() {
+                let node = node.clone();
+                engine.locked(|_, effects| effects.tell(Event::RepliesShifted { node }));
+            }
+        })
+    }
+}
 
 impl Observer for Reporter {
     fn judged(&self, backend: &Arc<Backend>, epoch: u64, verdict: Verdict) {

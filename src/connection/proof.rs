@@ -1,6 +1,7 @@
 //! Whether it is a Redis that answers, and in the order it was asked. A set-up alone is no proof: anything may say
 //! `OK` to it, or an error to all.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 
 use redis::{Cmd, ServerError, Value};
@@ -20,10 +21,13 @@ use crate::node::NodeId;
 /// Commands that give back what they were given, in the order in which they are tried.
 const VERBS: [&str; 2] = ["ECHO", "PING"];
 
+/// Who is told that replies were shifted.
+pub(crate) type OnShift = Box<dyn Fn() + Send + Sync>;
+
 /// What is known of whoever answers at one address.
-#[derive(Debug)]
 pub(crate) struct Proof {
     node: NodeId,
+    on_shift: OnShift,
     /// Which of [`VERBS`] our user may use here; behind them, none. Each try of a forbidden one would be a line of the
     /// server's ACL LOG.
     verb: AtomicU8,
@@ -42,10 +46,20 @@ pub(super) enum Unproven {
     NotRedis(String),
 }
 
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proof")
+            .field("node", &self.node)
+            .field("verb", &self.verb())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Proof {
-    pub(crate) fn new(node: &NodeId) -> Self {
+    pub(crate) fn new(node: &NodeId, on_shift: OnShift) -> Self {
         Self {
             node: node.clone(),
+            on_shift,
             verb: AtomicU8::new(0),
             said: AtomicBool::new(false),
         }
@@ -120,6 +134,7 @@ impl Proof {
     pub(super) fn shifted(&self) {
         metrics::counter!("fluster_shifted_replies_total", "node" => self.node.to_string())
             .increment(1);
+        (self.on_shift)();
         if !self.said.swap(true, Relaxed) {
             tracing::error!(
                 node = %self.node,

@@ -40,7 +40,7 @@ fn connected(
     let (ours, theirs) = duplex(pipe);
     let wire = Wire::new(BOUNDS);
     wire.setup_done();
-    let proof = Arc::new(Proof::new(&NodeId::from("n")));
+    let proof = Arc::new(Proof::new(&NodeId::from("n"), Box::new(|| ())));
     let manner = Manner {
         pushes,
         limits: DecodeLimits::default().reply(1 << 20),
