@@ -3,6 +3,7 @@
 mod aborted;
 pub(crate) mod args;
 mod connect;
+mod courtesy;
 pub(crate) mod credentials;
 pub(crate) mod decode;
 pub(crate) mod dial;

@@ -1,11 +1,13 @@
 //! A server can tell whose connections they are, and whose ones they were after a return.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use fluster::{BuildError, Client, Config, FlusterCluster, NodeState, Penalty};
 use redis::AsyncCommands;
 
-use crate::support::{Server, eventually};
+use crate::support::{Fake, Server, eventually};
 use crate::workload::SOON;
 
 /// The names in `CLIENT LIST`, of whatever kind of connection.
@@ -143,4 +145,88 @@ fn bounds_that_would_fail_every_call_are_refused() {
         assert!(error.contains(key) && error.contains("use"), "{error}");
     }
     assert!(all("max_nesting = 1025").is_err());
+}
+
+/// How many commands the log of refusals tells of, those that are counted in one line among them.
+fn refusals(server: &Server) -> u64 {
+    let log = server.raw(["ACL", "LOG", "1000"]);
+    let lines: Vec<_> = log.lines().collect();
+    let counts = lines.windows(2).filter(|pair| pair[0] == "count");
+    counts.map(|pair| pair[1].parse::<u64>().unwrap()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_refuses_the_name_is_not_told_it_again() {
+    for query in ["", "?protocol=resp3"] {
+        let server = Server::start();
+        let user = [
+            "ACL", "SETUSER", "limited", "on", ">pw", "~*", "&*", "+@all", "-client",
+        ];
+        server.raw(user);
+        let url = server.url().replace("://", "://limited:pw@");
+        let cluster = FlusterCluster::from_urls([format!("{url}{query}")]).unwrap();
+        let mut client = cluster.get_client("k").unwrap();
+        get(&mut client).await;
+        let first = refusals(&server);
+        // Without it this test proves nothing.
+        assert!(first >= 1, "the name was refused");
+        for _ in 0..20 {
+            server.raw(["CLIENT", "KILL", "USER", "limited"]);
+            eventually(SOON, || server.clients().is_empty()).await;
+            let again = async { while client.get::<_, Option<String>>("k").await.is_err() {} };
+            tokio::time::timeout(SOON, again)
+                .await
+                .expect("a new connection");
+            client.dedicated().await.map(drop).unwrap();
+        }
+        assert!(
+            cluster.status().nodes[0].dials >= 20,
+            "it was dialled again and again"
+        );
+        assert_eq!(refusals(&server), first, "{}", server.raw(["ACL", "LOG"]));
+        assert!(names(&server).iter().all(String::is_empty));
+    }
+}
+
+/// The installed server knows no `SETINFO`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_refusal_is_for_itself_and_one_that_may_pass_is_tried_again() {
+    for (refused, why, expected) in [
+        (
+            "SETINFO",
+            "-NOPERM this user has no permissions\r\n",
+            [11, 2],
+        ),
+        (
+            "SETNAME",
+            "-NOPERM this user has no permissions\r\n",
+            [1, 22],
+        ),
+        // An older server, which may be a newer one the next time.
+        ("SETINFO", "-ERR unknown subcommand 'SETINFO'\r\n", [11, 22]),
+    ] {
+        let asked = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+        let counts = Arc::clone(&asked);
+        let fake = Fake::start(move |words| {
+            for (count, what) in counts.iter().zip(["SETNAME", "SETINFO"]) {
+                let is_it = words[0] == "CLIENT" && words[1] == what;
+                count.fetch_add(usize::from(is_it), SeqCst);
+            }
+            let is_refused = words[0] == "CLIENT" && words[1] == refused;
+            Some(if is_refused {
+                why.to_owned()
+            } else {
+                Fake::answer("7.2.0", words)
+            })
+        });
+        let cluster = FlusterCluster::from_urls([fake.url()]).unwrap();
+        let mut client = cluster.get_client("k").unwrap();
+        get(&mut client).await;
+        let mut held = Vec::new();
+        for _ in 0..10 {
+            held.push(client.dedicated().await.unwrap());
+        }
+        let asked = [&asked[0], &asked[1]].map(|count| count.load(SeqCst));
+        assert_eq!(asked, expected, "{refused}: {why}");
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 
 use redis::{Cmd, ServerError, Value};
 
+use super::courtesy::Forbidden;
 use super::fault::LinkError;
 use super::link::send;
 use super::queue::{Purpose, token_text};
@@ -31,6 +32,8 @@ pub(crate) struct Proof {
     /// Which of [`VERBS`] our user may use here; behind them, none. Each try of a forbidden one would be a line of the
     /// server's ACL LOG.
     verb: AtomicU8,
+    /// What our user may not tell of us.
+    forbidden: Forbidden,
     /// It was said that replies were shifted.
     said: AtomicBool,
 }
@@ -61,8 +64,13 @@ impl Proof {
             node: node.clone(),
             on_shift,
             verb: AtomicU8::new(0),
+            forbidden: Forbidden::default(),
             said: AtomicBool::new(false),
         }
+    }
+
+    pub(super) fn forbidden(&self) -> &Forbidden {
+        &self.forbidden
     }
 
     /// The command to prove something by, if there is one.

@@ -53,7 +53,7 @@ pub(super) enum SetupFault {
 }
 
 impl Greeting {
-    /// Its steps that may be refused, in the order of their replies; what comes after them is best effort.
+    /// Its steps that must be taken, in the order of their replies; what comes after them is best effort.
     fn steps(&self) -> (Pipeline, Vec<Part>) {
         let (mut steps, mut parts) = (Pipeline::new(), Vec::new());
         if self.resp3 {
@@ -74,15 +74,6 @@ impl Greeting {
         if self.db != 0 {
             steps.cmd("SELECT").arg(self.db);
             parts.push(Part::Select);
-        }
-        if !self.name.is_empty() {
-            steps.cmd("CLIENT").arg("SETNAME").arg(&*self.name);
-        }
-        for (what, value) in [
-            ("LIB-NAME", "fluster"),
-            ("LIB-VER", env!("CARGO_PKG_VERSION")),
-        ] {
-            steps.cmd("CLIENT").arg("SETINFO").arg(what).arg(value);
         }
         (steps, parts)
     }
@@ -128,14 +119,17 @@ impl Greeting {
         progress: &Progress,
     ) -> Result<bool, SetupFault> {
         progress.at(SetupStep::LogIn);
-        let (steps, parts) = self.steps();
+        let (mut steps, parts) = self.steps();
+        let told = proof.forbidden().tell(&self.name, &mut steps);
         let login = async {
             let request = Request::Many(&steps);
             let sent = send(wire, clock::now(), request, None, Purpose::User);
             let replies = sent.await.map_err(SetupFault::Lost)?.into_values();
-            for (part, reply) in parts.iter().zip(replies) {
+            let mut replies = replies.into_iter();
+            for (part, reply) in parts.iter().zip(replies.by_ref()) {
                 self.check(*part, reply)?;
             }
+            proof.forbidden().note(&told, replies);
             progress.at(SetupStep::Proof);
             Ok(())
         };
