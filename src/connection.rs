@@ -17,6 +17,7 @@ pub(crate) mod meter;
 pub(crate) mod network;
 pub(crate) mod proof;
 pub(crate) mod queue;
+pub(crate) mod redis_rs;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod resolve;

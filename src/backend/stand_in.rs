@@ -13,6 +13,7 @@ use crate::backend::role::Role;
 use crate::backend::{Backend, Unheard};
 use crate::command::{Spec, is_read_only};
 use crate::connection::args::args;
+use crate::connection::redis_rs;
 use crate::connection::reply::Reply;
 use crate::connection::request::{LaneRequest, Request};
 use crate::error::Error;
@@ -43,7 +44,7 @@ fn written<'a>(request: Request<'a>) -> Vec<&'a [u8]> {
     };
     match request {
         Request::One(cmd) => add(cmd),
-        Request::Many(pipeline) => pipeline.cmd_iter().for_each(add),
+        Request::Many(pipeline) => redis_rs::commands(pipeline).for_each(add),
     }
     keys.sort_unstable();
     keys.dedup();

@@ -14,6 +14,7 @@ use crate::cluster::plan::{Plan, target};
 use crate::cluster::target::Target;
 use crate::command::{self, Gather, Scatter};
 use crate::connection::args::args;
+use crate::connection::redis_rs;
 use crate::connection::reply::Reply;
 use crate::connection::request::LaneRequest;
 use crate::error::Error;
@@ -169,7 +170,7 @@ impl<'a> Batch<'a> {
         if commands.len() == 1 {
             return Outgoing::One(commands.swap_remove(0));
         }
-        let mut pipeline = Pipeline::with_capacity(commands.len());
+        let mut pipeline = redis_rs::pipeline(commands.len());
         for cmd in commands {
             pipeline.add_command(cmd);
         }

@@ -13,6 +13,7 @@ use crate::cluster::engine::Snapshot;
 use crate::cluster::plan::{Plan, cross_node, home, refused, target};
 use crate::cluster::target::Target;
 use crate::connection::args::args;
+use crate::connection::redis_rs;
 use crate::connection::reply::{Reply, parse_of, signed};
 use crate::connection::request::{LaneRequest, Request};
 use crate::error::{Error, ErrorKind, Outcome};
@@ -74,7 +75,7 @@ impl FlusterCluster {
         let mut batch = Batch::new();
         {
             let snapshot = engine.snapshot.load();
-            for cmd in pipe.cmd_iter() {
+            for cmd in redis_rs::commands(pipe) {
                 let plan = Plan::of_part(&snapshot, cmd)?;
                 batch.push(engine, cmd, plan, self.partially());
             }
@@ -141,7 +142,7 @@ fn one_home<'a>(
 ) -> Result<Target<'a>, Error> {
     let mut keys: Vec<&[u8]> = others.to_vec();
     let mut anywhere = false;
-    for cmd in pipe.cmd_iter() {
+    for cmd in redis_rs::commands(pipe) {
         match Plan::of(snapshot, cmd)? {
             Plan::One { at, together } => match target(cmd, at, together) {
                 Target::Key(key) => keys.push(key),

@@ -159,7 +159,7 @@ impl FlusterCluster {
                 answers.into_iter().map(parse).collect()
             }
             // No `DEL` is refused.
-            Err(error) => pipe.cmd_iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => (0..pipe.len()).map(|_| Err(error.clone())).collect(),
         }
     }
 

@@ -24,6 +24,7 @@ use self::alarm::Alarm;
 use super::decode::{DecodeLimits, Decoder};
 use super::fault::Ended;
 use super::queue::Chunk;
+use super::redis_rs;
 use super::socket::Glance;
 use super::stats::NodeStats;
 use super::tokens::Tokens;
@@ -192,10 +193,7 @@ impl<S> Drop for Driver<S> {
         // A chunk that is being written counts as written; else it was given back.
         self.wire.end(Ended::abandoned());
         if let Pushes::Expected(sink) = &self.manner.pushes {
-            sink(PushInfo {
-                kind: PushKind::Disconnection,
-                data: Vec::new(),
-            });
+            sink(redis_rs::message(PushKind::Disconnection, Vec::new()));
         }
     }
 }

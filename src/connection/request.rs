@@ -9,6 +9,7 @@ use redis::{Cmd, Pipeline, Value};
 use super::args::args;
 use super::reply::Reply;
 use crate::command::{self, Block, Spec, State};
+use crate::connection::redis_rs;
 use crate::error::{Error, ErrorKind, Outcome};
 
 /// What is put on a connection in one piece.
@@ -41,7 +42,7 @@ impl<'a> Request<'a> {
     pub(crate) fn commands(self) -> impl Iterator<Item = &'a Cmd> {
         let (one, many) = match self {
             Request::One(cmd) => (Some(cmd), None),
-            Request::Many(pipeline) => (None, Some(pipeline.cmd_iter())),
+            Request::Many(pipeline) => (None, Some(redis_rs::commands(pipeline))),
         };
         one.into_iter().chain(many.into_iter().flatten())
     }

@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use futures_util::future::join_all;
-use redis::{Pipeline, Value};
+use redis::Value;
 
 use crate::client::Client;
 use crate::cluster::attempts::Attempts;
+use crate::connection::redis_rs;
 use crate::connection::reply::{Reply, parse};
 use crate::connection::request::LaneRequest;
 use crate::error::Error;
@@ -106,7 +107,7 @@ impl Queue {
         outs: Vec<Outgoing<'_>>,
         deadline: Instant,
     ) -> Vec<Result<(), Error>> {
-        let mut pipe = Pipeline::with_capacity(outs.len() + 1);
+        let mut pipe = redis_rs::pipeline(outs.len() + 1);
         let plain = outs.iter().all(|out| self.is_plain(out));
         if !plain {
             // A restarted server has no scripts, and in a pipeline there is no asking first.

@@ -3,7 +3,7 @@
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use redis::{PushInfo, PushKind, Value};
+use redis::{PushKind, Value};
 use std::future::Future as _;
 use tokio::io::{AsyncReadExt as _, ReadBuf};
 
@@ -12,6 +12,7 @@ use crate::clock::{self, micros};
 use crate::connection::decode::{Frame, Garbage};
 use crate::connection::fault::{Ended, Fault};
 use crate::connection::queue::{Heard, Unfit};
+use crate::connection::redis_rs;
 use crate::connection::socket::Glance;
 
 const BUFFER: usize = 16 << 10;
@@ -200,7 +201,7 @@ impl<S: Stream> Driver<S> {
             Pushes::Expected(sink) => sink,
         };
         if !is_confirmation(&kind) || !self.wire.queue().expects_confirmation() {
-            sink(PushInfo { kind, data });
+            sink(redis_rs::message(kind, data));
             return Ok(());
         }
         self.replies.push(Value::Push { kind, data });
