@@ -1,6 +1,7 @@
 //! Which runtime does the background work, and what becomes of a cluster whose runtime sleeps.
 
 mod asleep;
+mod blocked;
 mod plain;
 mod walk;
 

@@ -372,6 +372,11 @@ impl Queue {
         self.early.take()
     }
 
+    /// A deadline that the driver's timer is not set to yet.
+    pub(crate) fn early(&self) -> Option<Instant> {
+        self.early
+    }
+
     /// The driver's timer is set to this.
     pub(crate) fn armed(&mut self, at: Option<Instant>) {
         self.armed = at;

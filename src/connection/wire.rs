@@ -1,27 +1,25 @@
 //! One connection as its callers and its driver share it: the queue under its lock, and what is read without one.
 
 mod call;
+mod overdue;
 mod silence;
 
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::{self, Handle};
 use tokio::sync::Notify;
 
 pub(crate) use self::call::{Call, Unanswered};
-use super::fault::{Ended, Fault};
+use super::fault::Ended;
 use super::queue::{Bounds, Queue};
 use crate::clock::micros;
 
 /// How much of the set-up's replies is kept, enough for an error line or the first words of another service.
 const SETUP_KEPT: usize = 256;
-
-/// A driver whose timer is overdue by this much does not come.
-const OVERDUE: Duration = Duration::from_millis(50);
 
 /// The timer is off.
 const NEVER: u64 = u64::MAX;
@@ -178,30 +176,5 @@ impl Wire {
 
     pub(super) fn tell_room(&self) {
         self.room.notify_waiters();
-    }
-
-    /// Whether the driver should have come long ago. Asked once in a while; only what is seen twice is true, since who
-    /// asks may have been stalled together with the driver.
-    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
-        let due = self.driver.due.load(Relaxed);
-        let is_late = now
-            .checked_sub(OVERDUE)
-            .is_some_and(|before| due <= micros(before));
-        is_late && self.driver.missed.swap(due, Relaxed) == due
-    }
-
-    /// Ends what is overdue in the driver's place; a connection that had any is closed.
-    pub(crate) fn end_overdue(&self, now: Instant) {
-        let mut wakers = Vec::new();
-        let before = now.checked_sub(OVERDUE).unwrap_or(now);
-        self.queue().expire(before, &mut wakers);
-        if wakers.is_empty() {
-            return;
-        }
-        for waker in wakers {
-            waker.wake();
-        }
-        let text = "nothing drives the connection: a thread of its runtime is held up";
-        self.end(Ended::new(Fault::Lost, std::io::ErrorKind::TimedOut, text));
     }
 }

@@ -88,6 +88,9 @@ impl<'a> Call<'a> {
         };
         match entered {
             Ok((place, driver)) => {
+                if let Some(early) = queue.early() {
+                    self.wire.due_by(early);
+                }
                 drop(queue);
                 self.place = Some(place);
                 if let Some(driver) = driver {
