@@ -46,4 +46,5 @@ mod support;
 mod topology;
 mod transport;
 mod versions;
+mod wire;
 mod workload;
