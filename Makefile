@@ -35,6 +35,7 @@ bench: ## compare with what one would use instead; writes BENCHMARKS.md (25 minu
 	$(CARGO) bench --all-features --bench placement
 	$(CARGO) bench --all-features --bench routing
 	$(BENCH) throughput -- $(if $(QUICK),--quick) $(if $(FRESH),--fresh)
+	$(BENCH) wire -- $(if $(QUICK),--rounds 3 --slice-ms 100) $(if $(FRESH),--fresh)
 	$(BENCH) growth -- $(if $(QUICK),--rounds 3) $(if $(FRESH),--fresh)
 	$(BENCH) observed -- $(if $(QUICK),--rounds 3 --slice-ms 100) $(if $(FRESH),--fresh)
 	$(BENCH) lanes -- $(if $(QUICK),--rounds 3 --slice-ms 100) $(if $(FRESH),--fresh)

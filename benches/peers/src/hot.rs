@@ -140,7 +140,12 @@ fn talk(path: &str, times: usize) {
 }
 
 /// A GET of each of 64 tasks, again and again: what a batch of them costs, by call.
-async fn at_once(path: &str, times: usize, cluster: &FlusterCluster, alone: &MultiplexedConnection) {
+async fn at_once(
+    path: &str,
+    times: usize,
+    cluster: &FlusterCluster,
+    alone: &MultiplexedConnection,
+) {
     const TASKS: usize = 64;
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..TASKS {

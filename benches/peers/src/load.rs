@@ -133,12 +133,13 @@ pub fn slice(
     let running: Vec<_> = (0..tasks)
         .map(|task| who.start(runtime, &load, task))
         .collect();
-    std::thread::sleep(length / 5);
+    // Inside the runtime: one of a single thread runs only meanwhile.
+    runtime.block_on(async { tokio::time::sleep(length / 5).await });
     let stolen = machine::stolen();
     load.measuring.store(true, Relaxed);
     let (made, bytes) = counting::made();
     let (cpu, began, done) = (machine::cpu_time(), Instant::now(), load.done());
-    std::thread::sleep(length);
+    runtime.block_on(async { tokio::time::sleep(length).await });
     let (cpu, took, done) = (
         machine::cpu_time() - cpu,
         began.elapsed(),

@@ -367,6 +367,15 @@ fn main() {
             summary::throughput(&throughput)
         );
     }
+    let wire = rows("wire.jsonl");
+    if !wire.is_empty() {
+        let _ = writeln!(
+            text,
+            "## By what goes over the connections\n\n`cargo run --release --bin wire` in `benches/peers`. fluster beside one \
+             redis-rs connection per node, picked by hand; ratios to it. Pipelines are of one node.\n\n{}",
+            summary::wire(&wire)
+        );
+    }
     if !failure.is_empty() {
         let _ = writeln!(
             text,

@@ -86,7 +86,11 @@ impl<T> Sharded<T> {
     }
 }
 
-async fn each<T, F: Future<Output = T>>(urls: &[String], make: impl Fn(String) -> F) -> Sharded<T> {
+/// One for each URL.
+pub async fn each<T, F: Future<Output = T>>(
+    urls: &[String],
+    make: impl Fn(String) -> F,
+) -> Sharded<T> {
     let mut all = Vec::new();
     for url in urls {
         all.push(make(url.clone()).await);

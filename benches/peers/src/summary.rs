@@ -154,6 +154,36 @@ pub fn throughput(rows: &[Value]) -> String {
     text
 }
 
+/// One row per kind of traffic and number of tasks.
+#[must_use]
+pub fn wire(rows: &[Value]) -> String {
+    let mut text = String::from(
+        "| over the connections | tasks | | ops/s | CPU per op | p50 | p99 | allocations | bytes |\n|---|---|---|---|---|---|---|---|---|\n",
+    );
+    for (op, tasks) in cells(rows) {
+        let cell = (op.as_str(), tasks);
+        for who in [RUN, GET_CLIENT, MUX_AGAIN] {
+            let of = |field| ratio(rows, cell, field, who, MUX).map(|s| format!("{s:#}"));
+            let own = |field| {
+                plain(rows, cell, field, who).map_or("-".into(), |s| format!("{:.1}", s.median))
+            };
+            let (Some(ops), Some(cpu)) = (of("ops"), of("cpu_us")) else {
+                continue;
+            };
+            let _ = writeln!(
+                text,
+                "| {op} | {tasks} | {} | {ops} | {cpu} | {} | {} | {} | {} |",
+                title(who),
+                of("p50_us").unwrap_or_default(),
+                of("p99_us").unwrap_or_default(),
+                own("allocations"),
+                own("bytes"),
+            );
+        }
+    }
+    text
+}
+
 /// fluster's `run` against the others, as ratios of operations and of CPU per operation.
 #[must_use]
 pub fn against(rows: &[Value]) -> String {
