@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn a_cap_is_at_least_a_millisecond_and_shortens_only() {
         let caps = caps([b"k".as_slice()], Duration::from_nanos(1)).expect("one");
-        let cmd = caps.cmd_iter().next().expect("one");
+        let cmd = redis_rs::commands(&caps).next().expect("one");
         let words: Vec<_> = args(cmd).collect();
         assert_eq!(words, [b"PEXPIRE".as_slice(), b"k", b"1", b"LT"]);
         assert!(super::caps([], Duration::from_secs(1)).is_none());

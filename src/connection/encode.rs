@@ -145,7 +145,10 @@ mod tests {
                 let own = pipe.get_packed_pipeline();
                 assert_eq!(out.strip_prefix(b"before"), Some(&*own));
                 assert_eq!(packed.whole, own.len());
-                let first = pipe.cmd_iter().next().expect("one").get_packed_command();
+                let first = crate::connection::redis_rs::commands(&pipe)
+                    .next()
+                    .expect("one")
+                    .get_packed_command();
                 let decisive = if is_atomic { own.len() } else { first.len() };
                 assert_eq!(packed.decisive, decisive, "{len} {is_atomic}");
             }
