@@ -23,6 +23,8 @@ use crate::error::Error;
 pub(crate) struct Batch<'a> {
     items: Vec<Item<'a>>,
     parts: Vec<Part<'a>>,
+    /// The pipeline whose commands these are.
+    pipeline: Option<&'a Pipeline>,
 }
 
 struct Item<'a> {
@@ -47,16 +49,19 @@ struct Part<'a> {
     target: Target<'a>,
 }
 
-/// A request that owns what it sends.
-pub(crate) enum Outgoing {
+/// What is sent to one node.
+pub(crate) enum Outgoing<'a> {
+    /// All of the pipeline, as it was given.
+    Whole(&'a Pipeline),
     One(Cmd),
     Many(Pipeline),
 }
 
-impl Outgoing {
+impl Outgoing<'_> {
     /// Each of its commands has a plan, or was cut out of one that has.
     pub(crate) fn request(&self) -> LaneRequest<'_> {
         match self {
+            Self::Whole(pipeline) => LaneRequest::all_ours(pipeline),
             Self::One(cmd) => LaneRequest::ours(cmd),
             Self::Many(pipeline) => LaneRequest::all_ours(pipeline),
         }
@@ -68,6 +73,16 @@ impl<'a> Batch<'a> {
         Self {
             items: Vec::new(),
             parts: Vec::new(),
+            pipeline: None,
+        }
+    }
+
+    /// For the commands of this pipeline, each of which is to be added.
+    pub(crate) fn of(pipeline: &'a Pipeline) -> Self {
+        Self {
+            items: Vec::with_capacity(pipeline.len()),
+            parts: Vec::with_capacity(pipeline.len()),
+            pipeline: Some(pipeline),
         }
     }
 
@@ -148,7 +163,11 @@ impl<'a> Batch<'a> {
     }
 
     /// What is sent to one node for these pieces.
-    pub(crate) fn request(&self, engine: &Engine, pieces: &[usize]) -> Outgoing {
+    pub(crate) fn request(&self, engine: &Engine, pieces: &[usize]) -> Outgoing<'a> {
+        if let Some(pipeline) = self.pipeline.filter(|_| self.is_whole(engine, pieces)) {
+            // A copy of each command would be two allocations for each.
+            return Outgoing::Whole(pipeline);
+        }
         let mut commands: Vec<Cmd> = Vec::with_capacity(pieces.len());
         // A node that does not know a script learns it from the first call, and the order holds.
         let mut learnt: Vec<&[u8]> = Vec::new();
@@ -175,6 +194,16 @@ impl<'a> Batch<'a> {
             pipeline.add_command(cmd);
         }
         Outgoing::Many(pipeline)
+    }
+
+    /// Whether these pieces are all of the commands, each as it was given.
+    fn is_whole(&self, engine: &Engine, pieces: &[usize]) -> bool {
+        let is_as_given = |item: &Item<'_>| {
+            matches!(item.kind, Kind::One) && engine.scripts.eval(item.cmd).is_none()
+        };
+        // One alone is answered as a command is.
+        let is_all = pieces.len() > 1 && pieces.len() == self.items.len();
+        is_all && self.items.iter().all(is_as_given)
     }
 
     fn part_of(&self, item: &Item<'_>, scatter: Scatter, run: &[usize]) -> Cmd {

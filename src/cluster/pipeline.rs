@@ -72,7 +72,7 @@ impl FlusterCluster {
     pub(crate) async fn each(&self, pipe: &Pipeline) -> Result<Vec<Result<Answer, Error>>, Error> {
         let engine = self.engine();
         let deadline = clock::now() + self.deadline();
-        let mut batch = Batch::new();
+        let mut batch = Batch::of(pipe);
         {
             let snapshot = engine.snapshot.load();
             for cmd in redis_rs::commands(pipe) {

@@ -199,7 +199,11 @@ async fn scenes(plain_servers: &[Server], tls_servers: &[Server], pki: &TlsPki) 
             op: Op::Get,
             tasks: &[1, 4],
             field: vec![
-                (summary::RUN, Box::new(Pipelined(pipelined.0))),
+                (summary::RUN, Box::new(Pipelined(pipelined.0.clone()))),
+                (
+                    summary::GET_CLIENT,
+                    Box::new(Pipelined(pipelined.0.get_client("").expect("a node"))),
+                ),
                 (summary::MUX, Box::new(Pipelined(pipelined.1.clone()))),
                 (summary::MUX_AGAIN, Box::new(Pipelined(pipelined.1))),
             ],
