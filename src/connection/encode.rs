@@ -67,9 +67,17 @@ fn pack_many(request: Request<'_>, out: &mut Vec<u8>) -> Packed {
 
 /// A request of `most` bytes in memory of its own.
 pub(crate) fn pack_large(request: Request<'_>, most: usize) -> (Vec<u8>, Packed) {
+    #[cfg(test)]
+    LARGE_ONES.set(LARGE_ONES.get() + 1);
     let mut own = Vec::with_capacity(most);
     let packed = pack(request, &mut own);
     (own, packed)
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many large requests were packed.
+    pub(crate) static LARGE_ONES: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 /// How many bytes the request will take: exactly, unless it has a cursor, whose digits only redis-rs sees.

@@ -127,14 +127,15 @@ impl Proof {
         self.verb.swap(none, Relaxed) != none
     }
 
-    /// A token was answered by an error while the connection was in use.
-    pub(super) fn refused(&self, refusal: &Value) {
+    /// A token that was asked for by `verb` was answered by an error while the connection was in use.
+    pub(super) fn refused(&self, verb: &str, refusal: &Value) {
         let Value::ServerError(e) = refusal else {
             return;
         };
-        if matches!(class_of(e), Class::NoPerm | Class::UnknownCommand) {
-            // What our user may do was changed; the next connection finds out what is left.
-            self.none_left();
+        let at = VERBS.iter().position(|known| *known == verb);
+        if let (Class::NoPerm | Class::UnknownCommand, Some(at)) = (class_of(e), at) {
+            // What our user may do was changed: from now on the next one is tried, by new connections too.
+            self.verb.fetch_max(at as u8 + 1, Relaxed);
         }
     }
 
@@ -218,6 +219,21 @@ mod tests {
             let heard = of(&format!("{line}\r\n"));
             assert!(matches!(heard, Heard::Refusal(_)), "{line}: {heard:?}");
         }
+    }
+
+    #[test]
+    fn a_token_that_is_refused_in_use_leaves_the_other_command() {
+        let proof = Proof::new(&NodeId::from("n"), Box::new(|| ()));
+        let said = |line: &str| redis::parse_redis_value(line.as_bytes()).expect("a reply");
+        proof.refused("ECHO", &said("-BUSY a script\r\n"));
+        assert_eq!(proof.verb(), Some("ECHO"), "that passes");
+        let forbidden = said("-NOPERM this user has no permissions\r\n");
+        // Two connections asked at once.
+        proof.refused("ECHO", &forbidden);
+        proof.refused("ECHO", &forbidden);
+        assert_eq!(proof.verb(), Some("PING"), "nobody has refused it");
+        proof.refused("PING", &forbidden);
+        assert_eq!(proof.verb(), None);
     }
 
     #[test]

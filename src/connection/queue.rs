@@ -244,7 +244,7 @@ impl Queue {
         self.slots.free(place.slot);
         Cancelled {
             discarded: Discarded(None, taken),
-            room: self.take_refused_on_give_up(),
+            room: self.gave_room(),
             was_sent: !unsent,
         }
     }
@@ -277,7 +277,8 @@ impl Queue {
         (waiter.taking.empty(), unsent)
     }
 
-    fn take_refused_on_give_up(&mut self) -> bool {
+    /// Whether somebody found no room, and finds some now that calls were given up.
+    pub(crate) fn gave_room(&mut self) -> bool {
         self.given_up > 0 && std::mem::take(&mut self.refused)
     }
 

@@ -17,6 +17,8 @@ const EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Tokens {
     proof: Arc<Proof>,
     next: u64,
+    /// What the last one was asked for by.
+    verb: &'static str,
     last: Option<Instant>,
 }
 
@@ -25,6 +27,7 @@ impl Tokens {
         Self {
             proof: Arc::clone(proof),
             next: fastrand::u64(..),
+            verb: "",
             last: None,
         }
     }
@@ -42,6 +45,7 @@ impl Tokens {
             return;
         };
         self.last = Some(now);
+        self.verb = verb;
         self.next = self.next.wrapping_add(1);
         let mut cmd = redis::cmd(verb);
         cmd.arg(token_text(self.next));
@@ -50,7 +54,7 @@ impl Tokens {
 
     /// The server did not give it back, and said why; that proves nothing.
     pub(crate) fn refused(&self, refusal: &Value) {
-        self.proof.refused(refusal);
+        self.proof.refused(self.verb, refusal);
     }
 
     /// Something else came in its place.

@@ -78,7 +78,11 @@ impl<S: Stream> Driver<S> {
             };
             self.alarm.set(next, was_busy);
             wire.armed(&mut queue, next);
+            let room = queue.gave_room();
             drop(queue);
+            if room {
+                wire.tell_room();
+            }
             if !was_busy {
                 self.shrink();
             }

@@ -1,3 +1,8 @@
+#[cfg(feature = "tls")]
+mod encrypted;
+mod room;
+mod writes;
+
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -38,6 +43,13 @@ fn connected(
     tokens: bool,
 ) -> (Arc<Wire>, DuplexStream, JoinHandle<()>) {
     let (ours, theirs) = duplex(pipe);
+    let (wire, driver) = driver_on(ours, pushes, tokens);
+    let task = tokio::spawn(driver);
+    (wire, theirs, task)
+}
+
+/// What drives a connection over a stream, and is not polled yet.
+fn driver_on<S: Stream>(stream: S, pushes: Pushes, tokens: bool) -> (Arc<Wire>, Driver<S>) {
     let wire = Wire::new(BOUNDS);
     wire.setup_done();
     let proof = Arc::new(Proof::new(&NodeId::from("n"), Box::new(|| ())));
@@ -47,9 +59,8 @@ fn connected(
         tokens: tokens.then(|| Tokens::new(&proof)),
     };
     let stats = Arc::new(NodeStats::default());
-    let driver = Driver::new(ours, Arc::clone(&wire), stats, manner);
-    let task = tokio::spawn(driver);
-    (wire, theirs, task)
+    let driver = Driver::new(stream, Arc::clone(&wire), stats, manner);
+    (wire, driver)
 }
 
 fn plain(pipe: usize) -> (Arc<Wire>, DuplexStream, JoinHandle<()>) {
@@ -81,7 +92,11 @@ async fn echoed(wire: &Wire, text: &str) -> Result<String, LinkError> {
 }
 
 /// A server that echoes the last word of each command, in pieces of so many bytes; what it heard is noted.
-async fn serve(mut stream: DuplexStream, piece: usize, heard: Arc<Mutex<Vec<String>>>) {
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    piece: usize,
+    heard: Arc<Mutex<Vec<String>>>,
+) {
     let mut asked = Vec::new();
     loop {
         let n = stream.read_buf(&mut asked).await.unwrap_or(0);
@@ -95,6 +110,10 @@ async fn serve(mut stream: DuplexStream, piece: usize, heard: Arc<Mutex<Vec<Stri
             let reply = format!("${}\r\n{last}\r\n", last.len());
             for piece in reply.as_bytes().chunks(piece) {
                 if stream.write_all(piece).await.is_err() {
+                    return;
+                }
+                // What encrypts keeps some.
+                if stream.flush().await.is_err() {
                     return;
                 }
                 tokio::task::yield_now().await;
@@ -411,87 +430,6 @@ async fn whoever_waits_is_told_when_the_task_is_ended() {
     }
     // Less than one whole command has left.
     assert_eq!(unsent, [true, true, true]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn who_finds_no_room_waits_for_it_until_the_deadline() {
-    let (wire, theirs, _task) = plain(64);
-    let large = "x".repeat(900_000);
-    let first = {
-        let (wire, large) = (Arc::clone(&wire), large.clone());
-        tokio::spawn(async move {
-            let cmd = echo(&large);
-            let reply = ask(&wire, Request::One(&cmd), Some(ms(5000))).await;
-            reply.is_ok()
-        })
-    };
-    sleep(ms(1)).await;
-    let full = echoed(&wire, &large).await.expect_err("no room");
-    assert_eq!((full.fault, full.unsent), (Fault::Saturated, true));
-    let second = {
-        let wire = Arc::clone(&wire);
-        tokio::spawn(async move {
-            let cmd = echo(&"y".repeat(1 << 19));
-            ask(&wire, Request::One(&cmd), Some(ms(5000))).await.is_ok()
-        })
-    };
-    sleep(ms(1)).await;
-    tokio::spawn(serve(theirs, 1 << 16, Arc::default()));
-    assert!(first.await.expect("no panic"));
-    assert!(second.await.expect("no panic"), "there was room again");
-}
-
-#[tokio::test(start_paused = true)]
-async fn small_requests_count_as_the_bytes_that_they_have() {
-    let (wire, theirs, _task) = plain(64);
-    // All but some thousand bytes of the bound.
-    let large = "x".repeat(BOUNDS.bytes as usize - 4096);
-    let mut calls: Vec<_> = std::iter::once(large)
-        .chain((0..50).map(|n| format!("small {n}")))
-        .map(|text| {
-            let wire = Arc::clone(&wire);
-            tokio::spawn(async move {
-                let cmd = echo(&text);
-                ask(&wire, Request::One(&cmd), Some(ms(5000))).await
-            })
-        })
-        .collect();
-    sleep(ms(1)).await;
-    assert_eq!(wire.queue().depth(), 51, "each has its place");
-    // What is too much for the rest of the bound has none.
-    let full = echoed(&wire, &"y".repeat(4096)).await.expect_err("no room");
-    assert_eq!((full.fault, full.unsent), (Fault::Saturated, true));
-    tokio::spawn(serve(theirs, 1 << 16, Arc::default()));
-    for call in calls.drain(..) {
-        assert!(call.await.expect("no panic").is_ok());
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_request_larger_than_the_bound_goes_alone() {
-    let (wire, theirs, _task) = plain(64);
-    let large = "x".repeat(3 * BOUNDS.bytes as usize);
-    let first = {
-        let wire = Arc::clone(&wire);
-        tokio::spawn(async move {
-            // Its answer is short.
-            let cmd = echo(&large).arg("done").clone();
-            ask(&wire, Request::One(&cmd), Some(ms(5000))).await.is_ok()
-        })
-    };
-    sleep(ms(1)).await;
-    let second = {
-        let wire = Arc::clone(&wire);
-        tokio::spawn(async move {
-            let cmd = echo("small");
-            ask(&wire, Request::One(&cmd), Some(ms(5000))).await.is_ok()
-        })
-    };
-    sleep(ms(1)).await;
-    assert_eq!(wire.queue().depth(), 1, "nobody stands behind it");
-    tokio::spawn(serve(theirs, 1 << 16, Arc::default()));
-    assert!(first.await.expect("no panic"), "it went");
-    assert!(second.await.expect("no panic"), "and the next one after it");
 }
 
 #[tokio::test(start_paused = true)]

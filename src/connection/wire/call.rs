@@ -98,8 +98,17 @@ impl<'a> Call<'a> {
                 }
                 Ok(())
             }
-            Err(NoPlace::Full) => Err(Unanswered::new(Fault::Saturated, true)),
-            Err(NoPlace::Ended) => Err(ended(&queue, true)),
+            Err(no) => {
+                drop(queue);
+                Err(self.no_place(&no))
+            }
+        }
+    }
+
+    fn no_place(&self, no: &NoPlace) -> Unanswered {
+        match no {
+            NoPlace::Full => Unanswered::new(Fault::Saturated, true),
+            NoPlace::Ended => ended(&self.wire.queue(), true),
         }
     }
 
@@ -111,6 +120,17 @@ impl<'a> Call<'a> {
             }
             Failure::Ended { unsent } => ended(&self.wire.queue(), unsent),
         }
+    }
+
+    fn time_out(&self, place: Place) -> Result<Answer, Failure> {
+        let mut queue = self.wire.queue();
+        let result = queue.time_out(place);
+        let room = queue.gave_room();
+        drop(queue);
+        if room {
+            self.wire.tell_room();
+        }
+        result
     }
 
     fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
@@ -154,7 +174,7 @@ impl Future for Call<'_> {
         let looked = me.wire.queue().look(place, cx.waker());
         let result = match looked {
             Some(result) => result,
-            None if me.is_overdue(cx) => me.wire.queue().time_out(place),
+            None if me.is_overdue(cx) => me.time_out(place),
             None => return Poll::Pending,
         };
         me.place = None;
