@@ -2,6 +2,7 @@
 //! full or cut.
 
 mod backlog;
+mod hostile;
 mod large;
 mod relay;
 mod storm;
