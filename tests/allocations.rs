@@ -29,12 +29,16 @@ static LIVE: AtomicI64 = AtomicI64::new(0);
 thread_local! {
     /// Allocations of this thread: another test's must not count.
     static MADE: Cell<u64> = const { Cell::new(0) };
+    /// Their bytes, what was given back left out.
+    static MADE_BYTES: Cell<u64> = const { Cell::new(0) };
 }
 
 fn count(bytes: i64, allocations: u64) {
     LIVE.fetch_add(bytes, Relaxed);
     // While a thread ends, its counter is gone, and so is whoever would read it.
     let _ = MADE.try_with(|made| made.set(made.get() + allocations));
+    let more = u64::try_from(bytes).unwrap_or(0);
+    let _ = MADE_BYTES.try_with(|made| made.set(made.get() + more));
 }
 
 // SAFETY: every method hands its arguments to the system's allocator, whose contract is the same.
@@ -217,6 +221,91 @@ fn the_node_of_a_command_is_found_without_an_allocation() {
         }
     });
     assert_eq!(made, 0, "{} commands", commands.len());
+}
+
+/// A runtime whose every task is on this thread: the connection's driver is counted with the call.
+fn one_thread() -> tokio::runtime::Runtime {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().expect("a runtime")
+}
+
+/// Allocations and bytes of one of them.
+async fn each(n: u64, mut call: impl AsyncFnMut()) -> (f64, f64) {
+    for _ in 0..100 {
+        call().await;
+    }
+    let before = (MADE.get(), MADE_BYTES.get());
+    for _ in 0..n {
+        call().await;
+    }
+    let (made, bytes) = (MADE.get() - before.0, MADE_BYTES.get() - before.1);
+    (made as f64 / n as f64, bytes as f64 / n as f64)
+}
+
+#[test]
+fn a_get_costs_few_allocations_by_a_client_as_by_its_key() {
+    let _alone = alone();
+    let server = Server::start();
+    server.raw(["SET", "key:1", &"v".repeat(64)]);
+    let cluster = FlusterCluster::from_urls([server.url()]).unwrap();
+    let (run, client) = one_thread().block_on(async {
+        let get = redis::Cmd::get("key:1");
+        let run = each(2_000, async || {
+            let value: Vec<u8> = cluster.run(&get).await.unwrap();
+            assert_eq!(value.len(), 64);
+        });
+        let run = run.await;
+        let client = each(2_000, async || {
+            let mut client = cluster.get_client("key:1").unwrap();
+            let value: Vec<u8> = get.query_async(&mut client).await.unwrap();
+            assert_eq!(value.len(), 64);
+        });
+        (run, client.await)
+    });
+    println!(
+        "GET of 64 B: {:.2} allocations, {:.0} bytes by its key; {:.2}, {:.0} by a client",
+        run.0, run.1, client.0, client.1
+    );
+    // With the command at hand: the value.
+    assert!(run.0 <= 1.05 && run.1 <= 80.0, "by its key: {run:?}");
+    // And the future, which redis-rs's trait wants in a box.
+    assert!(client.0 <= 2.05, "by a client: {client:?}");
+    assert!(client.1 <= 1_250.0, "by a client: {client:?}");
+}
+
+#[test]
+fn a_thousand_connected_nodes_hold_little_while_they_are_idle() {
+    let _alone = alone();
+    const NODES: usize = 1_000;
+    let server = Server::builder()
+        .arg("--databases", NODES.to_string())
+        .start();
+    let urls = (0..NODES).map(|db| format!("{}/{db}", server.url()));
+    let cluster = FlusterCluster::from_urls(urls).unwrap();
+    one_thread().block_on(async {
+        let empty = live();
+        for client in cluster.clients().rounds(1) {
+            let mut client = client.unwrap();
+            let _: Option<u8> = client.get("k").await.unwrap();
+        }
+        let busy = live();
+        assert_eq!(server.clients().len(), NODES);
+        // Buffers go when a connection was idle for a second; it looks once a second.
+        let per_node = |now: i64| (now - empty) / NODES as i64;
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while per_node(live()) > 4 << 10 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let idle = per_node(live());
+        println!(
+            "{NODES} connected nodes: {} bytes per node after a call, {idle} idle",
+            per_node(busy)
+        );
+        assert!(idle <= 4 << 10, "{idle} bytes per connected idle node");
+        assert_eq!(server.clients().len(), NODES, "they are connected");
+        cluster.shutdown(Duration::ZERO).await;
+    });
 }
 
 /// What the process holds now.
