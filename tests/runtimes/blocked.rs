@@ -111,7 +111,7 @@ fn a_blocked_runtime_holds_no_call_of_another_one_beyond_its_deadline() {
     assert!(!blocked.is_finished(), "it was blocked all the time");
     let (first, second) = (first.unwrap_err(), second.unwrap_err());
     let second = Error::from_redis(&second).expect("ours");
-    for error in [&first, &second] {
+    for error in [&first, second] {
         assert_eq!(error.outcome(), Outcome::NotSent, "{error}");
     }
     assert_eq!(first.kind(), ErrorKind::Timeout, "{first}");

@@ -87,7 +87,7 @@ async fn ask(
     }
     match kind {
         // Both ways to ask; what was not sent is sent again, by itself, on another connection.
-        Kind::One if first % 2 == 0 => {
+        Kind::One if first.is_multiple_of(2) => {
             let asked = cluster.run_with_key(key(0), &add(first)).await;
             asked.map(|number| vec![number]).map_err(|e| outcome(&e))
         }
