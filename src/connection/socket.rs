@@ -1,7 +1,6 @@
 //! The socket of a connection, plain or encrypted, and a look at it while it is idle.
 
 use std::io::{self, Read as _};
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -55,7 +54,7 @@ impl Stream for Socket {
             // Waiting bytes may be a session ticket: only the end says something.
             #[cfg(feature = "tls")]
             Self::Tls(s) => {
-                let mut one = [MaybeUninit::uninit(); 1];
+                let mut one = [std::mem::MaybeUninit::uninit(); 1];
                 match Glance::of(SockRef::from(s.get_ref().0).peek(&mut one)) {
                     Glance::Bytes(_) => Glance::Healthy,
                     glance => glance,
