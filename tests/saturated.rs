@@ -45,8 +45,16 @@ impl Full {
             assert!(futures_util::poll!(&mut call).is_pending());
             tokio::spawn(call)
         };
-        // Until the sockets are full.
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        // Until the sockets are full: while some of it can be written, a small call finds a place behind it.
+        let look = cluster.with_deadline(Duration::from_millis(200));
+        loop {
+            let looked = look.run::<Option<String>>(&Cmd::get(&key)).await;
+            match looked.map_err(|e| e.kind()) {
+                Err(ErrorKind::Saturated) => break,
+                Err(ErrorKind::Timeout) => {}
+                other => panic!("the owner does not answer: {other:?}"),
+            }
+        }
         Self {
             servers,
             cluster,

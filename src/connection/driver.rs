@@ -10,9 +10,9 @@ mod writing;
 #[cfg(test)]
 mod tests;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -139,7 +139,9 @@ impl<S: Stream> Driver<S> {
         }
         if let Poll::Ready(why) = self.poll_out(cx) {
             // What can still be read is read before anybody is told that the connection is lost.
-            let read = self.poll_in(cx);
+            // All of it, whatever the task has spent of its budget.
+            let rest = tokio::task::unconstrained(poll_fn(|cx| self.poll_in(cx)));
+            let read = pin!(rest).poll(cx);
             return Poll::Ready(match read {
                 Poll::Ready(more) if more.fault != super::fault::Fault::Lost => more,
                 _ => why,

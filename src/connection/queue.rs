@@ -24,7 +24,7 @@ use self::outgoing::Outgoing;
 pub(crate) use self::slots::{Answer, Failure};
 use self::slots::{NOBODY, Slots};
 pub(crate) use self::terms::{Ask, Bounds, Heard, NoPlace, Place, Unfit};
-use self::terms::{Cancelled, Discarded};
+use self::terms::{Cancelled, Discarded, WORTH};
 pub(crate) use self::waiter::{Purpose, Taking, token_text};
 use self::waiter::{Taken, Waiter};
 use super::encode::Packed;
@@ -119,8 +119,7 @@ impl Queue {
 
     // ---- callers ----
 
-    /// Gives a call a place, its bytes, `bytes` at most, written behind all others by `write`. The waker is to be woken,
-    /// if there is one.
+    /// Gives a call a place, its bytes, `bytes` at most, written by `write`. The waker, if any, is to be woken.
     pub(crate) fn submit(
         &mut self,
         ask: Ask,
@@ -133,7 +132,8 @@ impl Queue {
         Ok(self.enter(ask, caller, start, packed))
     }
 
-    /// The same for a request that was packed already, which is written from its own memory.
+    /// The same for one that is packed already, for which there was [room](Self::room_for): who asks again, is kept out
+    /// for ever by the small ones that came meanwhile, with a copy for each try.
     pub(crate) fn submit_packed(
         &mut self,
         ask: Ask,
@@ -141,7 +141,9 @@ impl Queue {
         bytes: Vec<u8>,
         packed: Packed,
     ) -> Result<(Place, Option<Waker>), NoPlace> {
-        self.room_for(bytes.len())?;
+        if self.ended.is_some() {
+            return Err(NoPlace::Ended);
+        }
         let start = self.out.push(bytes);
         Ok(self.enter(ask, caller, start, packed))
     }
@@ -152,8 +154,9 @@ impl Queue {
             return Err(NoPlace::Ended);
         }
         if self.is_full(bytes) {
-            // What was given up is no load.
-            if self.given_up > 0 {
+            // What was given up is no load. But closing the gaps moves all that waits, under the lock.
+            let worth = self.given_up * WORTH >= self.waiting.len() - self.first_unclaimed();
+            if self.given_up > 0 && worth {
                 self.cut();
             }
             if self.is_full(bytes) {
@@ -381,9 +384,8 @@ impl Queue {
     /// The driver's timer is set to this.
     pub(crate) fn armed(&mut self, at: Option<Instant>) {
         self.armed = at;
+        self.early = None;
     }
-
-    // ---- time ----
 
     /// Ends what is due; says when the next one is.
     pub(crate) fn expire(&mut self, now: Instant, wakers: &mut Vec<Waker>) -> Option<Instant> {
@@ -405,7 +407,6 @@ impl Queue {
             drop(waiter.taking.empty());
             wakers.extend(self.slots.finish(slot, Err(Failure::Timeout { unsent })));
         }
-        self.early = None;
         next
     }
 

@@ -55,7 +55,9 @@ impl Alarm {
             return false;
         }
         self.is_new = false;
-        matches!(timer.as_mut().poll(cx), Poll::Ready(()))
+        // Whatever the task has spent of its budget: a timer that is not polled wakes nobody.
+        let timer = tokio::task::unconstrained(timer.as_mut());
+        matches!(std::pin::pin!(timer).poll(cx), Poll::Ready(()))
     }
 }
 

@@ -23,6 +23,9 @@ pub(super) struct Cork {
     last: usize,
 }
 
+/// The largest buffer that is kept for the next write.
+const KEPT: usize = 256 << 10;
+
 /// Twice at most, and once more only while the queue grows.
 const STEPS: u8 = 2;
 
@@ -64,7 +67,12 @@ impl<S: Stream> Driver<S> {
                     self.unflushed = true;
                     if chunk.is_done() {
                         let done = self.writing.take();
-                        self.spent = done.map(Chunk::spent).unwrap_or_default();
+                        // A connection that is never quiet would keep the room of its largest request for ever.
+                        let spent = done.map(Chunk::spent).unwrap_or_default();
+                        self.spent = match spent.capacity() <= KEPT {
+                            true => spent,
+                            false => Vec::new(),
+                        };
                     }
                 }
                 Poll::Ready(Err(e)) => return Poll::Ready(self.write_failed(&e)),

@@ -7,6 +7,9 @@ use redis::Value;
 use super::slots::{Answer, Failure};
 use super::waiter::{Purpose, Taken, Taking};
 
+/// Gaps are closed for the sake of room when one of so many calls that wait to be written was given up.
+pub(super) const WORTH: usize = 8;
+
 /// How much may wait to be written on one connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
