@@ -178,7 +178,7 @@ async fn a_call_may_be_dropped_at_any_moment() {
                     let text = format!("{n}-{i}");
                     let mut call = Box::pin(echoed(&wire, &text));
                     let mut polls = 1 + (n * 7 + i * 3) % 9;
-                    let result = std::future::poll_fn(|cx| {
+                    let result = poll_fn(|cx| {
                         let polled = call.as_mut().poll(cx);
                         polls -= 1;
                         match polled {
