@@ -16,6 +16,8 @@ mod connection;
 pub mod discovery;
 mod error;
 mod fan_out;
+#[cfg(feature = "gossip")]
+pub mod gossip;
 pub mod guide;
 mod hash;
 mod health;
@@ -25,6 +27,8 @@ pub mod pubsub;
 pub mod queue;
 pub mod replication;
 mod scan;
+#[cfg(feature = "gossip")]
+mod sealed;
 mod tasks;
 mod topology;
 mod transaction;

@@ -1,0 +1,147 @@
+//! How long things take in virtual time, without faults beside the one that is looked at.
+
+use super::*;
+
+/// Whether every living one sees `n` so.
+fn all_see(world: &World, n: usize, state: MemberState) -> bool {
+    let address = world.nodes[n].addr;
+    let living = world.living();
+    living.iter().filter(|m| **m != n).all(|m| {
+        world.nodes[*m]
+            .roster
+            .get(&address)
+            .is_some_and(|member| member.state == state)
+    })
+}
+
+#[test]
+fn twenty_instances_join_in_seconds_and_see_a_death_a_return_and_a_leave() {
+    let mut world = World::started(1, 20);
+    let joined = world.until(secs(5), "join", World::agrees);
+    world.run(secs(20));
+    assert_eq!(world.count(|e| matches!(e, GossipEvent::Ready)), 20);
+    let bytes: Vec<_> = world.nodes.iter().map(|node| node.bytes).collect();
+    world.run(secs(60));
+    let idle: u64 = world
+        .nodes
+        .iter()
+        .zip(bytes)
+        .map(|(node, before)| node.bytes - before)
+        .sum();
+    let idle = idle / 60 / 20;
+    assert!(idle <= 400, "{idle} bytes a second each");
+
+    world.kill(7);
+    let dead = world.until(secs(12), "death", |w| all_see(w, 7, MemberState::Down));
+    world.run(secs(5));
+    world.boot(7, 0);
+    let back = world.until(secs(3), "return", World::agrees);
+    world.kill(8);
+    world.boot(8, 0);
+    let restarted = world.until(secs(3), "restart", World::agrees);
+    let before = world.count(|e| matches!(e, GossipEvent::MemberLeft(_)));
+    world.leave(9);
+    let left = world.until(secs(2), "leave", |w| all_see(w, 9, MemberState::Left));
+    world.run(secs(10));
+    assert_eq!(
+        world.count(|e| matches!(e, GossipEvent::MemberLeft(_))) - before,
+        19
+    );
+    assert_eq!(world.false_downs, 0);
+    println!(
+        "join {joined:?}, idle {idle} B/s, dead {dead:?}, back {back:?}, restarted {restarted:?}, left {left:?}"
+    );
+}
+
+#[test]
+fn a_change_of_a_label_reaches_all_and_is_not_repeated_for_ever() {
+    let mut world = World::started(2, 20);
+    world.until(secs(5), "join", World::agrees);
+    world.run(secs(30));
+    world.with(3, |i, now| {
+        i.change(now, |r| drop(r.labels.insert("zone".into(), "b".into())))
+            .expect("allowed")
+    });
+    let address = addr(3);
+    let took = world.until(secs(3), "the label", |w| {
+        w.nodes.iter().all(|node| {
+            node.roster[&address]
+                .labels
+                .get("zone")
+                .is_some_and(|zone| &**zone == "b")
+        })
+    });
+    let told = |e: &GossipEvent| matches!(e, GossipEvent::RecordChanged { labels: true, .. });
+    assert_eq!(world.count(told), 19);
+    world.run(secs(20));
+    assert!(world.nodes.iter().all(|node| {
+        node.instance
+            .as_ref()
+            .is_some_and(|i| i.backlog() == (0, 0))
+    }));
+    println!("label {took:?}");
+}
+
+#[test]
+fn a_stopped_process_that_wakes_drops_nobody_and_is_back_at_once() {
+    for seed in 0..10 {
+        let mut world = World::started(seed, 8);
+        world.until(secs(5), "join", World::agrees);
+        world.run(secs(5));
+        world.pause(2, secs(8));
+        world.run(secs(8));
+        let events = world.nodes[2].events.len();
+        world.until(secs(2), "awake", World::agrees);
+        let dropped = world.nodes[2].events[events..]
+            .iter()
+            .filter(|(_, e)| matches!(e, GossipEvent::MemberDown(_)))
+            .count();
+        assert_eq!((dropped, world.false_downs), (0, 0));
+    }
+}
+
+#[test]
+fn a_doubted_member_that_lives_objects_and_a_dead_one_is_down_after_the_time_of_suspicion() {
+    let mut world = World::started(3, 8);
+    world.until(secs(5), "join", World::agrees);
+    world.run(secs(5));
+    let id = world.nodes[4]
+        .instance
+        .as_ref()
+        .map(|i| i.me())
+        .expect("it runs");
+    for n in [0, 1, 2] {
+        world.with(n, |i, now| i.doubt(now, id));
+    }
+    assert_eq!(
+        world.count(|e| matches!(e, GossipEvent::MemberSuspected(_))),
+        3
+    );
+    world.run(secs(10));
+    assert!(world.agrees() && world.false_downs == 0);
+    world.kill(4);
+    world.with(0, |i, now| i.doubt(now, id));
+    let took = world.until(ms(5_500), "doubt", |w| all_see(w, 4, MemberState::Down));
+    println!("doubted {took:?}");
+}
+
+#[test]
+#[ignore = "five minutes: make gossip-soak"]
+fn a_thousand_instances_agree_and_notice_a_death() {
+    for loss in [0.0, 0.05] {
+        for seed in 0..3 {
+            let mut world = World::started(seed, 1_000);
+            world.net.loss = loss;
+            let joined = world.until(secs(66), "join", World::agrees);
+            world.run(secs(20));
+            let bytes: u64 = world.nodes.iter().map(|node| node.bytes).sum();
+            world.run(secs(10));
+            let idle =
+                (world.nodes.iter().map(|node| node.bytes).sum::<u64>() - bytes) / 10 / 1_000;
+            world.kill(500);
+            let dead = world.until(secs(24), "death", |w| all_see(w, 500, MemberState::Down));
+            assert_eq!(world.false_downs, 0);
+            println!("1000, {loss}: join {joined:?}, idle {idle} B/s, dead {dead:?}");
+        }
+    }
+}
