@@ -52,6 +52,10 @@ pub mod health {}
 #[doc = include_str!("guide/limits.md")]
 pub mod limits {}
 
+#[cfg(feature = "gossip")]
+#[doc = include_str!("guide/membership.md")]
+pub mod membership {}
+
 #[doc = include_str!("guide/observability.md")]
 pub mod observability {}
 

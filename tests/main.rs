@@ -23,6 +23,8 @@ mod drain;
 mod exclusive;
 mod faults;
 mod fuzz;
+#[cfg(feature = "gossip")]
+mod gossip;
 mod harness;
 mod input;
 mod layers;

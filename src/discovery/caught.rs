@@ -10,7 +10,7 @@ use super::endpoint::Snapshot;
 use super::error::{DiscoveryError, DiscoveryErrorKind};
 
 /// The next snapshot, whatever the source does.
-pub(super) async fn next<D: Discovery + ?Sized>(
+pub(crate) async fn next<D: Discovery + ?Sized>(
     source: &mut D,
 ) -> Result<Snapshot, DiscoveryError> {
     // The call itself may panic, too, so it is inside. A source that was left half-way through is the
@@ -23,7 +23,7 @@ pub(super) async fn next<D: Discovery + ?Sized>(
 }
 
 /// Tells the source to read again.
-pub(super) fn refresh<D: Discovery + ?Sized>(source: &mut D) -> Result<(), DiscoveryError> {
+pub(crate) fn refresh<D: Discovery + ?Sized>(source: &mut D) -> Result<(), DiscoveryError> {
     let told = catch_unwind(AssertUnwindSafe(|| source.refresh()));
     told.map_err(|panic| panicked(&name_of(source), &*panic))
 }

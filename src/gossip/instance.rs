@@ -140,6 +140,7 @@ impl Instance {
         instance
     }
 
+    #[cfg(test)]
     pub(crate) fn me(&self) -> Id {
         self.me
     }

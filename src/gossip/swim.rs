@@ -392,7 +392,7 @@ impl Swim {
 
 fn config(times: &Times) -> Config {
     const fn some(n: usize) -> NonZeroUsize {
-        NonZeroUsize::new(n).unwrap()
+        NonZeroUsize::new(n).expect("more than nobody")
     }
     let every = |frequency, members| {
         Some(PeriodicParams {
@@ -404,7 +404,7 @@ fn config(times: &Times) -> Config {
         probe_period: times.probe,
         probe_rtt: times.rtt,
         num_indirect_probes: const { some(INDIRECT) },
-        max_transmissions: const { NonZeroU8::new(TRANSMISSIONS).unwrap() },
+        max_transmissions: const { NonZeroU8::new(TRANSMISSIONS).expect("more than none") },
         suspect_to_down_after: times.suspect,
         remove_down_after: None,
         max_packet_size: const { some(PAYLOAD) },

@@ -200,7 +200,7 @@ impl World {
     pub(super) fn leave(&mut self, n: usize) {
         self.with(n, |i, now| i.begin_leaving(now));
         self.run(secs(1));
-        self.with(n, |i, _| drop(i.tell_leaving()));
+        self.with(n, |i, _| i.tell_leaving());
         self.run(ms(200));
         self.with(n, |i, now| {
             i.tell_leaving();

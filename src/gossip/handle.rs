@@ -1,0 +1,290 @@
+//! The handle of an instance.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+use super::builder::GossipBuilder;
+use super::endpoints::MemberEndpoints;
+use super::error::{GossipError, GossipErrorKind};
+use super::events::GossipEvents;
+use super::heal::HealReport;
+use super::identity::Id;
+use super::leave::LeaveReport;
+use super::record::Record;
+use super::shared::Shared;
+use super::status::GossipStatus;
+use super::view::{Member, MemberView};
+use crate::discovery::Endpoint;
+use crate::sealed::Keyring;
+use crate::tasks::Tasks;
+
+/// How long [`heal_now`](Gossip::heal_now) waits in all.
+const HEALED: Duration = Duration::from_secs(60);
+
+/// This instance among the others. It is cheap to clone, and all methods take `&self`.
+///
+/// It ends with its last handle, which looks like a crash to the others; [`leave`](Self::leave) says good-bye.
+#[derive(Clone)]
+pub struct Gossip {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    tasks: Arc<Tasks>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Nobody waits for them: they hold nothing but a socket.
+        drop(self.tasks.close());
+    }
+}
+
+impl Gossip {
+    /// An instance of the cluster of this name, which keeps others from mixing in: 1 to 64 bytes.
+    pub fn builder(cluster: impl Into<String>) -> GossipBuilder {
+        GossipBuilder::new(cluster.into())
+    }
+
+    pub(crate) fn new(shared: Arc<Shared>, tasks: Tasks) -> Self {
+        let tasks = Arc::new(tasks);
+        shared.can_leave_by(&tasks);
+        Self {
+            inner: Arc::new(Inner { shared, tasks }),
+        }
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.inner.shared
+    }
+
+    /// This instance, as the others see it.
+    #[must_use]
+    pub fn whoami(&self) -> Arc<Member> {
+        Arc::clone(self.shared().view.load().me())
+    }
+
+    /// Everybody, at this moment.
+    #[must_use]
+    pub fn view(&self) -> Arc<MemberView> {
+        self.shared().view.load_full()
+    }
+
+    /// Everybody, whenever that changes.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Arc<MemberView>> {
+        self.shared().changes.subscribe()
+    }
+
+    /// The owner of a key: the first candidate among those who are there and ready. `None` while nobody is.
+    ///
+    /// Some tens of nanoseconds, without a lock. For a few seconds after a change two instances may see two owners.
+    #[inline]
+    #[must_use]
+    pub fn lookup(&self, key: impl AsRef<[u8]>) -> Option<Arc<Member>> {
+        self.shared().view.load().lookup(key)
+    }
+
+    /// The first `n` candidates of a key, all different, the owner first.
+    #[must_use]
+    pub fn lookup_n(&self, key: impl AsRef<[u8]>, n: usize) -> Vec<Arc<Member>> {
+        self.shared().view.load().lookup_n(key, n)
+    }
+
+    /// Whether this instance owns the key.
+    #[inline]
+    #[must_use]
+    pub fn owns(&self, key: impl AsRef<[u8]>) -> bool {
+        self.shared().view.load().owns(key)
+    }
+
+    /// The reachable members that `keep` says yes to, by ring id.
+    #[must_use]
+    pub fn members(&self, keep: impl Fn(&Member) -> bool) -> Vec<Arc<Member>> {
+        let view = self.shared().view.load();
+        let reachable = view.members().iter().filter(|member| member.is_reachable());
+        reachable.filter(|member| keep(member)).cloned().collect()
+    }
+
+    /// Sets a label that the others see within a second.
+    ///
+    /// # Errors
+    ///
+    /// [`GossipErrorKind::Label`] when it is too long, is one too many, or cannot be seen; [`GossipErrorKind::Left`].
+    pub fn set_label(&self, key: &str, value: &str) -> Result<(), GossipError> {
+        self.say(|record| drop(record.labels.insert(key.into(), value.into())))
+    }
+
+    /// Takes a label away; whether there was one.
+    pub fn remove_label(&self, key: &str) -> bool {
+        let had = self.shared().wishes.lock().said.labels.contains_key(key);
+        had && self.say(|record| drop(record.labels.remove(key))).is_ok()
+    }
+
+    /// Owns no keys from now on, and goes on to answer; or owns them again.
+    pub fn set_draining(&self, on: bool) {
+        self.shared()
+            .wish(|wishes| (wishes.is_draining, wishes.is_new) = (on, true));
+    }
+
+    /// The share of the keys relative to the others, 1 to 256.
+    ///
+    /// # Errors
+    ///
+    /// [`GossipErrorKind::Option`] above 256; [`GossipErrorKind::Left`].
+    pub fn set_weight(&self, weight: NonZeroU16) -> Result<(), GossipError> {
+        self.say(|record| record.weight = weight.get())
+    }
+
+    fn say(&self, change: impl FnOnce(&mut Record)) -> Result<(), GossipError> {
+        if self.shared().is_leaving() {
+            return Err(GossipError::left());
+        }
+        self.shared().wish(|wishes| {
+            let mut record = wishes.said.clone();
+            change(&mut record);
+            record.check().map_err(GossipError::of_record)?;
+            (wishes.said, wishes.is_new) = (record, true);
+            Ok(())
+        })
+    }
+
+    /// Seals with other keys from now on. In a plaintext cluster it seals from now on, and the others do not hear it
+    /// until they do.
+    pub fn set_keyring(&self, keyring: Keyring) {
+        self.shared().wish(|wishes| wishes.keyring = Some(keyring));
+    }
+
+    /// Says that a member refuses connections, as the kernel tells when its process is gone. It is suspected at once, and
+    /// down when it does not object in time. Not for time-outs, which may be ours.
+    pub fn doubt(&self, member: &Member) {
+        if !member.is_me {
+            let id = Id::new(member.address, member.generation);
+            self.shared().wish(|wishes| wishes.doubt(id));
+        }
+    }
+
+    /// Forgets a member that is down or has left, here and at all others. Without it, that happens after a day.
+    ///
+    /// # Errors
+    ///
+    /// [`GossipErrorKind::Option`] when nobody there is known to be down; [`GossipErrorKind::Left`].
+    pub fn forget(&self, address: SocketAddr) -> Result<(), GossipError> {
+        if self.shared().is_leaving() {
+            return Err(GossipError::left());
+        }
+        let view = self.shared().view.load();
+        if view.at(address).is_none_or(|member| member.is_reachable()) {
+            let why = format!("nobody at {address} is known to be down");
+            return Err(GossipError::new(GossipErrorKind::Option, why));
+        }
+        self.shared().wish(|wishes| wishes.forget(address));
+        Ok(())
+    }
+
+    /// Knocks now wherever somebody may be who was lost: the source's addresses, and members that are down. It gives up
+    /// after ten that do not answer within a second.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe: the knocking goes on.
+    pub async fn heal_now(&self) -> HealReport {
+        let (done, report) = oneshot::channel();
+        self.shared().wish(|wishes| wishes.heals.push(done));
+        let limit = tokio::time::timeout(HEALED, report);
+        let report = self.inner.tasks.enter(limit).await;
+        report.ok().and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// Waits until this instance and so many in all are ready.
+    ///
+    /// # Errors
+    ///
+    /// [`GossipErrorKind::Timeout`]; [`GossipErrorKind::Left`].
+    ///
+    /// # Cancellation
+    ///
+    /// Safe.
+    pub async fn wait_ready(&self, members: usize, limit: Duration) -> Result<(), GossipError> {
+        let mut changes = self.changes();
+        let is_ready =
+            |view: &Arc<MemberView>| view.me().is_ready() && view.ring().len() >= members;
+        let wait = async { changes.wait_for(is_ready).await.map(drop) };
+        let tasks = &self.inner.tasks;
+        match tasks
+            .enter(async { tokio::time::timeout(limit, wait).await })
+            .await
+        {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(GossipError::left()),
+            Err(_) => {
+                let ready = self.view().ring().len();
+                let why = format!("{ready} of {members} instances are ready after {limit:?}");
+                Err(GossipError::new(GossipErrorKind::Timeout, why))
+            }
+        }
+    }
+
+    /// Leaves: out of every ring first, then a good-bye, then a while for requests that are still under way to us. A
+    /// second call waits for the first. Lookups go on to answer afterwards; changes are refused.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe: the leaving goes on while there is a handle.
+    pub async fn leave(&self) -> LeaveReport {
+        let mut left = self.shared().left.subscribe();
+        self.inner.shared.ask_to_leave();
+        let report = left
+            .wait_for(Option::is_some)
+            .await
+            .map(|report| report.clone());
+        report.ok().flatten().unwrap_or_default()
+    }
+
+    /// What happens from now on.
+    #[must_use]
+    pub fn events(&self) -> GossipEvents {
+        GossipEvents::new(self.shared().events.subscribe())
+    }
+
+    /// This instance and its numbers, for a page of the application's own. Numbers are those of the last second.
+    #[must_use]
+    pub fn status(&self) -> GossipStatus {
+        GossipStatus::of(self.shared())
+    }
+
+    /// The reachable members as a source of endpoints, such as the Redis nodes that they announce by a label.
+    ///
+    /// ```no_run
+    /// # fn run(gossip: &fluster::gossip::Gossip, cluster: &fluster::FlusterCluster) -> Result<(), fluster::BuildError> {
+    /// use fluster::discovery::Endpoint;
+    ///
+    /// let nodes = gossip.endpoints(|member| {
+    ///     let (host, port) = member.labels.get("redis")?.rsplit_once(':')?;
+    ///     Some(Endpoint::new(host, port.parse().ok()?))
+    /// });
+    /// let _following = cluster.follow(nodes)?;
+    /// # Ok(()) }
+    /// ```
+    pub fn endpoints(
+        &self,
+        of: impl Fn(&Member) -> Option<Endpoint> + Send + Sync + 'static,
+    ) -> MemberEndpoints {
+        MemberEndpoints::new(self.changes(), of)
+    }
+}
+
+impl fmt::Debug for Gossip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gossip")
+            .field("cluster", &self.shared().cluster)
+            .field("view", &self.shared().view.load())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,143 @@
+//! Which item stays.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::gossip::record::Phase;
+
+fn id(port: u16, generation: u64) -> Id {
+    Id::new(SocketAddr::from(([10, 0, 0, 1], port)), generation)
+}
+
+fn item(owner: Id, version: u64, ring_id: &str) -> Vec<u8> {
+    let record = Record {
+        ring_id: ring_id.into(),
+        http: None,
+        phase: Phase::Ready,
+        weight: 1,
+        labels: BTreeMap::new(),
+    };
+    record.item(owner, version).expect("it fits")
+}
+
+fn records() -> Records {
+    let mut records = Records::new(id(1, 1), Instant::now());
+    records.is_up(id(2, 5));
+    records
+}
+
+#[test]
+fn the_newest_version_of_a_living_member_stays_and_is_void_when_it_is_down() {
+    let mut r = records();
+    let key = ItemKey {
+        owner: id(2, 5).addr,
+        kind: RECORD,
+    };
+    assert_eq!(r.offer(&item(id(2, 5), 3, "b")), Offered::New(key));
+    assert_eq!(r.offer(&item(id(2, 5), 3, "b")), Offered::Old);
+    assert_eq!(r.offer(&item(id(2, 5), 2, "old")), Offered::Old);
+    assert_eq!(r.offer(&item(id(2, 4), 9, "before")), Offered::Old);
+    assert_eq!(&*r.record(id(2, 5)).expect("a record").ring_id, "b");
+    r.is_down(id(2, 5));
+    assert_eq!((r.record(id(2, 5)), r.bytes()), (None, 0));
+    assert_eq!(r.offer(&item(id(2, 5), 4, "late")), Offered::Old);
+    assert!(matches!(
+        r.offer(&item(id(2, 6), 1, "again")),
+        Offered::New(_)
+    ));
+    r.is_up(id(2, 6));
+    assert_eq!(&*r.record(id(2, 6)).expect("a record").ring_id, "again");
+}
+
+#[test]
+fn an_item_that_comes_before_its_member_waits_ten_seconds_and_there_is_room_for_few() {
+    let mut r = records();
+    let start = r.now;
+    for n in 0..1_000 {
+        r.offer(&item(id(1_000 + n, 1), 1, "x"));
+    }
+    assert_eq!(r.owners.len(), MOST_STRANGERS);
+    assert_eq!(r.counted.refused, 1_000 - MOST_STRANGERS as u64);
+    r.is_up(id(1_000, 1));
+    r.sweep(start + PATIENCE - Duration::from_millis(1));
+    assert_eq!(r.owners.len(), MOST_STRANGERS);
+    assert_eq!(
+        r.digest(),
+        r.item(ItemKey {
+            owner: id(1_000, 1).addr,
+            kind: RECORD
+        })
+        .expect("kept")
+        .hash
+    );
+    r.sweep(start + PATIENCE);
+    assert_eq!(r.owners.len(), 1);
+}
+
+#[test]
+fn what_others_say_of_us_is_not_believed_and_is_answered() {
+    let mut r = records();
+    assert!(matches!(r.write(&item(id(1, 1), 1, "me")), Offered::New(_)));
+    assert_eq!(
+        r.write(&item(id(2, 5), 1, "me")),
+        Offered::Refused,
+        "of somebody else"
+    );
+    r.offer(&item(id(1, 1), 1, "me"));
+    assert_eq!(r.take_contested(), None);
+    r.offer(&item(id(1, 1), 7, "not me"));
+    assert_eq!((r.take_contested(), r.take_contested()), (Some(7), None));
+    r.offer(&item(id(1, 1), 1, "not me"));
+    assert_eq!(r.take_contested(), Some(1));
+    r.offer(&item(id(1, 9), 1, "another at our address"));
+    assert_eq!((r.take_claimed(), r.take_contested()), (Some(9), None));
+    assert_eq!(&*r.record(id(1, 1)).expect("ours").ring_id, "me");
+}
+
+#[test]
+fn a_kind_that_is_not_known_is_kept_and_passed_on_as_it_came() {
+    let mut r = records();
+    let mut unknown = item(id(2, 5), 1, "b");
+    unknown[0] = 77;
+    unknown.extend([255; 20]);
+    let key = ItemKey {
+        owner: id(2, 5).addr,
+        kind: 77,
+    };
+    assert_eq!(r.offer(&unknown), Offered::New(key));
+    assert_eq!(&*r.item(key).expect("kept").bytes, &unknown[..]);
+    for kind in 78..=255 {
+        unknown[0] = kind;
+        r.offer(&unknown);
+    }
+    assert_eq!(r.items(id(2, 5)).count(), MOST_KINDS);
+    assert_eq!((r.counted.unknown, r.counted.refused), (32, 147));
+}
+
+proptest! {
+    // A semilattice: whatever the order and however often, all end with the same.
+    #[test]
+    fn records_merge_to_the_same_in_any_order(
+        offers in proptest::collection::vec((2_u16..5, 1_u64..4, 1_u64..4, "[a-c]"), 1..20),
+        again in proptest::collection::vec(any::<prop::sample::Index>(), 0..20),
+        seed in any::<u64>(),
+    ) {
+        let all: Vec<_> = offers.iter().map(|(port, generation, version, name)| item(id(*port, *generation), *version, name)).collect();
+        let mut other = all.clone();
+        other.extend(again.iter().map(|index| index.get(&all).clone()));
+        fastrand::Rng::with_seed(seed).shuffle(&mut other);
+        let end = |items: &[Vec<u8>]| {
+            let mut r = Records::new(id(1, 1), Instant::now());
+            for item in items {
+                r.offer(item);
+            }
+            for port in 2..5 {
+                let generation = r.owners.get(&id(port, 1).addr).map_or(1, |owner| owner.generation);
+                r.is_up(id(port, generation));
+            }
+            let bytes: BTreeMap<_, _> = r.owners.iter().map(|(addr, o)| (*addr, o.items[&RECORD].bytes.to_vec())).collect();
+            (r.digest(), bytes)
+        };
+        prop_assert_eq!(end(&all), end(&other));
+    }
+}

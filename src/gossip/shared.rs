@@ -1,0 +1,176 @@
+//! What handles and the driver share: the picture, and wishes.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, broadcast, oneshot, watch};
+
+use super::builder::Hook;
+use super::counters::Counters;
+use super::events::{BACKLOG, GossipEvent};
+use super::heal::HealReport;
+use super::identity::Id;
+use super::instance::Instance;
+use super::leave::LeaveReport;
+use super::record::Record;
+use super::view::{MemberView, Rule};
+use crate::clock;
+use crate::sealed::Keyring;
+use crate::tasks::Tasks;
+
+/// Doubts and the like that wait; more are of no use.
+const MOST_WISHES: usize = 256;
+
+pub(crate) struct Shared {
+    pub(crate) cluster: String,
+    pub(crate) started: Instant,
+    pub(crate) view: ArcSwap<MemberView>,
+    pub(crate) changes: watch::Sender<Arc<MemberView>>,
+    pub(crate) events: broadcast::Sender<GossipEvent>,
+    /// Guards what is wished until the driver takes it; never held over an await.
+    pub(crate) wishes: Mutex<Wishes>,
+    pub(crate) wished: Notify,
+    /// The source of seeds should be asked again.
+    pub(crate) want_seeds: Notify,
+    pub(crate) numbers: Mutex<Numbers>,
+    pub(crate) left: watch::Sender<Option<LeaveReport>>,
+    leaving: Mutex<Option<Leaving>>,
+    /// What the leaving runs on, while there is a handle.
+    tasks: Mutex<Weak<Tasks>>,
+}
+
+/// What leaving is made of; taken by whoever is first.
+pub(crate) struct Leaving {
+    pub(crate) drain: Duration,
+    pub(crate) linger: Duration,
+    pub(crate) before: Vec<Hook>,
+    pub(crate) after: Vec<Hook>,
+}
+
+/// What is to be done by the driver.
+pub(crate) struct Wishes {
+    /// What we say of ourselves; its phase is not looked at.
+    pub(crate) said: Record,
+    pub(crate) is_draining: bool,
+    pub(crate) keyring: Option<Keyring>,
+    pub(crate) doors: Option<Vec<SocketAddr>>,
+    pub(crate) doubts: VecDeque<Id>,
+    pub(crate) forget: VecDeque<SocketAddr>,
+    pub(crate) heals: Vec<oneshot::Sender<HealReport>>,
+    pub(crate) leave: Vec<(LeaveStep, oneshot::Sender<usize>)>,
+    /// Whether the record or the draining may be new.
+    pub(crate) is_new: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeaveStep {
+    Begin,
+    Tell,
+    End,
+}
+
+/// What the driver counts, as of the last second.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Numbers {
+    pub(crate) counters: Counters,
+    /// Since the second before: bytes out, bytes in.
+    pub(crate) rate: (f64, f64),
+    pub(crate) backlog: (usize, usize),
+    pub(crate) diverged: usize,
+    pub(crate) key_ids: Vec<u8>,
+    pub(crate) ring_changes: u64,
+    pub(crate) moved: f64,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        cluster: String,
+        said: Record,
+        leaving: Leaving,
+        instance: &Instance,
+        rule: &Rule,
+    ) -> Option<Self> {
+        let view = Arc::new(MemberView::new(instance.roster(), rule, None)?);
+        let key_ids = instance.keyring().map(Keyring::ids).unwrap_or_default();
+        Some(Self {
+            cluster,
+            started: clock::now(),
+            view: ArcSwap::new(Arc::clone(&view)),
+            changes: watch::Sender::new(view),
+            events: broadcast::Sender::new(BACKLOG),
+            wishes: Mutex::new(Wishes {
+                said,
+                is_draining: false,
+                keyring: None,
+                doors: None,
+                doubts: VecDeque::new(),
+                forget: VecDeque::new(),
+                heals: Vec::new(),
+                leave: Vec::new(),
+                is_new: false,
+            }),
+            wished: Notify::new(),
+            want_seeds: Notify::new(),
+            numbers: Mutex::new(Numbers {
+                key_ids,
+                ..Numbers::default()
+            }),
+            left: watch::Sender::new(None),
+            leaving: Mutex::new(Some(leaving)),
+            tasks: Mutex::new(Weak::new()),
+        })
+    }
+
+    /// Wishes something; the driver is woken.
+    pub(crate) fn wish<T>(&self, wish: impl FnOnce(&mut Wishes) -> T) -> T {
+        let done = wish(&mut self.wishes.lock());
+        self.wished.notify_one();
+        done
+    }
+
+    pub(crate) fn tell(&self, event: GossipEvent) {
+        // Without readers nobody hears it.
+        let _ = self.events.send(event);
+    }
+
+    pub(crate) fn can_leave_by(&self, tasks: &Arc<Tasks>) {
+        *self.tasks.lock() = Arc::downgrade(tasks);
+    }
+
+    /// Begins to leave; whether it had not begun before.
+    pub(crate) fn ask_to_leave(self: &Arc<Self>) -> bool {
+        let (Some(leaving), Some(tasks)) =
+            (self.leaving.lock().take(), self.tasks.lock().upgrade())
+        else {
+            return false;
+        };
+        let left = super::leaving::leave(Arc::clone(self), leaving);
+        if tasks.spawn(left).is_err() {
+            self.left.send_replace(Some(LeaveReport::default()));
+        }
+        true
+    }
+
+    /// Whether leaving has begun.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.lock().is_none()
+    }
+}
+
+impl Wishes {
+    pub(crate) fn doubt(&mut self, whom: Id) {
+        if self.doubts.len() < MOST_WISHES && !self.doubts.contains(&whom) {
+            self.doubts.push_back(whom);
+        }
+    }
+
+    pub(crate) fn forget(&mut self, addr: SocketAddr) {
+        if self.forget.len() < MOST_WISHES {
+            self.forget.push_back(addr);
+        }
+    }
+}
