@@ -41,6 +41,9 @@ pub enum Command {
     /// The nodes as they are now; or how another configuration differs
     #[command(after_help = STATUS)]
     Status(Status),
+    /// The instances of an application: who is there, and whose a key is
+    #[command(subcommand, after_help = crate::gossip::args::GOSSIP)]
+    Gossip(crate::gossip::args::Gossip),
 }
 
 const LOCATE: &str = "It prints the key, a tab, and its node, then a tab and a node for each further replica. Tabs, line \

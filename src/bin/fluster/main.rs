@@ -19,6 +19,7 @@ mod fault;
 )]
 #[path = "../../error/text.rs"]
 mod foreign;
+mod gossip;
 mod grid;
 mod keys;
 mod locate;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         Command::Ring(args) => ring::run(args, &mut out),
         Command::Plan(args) => plan::run(args, &mut out),
         Command::Status(args) => status::run(args, &mut out),
+        Command::Gossip(args) => gossip::run(args, &mut out),
     };
     // What was found before a fault is worth reading too.
     let flushed = out.flush().map_err(Fault::from);

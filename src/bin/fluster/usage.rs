@@ -20,7 +20,9 @@ pub fn answer(refused: &clap::Error) -> ExitCode {
             }
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            say("name a command: locate, select, ring, plan or status; see `fluster --help`");
+            say(
+                "name a command: locate, select, ring, plan, status or gossip; see `fluster --help`",
+            );
             ExitCode::from(crate::fault::USAGE)
         }
         _ => {
@@ -51,7 +53,9 @@ fn one_line(text: &str) -> String {
 fn command() -> String {
     let first = std::env::args_os().nth(1);
     let name = first.as_ref().and_then(|name| name.to_str());
-    match name.filter(|name| ["locate", "select", "ring", "plan", "status"].contains(name)) {
+    match name
+        .filter(|name| ["locate", "select", "ring", "plan", "status", "gossip"].contains(name))
+    {
         Some(name) => format!("fluster {name}"),
         None => "fluster".to_owned(),
     }
