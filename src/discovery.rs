@@ -4,9 +4,6 @@
 //! [`FlusterCluster::follow`](crate::FlusterCluster::follow) makes nodes of them and keeps the cluster
 //! up to date. The [guide](crate::guide::discovery) has an example per source.
 
-#[cfg(not(feature = "gossip"))]
-mod caught;
-#[cfg(feature = "gossip")]
 pub(crate) mod caught;
 #[cfg(feature = "discovery-consul")]
 mod consul;

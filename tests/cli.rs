@@ -1,6 +1,7 @@
 //! The program `fluster`, run as a user runs it.
 
 mod answers;
+mod gossip;
 mod input;
 mod select;
 mod status;

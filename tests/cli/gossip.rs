@@ -1,0 +1,170 @@
+//! `fluster gossip`, against instances.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use fluster::discovery::{Endpoint, Static};
+use fluster::gossip::{Gossip, Keyring};
+
+use super::{Files, Ran, fluster};
+
+const LONG: Duration = Duration::from_secs(30);
+
+/// Three instances, and the file of their key.
+async fn three(files: &Files) -> (Vec<Gossip>, String) {
+    let key = Keyring::generate();
+    let file = files.write("gossip.key", &format!("# ours\n{}\n", key.to_hex()));
+    let mut all: Vec<Gossip> = Vec::new();
+    for n in 0..3 {
+        let seeds = all.iter().map(|g| g.whoami().address);
+        let seeds = seeds.map(|a| Endpoint::new(a.ip().to_string(), a.port()));
+        let gossip = Gossip::builder("app")
+            .keyring(key.clone())
+            .ring_id(format!("i{n}"))
+            .label("zone", if n == 0 { "a" } else { "b" })
+            .seeds(Static::new(seeds));
+        all.push(gossip.start().await.unwrap());
+    }
+    for gossip in &all {
+        gossip.wait_ready(3, LONG).await.unwrap();
+    }
+    (all, file)
+}
+
+/// Off the runtime's threads, which the instances need.
+async fn ask(command: &str, file: &str, at: SocketAddr, more: &str) -> Ran {
+    let line = format!("gossip {command} --cluster app --key-file {file} --at {at} {more}");
+    let run = move || fluster(line.split_whitespace());
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_instances_know_is_printed_and_what_they_are_told_is_done() {
+    let files = Files::new();
+    let (all, file) = three(&files).await;
+    let at = all[0].whoami().address;
+    let text = ask("status", &file, at, "").await.works().stdout;
+    assert!(
+        text.starts_with(&format!("i0 of app, {at}")) && text.contains("3 alive"),
+        "{text}"
+    );
+    let json = ask("status", &file, at, "--json").await.works().json();
+    assert_eq!(
+        json[0]["fingerprint"].as_str(),
+        all[0]
+            .view()
+            .fingerprint()
+            .map(|f| f.to_string())
+            .as_deref()
+    );
+    let text = ask("list", &file, at, "").await.works().stdout;
+    assert_eq!(text.lines().count(), 4, "{text}");
+    let text = ask("list", &file, at, "--label zone=a")
+        .await
+        .works()
+        .stdout;
+    assert!(text.lines().count() == 2 && text.contains("i0"), "{text}");
+    assert_eq!(
+        ask("count", &file, at, "").await.works().stdout,
+        "alive\t3\n"
+    );
+    let owner = all[1].lookup("user:42").unwrap().ring_id.clone();
+    let text = ask("lookup", &file, at, "-n 2 user:42")
+        .await
+        .works()
+        .stdout;
+    assert!(text.starts_with(&format!("user:42\t{owner}\t")), "{text}");
+    let text = ask("dist", &file, at, "--keys 1000").await.works().stdout;
+    assert_eq!(text.lines().count(), 4, "{text}");
+    let text = ask("checksums", &file, at, "").await.works().stdout;
+    assert_eq!(text.lines().count(), 4, "{text}");
+    let text = ask("partitions", &file, at, "").await.works().stdout;
+    assert!(
+        text.lines().count() == 1 && text.ends_with("3 members\ti0 i1 i2\n"),
+        "{text}"
+    );
+
+    assert_eq!(
+        ask("drain", &file, at, "on").await.works().stdout,
+        format!("{at}: owns no keys from now on\n")
+    );
+    assert_eq!(
+        ask("drain", &file, at, "on").await.code,
+        1,
+        "it does already"
+    );
+    ask("drain", &file, at, "off").await.works();
+    ask("heal", &file, at, "").await.works();
+    let gone = all[2].whoami().address;
+    ask("leave", &file, gone, "").await.works();
+    let began = std::time::Instant::now();
+    while all[0].view().at(gone).is_some_and(|m| m.is_reachable()) {
+        assert!(began.elapsed() < LONG);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(
+        ask("list", &file, at, "")
+            .await
+            .works()
+            .stdout
+            .lines()
+            .count(),
+        3
+    );
+    assert!(
+        ask("list", &file, at, "--all")
+            .await
+            .works()
+            .stdout
+            .contains("left")
+    );
+    ask("forget", &file, at, &gone.to_string()).await.works();
+    assert_eq!(
+        ask("forget", &file, at, "--down").await.code,
+        1,
+        "nobody is down"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_key_there_is_no_answer_and_bad_usage_is_said() {
+    let files = Files::new();
+    let (all, file) = three(&files).await;
+    let at = all[0].whoami().address;
+    let other = files.write("other.key", &fluster(["gossip", "keygen"]).works().stdout);
+    ask("status", &other, at, "")
+        .await
+        .refuses(3, &["does not answer", "another key"]);
+    let nobody = "127.0.0.1:9".parse().unwrap();
+    ask("list", &file, nobody, "")
+        .await
+        .refuses(3, &["127.0.0.1:9"]);
+    // The second address answers.
+    ask("count", &file, nobody, &format!("--at {at}"))
+        .await
+        .works();
+    ask("list", &file, at, "--label zone")
+        .await
+        .refuses(2, &["KEY=VALUE"]);
+    ask("leave", &file, at, &format!("--at {nobody}"))
+        .await
+        .refuses(2, &["one --at"]);
+    ask("lookup", &file, at, "-n 99 k")
+        .await
+        .refuses(2, &["1 to 16"]);
+    let at = at.to_string();
+    fluster(["gossip", "list", "--cluster", "app", "--at", &at]).refuses(2, &["--key-file"]);
+    let bad = files.write("bad.key", "hunter2hunter2");
+    fluster([
+        "gossip",
+        "list",
+        "--cluster",
+        "app",
+        "--at",
+        &at,
+        "--key-file",
+        &bad,
+    ])
+    .refuses(2, &["line 1", "64"]);
+    fluster(["gossip", "list", "--cluster", "app", "--at", "nowhere"]).refuses(2, &["--at"]);
+}
