@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use fluster::FlusterCluster;
+use fluster::gossip::{Gossip, Keyring};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -69,6 +70,11 @@ async fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {
     let cluster = FlusterCluster::builder()
         .urls(&settings.redis_urls)
         .build()?;
+    // One instance, which is alone until others are given its key and its address; for its metrics.
+    let _instance = Gossip::builder("demo")
+        .keyring(Keyring::generate())
+        .start()
+        .await?;
     let nodes = settings.redis_urls.len();
     let (mut ends, stop) = (signals()?, CancellationToken::new());
 
