@@ -12,6 +12,7 @@
 //! * [`settings`]: every option: its method, its key, its variable, its default, when to change it.
 //! * [`topology`]: adding and removing nodes under load.
 //! * [`discovery`](https://docs.rs/fluster/latest/fluster/guide/discovery/index.html): nodes from Consul, etcd, DNS or a file (features `discovery`, `discovery-*`).
+//! * [`membership`](https://docs.rs/fluster/latest/fluster/guide/membership/index.html): instances of an application that know each other (feature `gossip`).
 //! * [`observability`]: metrics, events, logs, status.
 //! * [`limits`]: what fluster costs, and what it cannot see.
 //! * [`runtimes`]: which runtime does what; programs without one of their own, tests.

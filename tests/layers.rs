@@ -36,6 +36,11 @@ const OTHER_CLOCKS: &[(&str, &[&str], &str)] = &[
         "its `Instant` is tokio's, which a test pauses by itself",
     ),
     (
+        "gossip/builder",
+        &["SystemTime::now"],
+        "generations and operators' questions are told apart by the time of the day",
+    ),
+    (
         "queue/push",
         &["SystemTime::now"],
         "a message is due at a time of the day, which servers agree on",

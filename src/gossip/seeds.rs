@@ -8,6 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::shared::Shared;
+use crate::clock;
 use crate::discovery::{Discovery, Endpoint, Snapshot, caught};
 
 /// Between two looks at a source that has nothing new: names may lead elsewhere.
@@ -24,9 +25,9 @@ const MOST: usize = 4_096;
 pub(crate) async fn follow(mut source: Box<dyn Discovery>, shared: Arc<Shared>) {
     let mut is_ill = false;
     // Whoever asks again begins anew: a slow source has its time.
-    let mut may_refresh = Instant::now() + PATIENCE;
+    let mut may_refresh = Instant::from_std(clock::now()) + PATIENCE;
     loop {
-        let again = Instant::now() + EVERY;
+        let again = Instant::from_std(clock::now()) + EVERY;
         let wanted = async {
             sleep_until(may_refresh).await;
             shared.want_seeds.notified().await;
@@ -51,7 +52,7 @@ pub(crate) async fn follow(mut source: Box<dyn Discovery>, shared: Arc<Shared>) 
                 }
             }
             None => {
-                may_refresh = Instant::now() + PATIENCE;
+                may_refresh = Instant::from_std(clock::now()) + PATIENCE;
                 if let Err(error) = caught::refresh(&mut *source) {
                     tracing::debug!(cluster = %shared.cluster, "{error}");
                 }

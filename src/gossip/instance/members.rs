@@ -50,6 +50,11 @@ impl Instance {
             .collect();
         let mut found = 0;
         for known in known {
+            if !known.life.is_active() && self.seek.is_forgotten(known.id) {
+                // Somebody was still passing on that it is down.
+                self.swim.forget(now, known.id);
+                continue;
+            }
             found += 1;
             self.look_at(now, known);
         }

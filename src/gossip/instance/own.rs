@@ -205,7 +205,8 @@ impl Instance {
 
     /// The others gave us up.
     pub(super) fn is_dead(&mut self, now: Instant) {
-        if self.own.is_gone || self.own.is_outside() {
+        // While leaving it is our own good-bye that comes back.
+        if self.own.is_leaving || self.own.is_outside() {
             return;
         }
         self.counters.renewed += 1;
@@ -228,7 +229,7 @@ impl Instance {
 
     /// Somebody says that a generation that we did not make is at our address.
     pub(super) fn claimed(&mut self, now: Instant, generation: u64) {
-        if generation <= self.me.generation || self.own.is_gone {
+        if generation <= self.me.generation || self.own.is_leaving {
             return;
         }
         self.own.claimed = self.own.claimed.max(generation);

@@ -42,6 +42,13 @@ fn twenty_instances_join_in_seconds_and_see_a_death_a_return_and_a_leave() {
     let before = world.count(|e| matches!(e, GossipEvent::MemberLeft(_)));
     world.leave(9);
     let left = world.until(secs(2), "leave", |w| all_see(w, 9, MemberState::Left));
+    let mut names = world
+        .nodes
+        .iter()
+        .map(|node| &*node.roster[&addr(9)].ring_id);
+    assert!(names.all(|name| name == "i9"), "it keeps its name");
+    let renewed = |(_, e): &(Instant, GossipEvent)| matches!(e, GossipEvent::Renewed);
+    assert!(!world.nodes[9].events.iter().any(renewed), "it stays gone");
     world.run(secs(10));
     assert_eq!(
         world.count(|e| matches!(e, GossipEvent::MemberLeft(_))) - before,
