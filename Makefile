@@ -27,6 +27,7 @@ test: ## everything that must hold: lints, documentation, then all tests
 	@$(MAKE) --no-print-directory lint
 	$(CARGO) test --all-features --doc
 	$(CARGO) test --all-features --lib --bins --tests --no-fail-fast
+	$(CARGO) run --quiet --all-features --example gossip_demo -- --check
 
 lint: ## formatting, clippy, rustdoc, every feature alone
 	$(CARGO) fmt --all --check

@@ -7,7 +7,7 @@ const NODES: &str = "--node a=redis://:hunter2@127.0.0.1:1 --node b=redis://127.
 #[test]
 fn arguments_that_make_no_sense_are_named() {
     for (line, words) in [
-        ("", &["locate, select, ring, plan or status"][..]),
+        ("", &["locate, select, ring, plan, status or gossip"][..]),
         ("lookup x", &["'lookup'"]),
         ("locate x", &["--config", "--node"]),
         ("locate NODES", &["--keys-from"]),

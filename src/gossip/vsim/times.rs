@@ -152,3 +152,41 @@ fn a_thousand_instances_agree_and_notice_a_death() {
         }
     }
 }
+
+#[test]
+#[ignore = "a time of a release build: make gossip-soak"]
+fn a_lookup_among_a_thousand_takes_some_tens_of_nanoseconds() {
+    use std::sync::Arc;
+
+    use crate::gossip::view::{MemberView, Rule};
+    use crate::placement::Placement;
+
+    let member = |n: usize| Member {
+        address: addr(n),
+        generation: 1,
+        ring_id: format!("instance-{n}").into(),
+        http: None,
+        state: MemberState::Alive,
+        phase: Phase::Ready,
+        weight: 1,
+        labels: BTreeMap::new(),
+        since: Instant::now(),
+        is_me: n == 0,
+    };
+    let members: Vec<_> = (0..1_000).map(|n| Arc::new(member(n))).collect();
+    let began = Instant::now();
+    let view = MemberView::new(members, &Rule::new(Placement::ring()), None).expect("a view");
+    let built = began.elapsed();
+    let view = arc_swap::ArcSwap::from_pointee(view);
+    let keys: Vec<_> = (0..1_000).map(|n| format!("user:{n}")).collect();
+    let mut fastest = Duration::MAX;
+    for _ in 0..200 {
+        let began = Instant::now();
+        for key in &keys {
+            std::hint::black_box(view.load().lookup(std::hint::black_box(key)));
+        }
+        fastest = fastest.min(began.elapsed() / 1_000);
+    }
+    println!("lookup {fastest:?}, ring built in {built:?}");
+    assert!(cfg!(debug_assertions) || fastest < Duration::from_nanos(100));
+}
