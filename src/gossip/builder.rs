@@ -211,6 +211,7 @@ impl GossipBuilder {
         self
     }
 
+    #[cfg(feature = "serde")]
     pub(crate) fn wrong(mut self, error: GossipError) -> Self {
         self.wrong = self.wrong.or(Some(error));
         self

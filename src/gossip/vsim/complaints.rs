@@ -228,3 +228,20 @@ fn one_slow_member_does_not_make_others_look_dead() {
     assert_eq!(wrong, 0);
     world.until(secs(5), "well", World::agrees);
 }
+
+#[test]
+fn who_dies_while_it_leaves_has_left() {
+    for seed in 0..10 {
+        let mut world = World::started(seed, 5);
+        world.until(secs(5), "join", World::agrees);
+        world.run(secs(3));
+        world.with(3, |i, now| i.begin_leaving(now));
+        world.run(ms(50));
+        world.kill(3);
+        world.until(secs(20), "left", |w| {
+            w.living()
+                .iter()
+                .all(|n| w.nodes[*n].roster[&addr(3)].state == MemberState::Left)
+        });
+    }
+}
