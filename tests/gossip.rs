@@ -273,3 +273,36 @@ async fn the_last_handle_ends_everything() {
     let free = || std::net::UdpSocket::bind(address).is_ok();
     until("the port is free", free).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_placement_and_a_ring_id_that_two_have_are_told() {
+    let key = Keyring::generate();
+    let all = cluster(&key, 2).await;
+    let known: Vec<_> = all.iter().map(|g| g.whoami().address).collect();
+    let mut events = all[0].events();
+    let other = builder(&key, 2, &known)
+        .placement(fluster::Placement::rendezvous())
+        .start()
+        .await
+        .unwrap();
+    let twin = builder(&key, 1, &known).start().await.unwrap();
+    let (mut diverged, mut taken) = (false, false);
+    let both = async {
+        while !(diverged && taken) {
+            match events.next().await.unwrap() {
+                GossipEvent::RingDiverged(m) => diverged |= m.address == other.whoami().address,
+                GossipEvent::RingIdTaken(m) => taken |= m.address == all[1].whoami().address,
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(3 * LONG, both).await.unwrap();
+    assert!(
+        all[0]
+            .view()
+            .ring()
+            .any(|m| m.address == twin.whoami().address)
+    );
+    assert_eq!(all[0].view().ring().len(), 3);
+    until("it is counted", || all[0].status().diverged >= 1).await;
+}

@@ -180,7 +180,11 @@ impl Driver {
             let told = match step {
                 LeaveStep::Begin => {
                     self.instance.begin_leaving(now);
-                    self.shared.view.load().members().len() - 1
+                    let view = self.shared.view.load();
+                    view.members()
+                        .iter()
+                        .filter(|m| m.is_reachable() && !m.is_me)
+                        .count()
                 }
                 LeaveStep::Tell => self.instance.tell_leaving(),
                 LeaveStep::End => {

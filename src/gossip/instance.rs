@@ -148,11 +148,9 @@ impl Instance {
     /// When [`tick`](Self::tick) has something to do.
     pub(crate) fn next_deadline(&self) -> Instant {
         let mut first = self.next_chores.min(self.next_sync);
-        for due in [
-            self.swim.next_deadline(),
-            self.look,
-            self.seek.next_deadline(self.is_alone()),
-        ] {
+        // Outside nobody is probed: whoever cannot answer us is not down.
+        let swim = self.swim.next_deadline().filter(|_| !self.own.is_outside());
+        for due in [swim, self.look, self.seek.next_deadline(self.is_alone())] {
             first = due.map_or(first, |due| first.min(due));
         }
         first
@@ -221,7 +219,9 @@ impl Instance {
         self.counters.lag = now.saturating_duration_since(self.next_deadline());
         self.catch_up(now);
         self.records.lock().now = now;
-        self.swim.tick(now);
+        if !self.own.is_outside() {
+            self.swim.tick(now);
+        }
         if self.next_sync <= now {
             self.next_sync = now + self.jittered(self.times.sync);
             self.sync_with = self.sync_with.or_else(|| self.any_member());

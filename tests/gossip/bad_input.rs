@@ -96,6 +96,38 @@ async fn what_start_refuses_it_names_with_the_remedy() {
     );
 }
 
+#[tokio::test]
+async fn a_configuration_says_what_is_wrong_when_it_is_started() {
+    use fluster::gossip::GossipConfig;
+
+    let of = |text: &str| toml::from_str::<GossipConfig>(text).unwrap().builder();
+    let good = "cluster = 'app'\ninsecure_plaintext = true\nring_id = 'i0'\nprofile = 'fast'\nlabels = { zone = 'a' }\n\
+                seeds = ['127.0.0.1:9', 'localhost:9']\nplacement = 'rendezvous'\ndrain_ms = 0\nlinger_ms = 0\nweight = 2";
+    let gossip = of(good).start().await.unwrap();
+    let me = gossip.whoami();
+    assert_eq!(
+        (&*me.ring_id, me.weight, &*me.labels["zone"]),
+        ("i0", 2, "a")
+    );
+    assert!(gossip.leave().await.errors.is_empty());
+    for (more, part) in [
+        ("seeds = ['no port']", "host:port"),
+        ("seeds = ['a:1']\nseeds_file = 'x'", "one source"),
+        ("profile = 'slow'", "lan, fast or wan"),
+        ("placement = 'circle'", "`placement`"),
+        ("key_file = '/nowhere/at/all'", "nowhere"),
+        ("ring_id = ''", "`ring_id`"),
+    ] {
+        let error = of(&format!(
+            "cluster = 'app'\ninsecure_plaintext = true\n{more}"
+        ))
+        .start()
+        .await
+        .unwrap_err();
+        assert!(error.to_string().contains(part), "{part}: {error}");
+    }
+}
+
 #[test]
 fn without_a_runtime_it_says_so() {
     let error = futures_util::FutureExt::now_or_never(plain().start())

@@ -137,6 +137,7 @@ impl Instance {
         if self.own.outside.is_some_and(|until| until <= now) {
             self.own.outside = None;
             self.own.claims.clear();
+            self.swim.shift(OUTSIDE);
             self.renew(now, self.own.claimed);
         }
         self.publish_if_new(now);

@@ -16,7 +16,11 @@ fn all_see(world: &World, n: usize, state: MemberState) -> bool {
 
 #[test]
 fn twenty_instances_join_in_seconds_and_see_a_death_a_return_and_a_leave() {
-    let mut world = World::started(1, 20);
+    let mut world = World::new(1);
+    world.keyring = Some(Keyring::generate());
+    for _ in 0..20 {
+        world.add();
+    }
     let joined = world.until(secs(5), "join", World::agrees);
     world.run(secs(20));
     assert_eq!(world.count(|e| matches!(e, GossipEvent::Ready)), 20);
