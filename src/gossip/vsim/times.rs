@@ -112,6 +112,36 @@ fn a_stopped_process_that_wakes_drops_nobody_and_is_back_at_once() {
 }
 
 #[test]
+fn a_machine_that_was_suspended_does_not_hold_its_own_time_against_those_whom_it_suspected() {
+    for seed in 0..5 {
+        let mut world = World::started(seed, 8);
+        world.until(secs(5), "join", World::agrees);
+        world.run(secs(5));
+        let id = world.nodes[4]
+            .instance
+            .as_ref()
+            .map(|i| i.me())
+            .expect("it runs");
+        world.with(2, |i, now| i.doubt(now, id));
+        // What the others say meanwhile is lost, as nothing of the machine runs.
+        world.cut(&[2], &[0, 1, 3, 4, 5, 6, 7]);
+        world.pause(2, secs(60));
+        world.run(secs(60));
+        world.net.cuts.clear();
+        let events = world.nodes[2].events.len();
+        world.until(secs(10), "awake", World::agrees);
+        let is_down = |(_, e): &&(Instant, GossipEvent)| matches!(e, GossipEvent::MemberDown(_));
+        assert_eq!(
+            world.nodes[2].events[events..]
+                .iter()
+                .filter(is_down)
+                .count(),
+            0
+        );
+    }
+}
+
+#[test]
 fn a_doubted_member_that_lives_objects_and_a_dead_one_is_down_after_the_time_of_suspicion() {
     let mut world = World::started(3, 8);
     world.until(secs(5), "join", World::agrees);
