@@ -245,3 +245,17 @@ fn who_dies_while_it_leaves_has_left() {
         });
     }
 }
+
+#[test]
+fn who_leaves_is_not_woken_by_its_own_good_bye() {
+    for seed in 0..20 {
+        let mut world = World::started(seed, 5);
+        world.until(secs(5), "join", World::agrees);
+        world.leave(4);
+        world.run(secs(5));
+        let renewed = |(_, e): &(Instant, GossipEvent)| matches!(e, GossipEvent::Renewed);
+        assert!(!world.nodes[4].events.iter().any(renewed), "seed {seed}");
+        let names = (0..4).map(|n| &*world.nodes[n].roster[&addr(4)].ring_id);
+        assert!(names.into_iter().all(|name| name == "i4"), "seed {seed}");
+    }
+}
