@@ -152,6 +152,12 @@ impl Instance {
         lost.into_iter().collect()
     }
 
+    /// Who is knocked at: by the last start that is known, so that one whose clock was set back hears of it.
+    fn at(&self, door: SocketAddr) -> Id {
+        let seen = self.seen.get(&door);
+        seen.map_or_else(|| Id::whoever(door), |seen| seen.id)
+    }
+
     pub(super) fn seek_if_due(&mut self, now: Instant) {
         if self.own.is_gone() || self.own.is_outside() {
             self.seek.next_heal = self.seek.next_heal.max(now + ANSWER);
@@ -162,7 +168,7 @@ impl Instance {
             let unit = self.rng.random();
             self.seek.knocking.knocked(now, unit);
             for door in heal::some(&self.lost(), &mut self.rng) {
-                self.swim.announce(now, Id::whoever(door));
+                self.swim.announce(now, self.at(door));
             }
             self.out.push_back(Output::WantSeeds);
         }
@@ -174,7 +180,7 @@ impl Instance {
                 && let Some(door) = lost.choose(&mut self.rng)
             {
                 self.seek.awaited.insert(*door, now + ANSWER);
-                self.swim.announce(now, Id::whoever(*door));
+                self.swim.announce(now, self.at(*door));
             }
         }
         self.count_silent(now);
@@ -247,7 +253,7 @@ impl Instance {
             && let Some(door) = all.next.pop()
         {
             all.awaited.insert(door, now + ANSWER);
-            self.swim.announce(now, Id::whoever(door));
+            self.swim.announce(now, self.at(door));
         }
         match all.awaited.is_empty() {
             true => self.seek.report = Some(all.report),
