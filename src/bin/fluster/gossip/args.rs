@@ -11,7 +11,7 @@ pub const GOSSIP: &str = "An instance is asked over its own port, sealed with th
     Exit codes: 0 done; 1 instances differ, or there was nothing to do; 2 usage; 3 no instance answers, or the key is \
     another one; 4 nobody is ready.\n\n\
     Examples:\n  \
-    fluster gossip keygen > gossip.key\n  \
+    (umask 077; fluster gossip keygen > gossip.key)\n  \
     fluster gossip list --cluster limiter --key-file gossip.key --at 10.0.0.1:7946\n  \
     fluster gossip checksums --cluster limiter --key-file gossip.key --at 10.0.0.1:7946";
 
