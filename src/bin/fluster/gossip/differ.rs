@@ -48,6 +48,7 @@ async fn all(whom: &Whom) -> Result<Vec<Seen>, Fault> {
     let asked = Asked::first(whom).await?;
     let mut names: BTreeMap<SocketAddr, String> = BTreeMap::new();
     let mut next: Vec<SocketAddr> = whom.at.clone();
+    let mut living: BTreeSet<SocketAddr> = whom.at.iter().copied().collect();
     let (mut known, mut seen): (BTreeSet<SocketAddr>, Vec<Seen>) = (BTreeSet::new(), Vec::new());
     while !next.is_empty() {
         let round: Vec<_> = std::mem::take(&mut next)
@@ -69,6 +70,9 @@ async fn all(whom: &Whom) -> Result<Vec<Seen>, Fault> {
         while let Some((at, status, members)) = answers.next().await {
             for member in members.iter().filter(|member| member.state != "left") {
                 names.insert(member.address, member.ring_id.clone());
+                if matches!(member.state.as_str(), "alive" | "suspect") {
+                    living.insert(member.address);
+                }
                 if !known.contains(&member.address) {
                     next.push(member.address);
                 }
@@ -80,8 +84,8 @@ async fn all(whom: &Whom) -> Result<Vec<Seen>, Fault> {
             });
         }
     }
-    // Who is down for everybody and does not answer is no party to it.
-    seen.retain(|seen| seen.status.is_some() || whom.at.contains(&seen.at));
+    // Who is down for everybody and does not answer is no party to it; who lives for anybody is.
+    seen.retain(|seen| seen.status.is_some() || living.contains(&seen.at));
     for seen in &mut seen {
         seen.name = names
             .get(&seen.at)
