@@ -73,3 +73,5 @@ pub use crate::sealed::{KeyError, Keyring};
 
 #[cfg(test)]
 mod vsim;
+#[cfg(test)]
+mod whole;

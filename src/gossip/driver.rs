@@ -73,7 +73,7 @@ impl Driver {
         let shared = Arc::clone(&self.shared);
         loop {
             // What came is read before timers go off: an answer that lies in the socket is no silence.
-            self.read(&mut buffer);
+            let is_flooded = self.read(&mut buffer);
             let now = clock::now();
             if self.instance.next_deadline() <= now {
                 self.instance.tick(now);
@@ -86,6 +86,12 @@ impl Driver {
                 self.flush(None);
             }
             self.publish(now);
+            if is_flooded {
+                // The socket is ready still, which costs no budget of the task: without this the others on the thread
+                // would stand for as long as somebody sends.
+                tokio::task::yield_now().await;
+                continue;
+            }
             let due = self.instance.next_deadline().min(self.next_second);
             // The socket first, for the same reason; each of them only wakes us.
             tokio::select! {
@@ -97,18 +103,20 @@ impl Driver {
         }
     }
 
-    fn read(&mut self, buffer: &mut [u8]) {
+    /// Whether there may be more.
+    fn read(&mut self, buffer: &mut [u8]) -> bool {
         for _ in 0..AT_ONCE {
             match self.socket.try_recv_from(buffer) {
                 Ok((length, from)) => {
                     self.instance.datagram(clock::now(), &buffer[..length]);
                     self.flush(Some(from));
                 }
-                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return false,
                 // The kernel tells of a datagram that did not reach somebody; the protocol will see it too.
                 Err(_) => {}
             }
         }
+        true
     }
 
     /// Does what the instance wants; an operator is answered where the question came from.
