@@ -46,6 +46,7 @@ mod profile;
 mod record;
 mod records;
 mod replay;
+mod rule;
 mod seeds;
 mod shared;
 mod status;

@@ -217,6 +217,7 @@ const PURE_ABOVE: &[&str] = &[
     "gossip/record",
     "gossip/records",
     "gossip/replay",
+    "gossip/rule",
     "gossip/swim",
     "gossip/sync",
     "gossip/view",

@@ -19,8 +19,8 @@ use super::instance::{Instance, Setup};
 use super::keys::chance;
 use super::profile::GossipProfile;
 use super::record::{Phase, Record};
+use super::rule::Rule;
 use super::shared::{Leaving, Shared};
-use super::view::Rule;
 use crate::clock;
 use crate::discovery::Discovery;
 use crate::placement::Placement;
@@ -253,6 +253,9 @@ impl GossipBuilder {
             labels: self.labels,
         };
         record.check().map_err(GossipError::of_record)?;
+        let rule = Rule::new(self.placement);
+        let node = rule.named(&record.ring_id, address, record.weight);
+        rule.check(&node).map_err(GossipError::of_rule)?;
         let key_error = |e| GossipError::new(GossipErrorKind::Key, e);
         let setup = Setup {
             cluster: self.cluster.clone(),
@@ -279,7 +282,6 @@ impl GossipBuilder {
             after: self.after,
         };
         let instance = Instance::new(setup, clock::now());
-        let rule = Rule::new(self.placement);
         let shared =
             Shared::new(self.cluster, record, leaving, &instance, &rule).ok_or_else(|| {
                 GossipError::new(

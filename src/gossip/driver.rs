@@ -15,8 +15,9 @@ use super::frame::Kind;
 use super::heal::HealReport;
 use super::instance::{Instance, Output};
 use super::meter::Meter;
+use super::rule::Rule;
 use super::shared::{LeaveStep, Shared};
-use super::view::{MemberView, Rule};
+use super::view::MemberView;
 use crate::clock;
 
 /// Datagrams that are read before timers are looked at.
@@ -43,6 +44,7 @@ pub(crate) struct Driver {
     /// When an event of a kind was told last, of which there may be thousands.
     told: BTreeMap<&'static str, Instant>,
     outbid: BTreeSet<(SocketAddr, u64)>,
+    unfit: BTreeSet<(SocketAddr, u64)>,
 }
 
 impl Driver {
@@ -65,6 +67,7 @@ impl Driver {
             heals: Vec::new(),
             told: BTreeMap::new(),
             outbid: BTreeSet::new(),
+            unfit: BTreeSet::new(),
         }
     }
 
@@ -267,6 +270,17 @@ impl Driver {
             }
         }
         self.outbid = outbid;
+        let unfit: BTreeSet<_> = view
+            .unfit()
+            .iter()
+            .map(|m| (m.address, m.generation))
+            .collect();
+        for member in view.unfit() {
+            if !self.unfit.contains(&(member.address, member.generation)) {
+                super::meter::log_unfit(&self.shared.cluster, member);
+            }
+        }
+        self.unfit = unfit;
     }
 
     /// To those who listen, and to the log; of what strangers can cause, once a second.

@@ -49,6 +49,11 @@ impl GossipError {
         Self::new(kind, format!("`{option}`: {why}"))
     }
 
+    /// Of a rule that cannot place what was asked for; it would be so at all instances.
+    pub(crate) fn of_rule(why: impl fmt::Display) -> Self {
+        Self::new(GossipErrorKind::Option, format!("`placement`: {why}"))
+    }
+
     pub(crate) fn left() -> Self {
         Self::new(
             GossipErrorKind::Left,

@@ -137,7 +137,8 @@ impl Gossip {
     ///
     /// # Errors
     ///
-    /// [`GossipErrorKind::Option`] above 256; [`GossipErrorKind::Left`].
+    /// [`GossipErrorKind::Option`] above 256, or where the placement rule has no weights, or not so large ones;
+    /// [`GossipErrorKind::Left`].
     pub fn set_weight(&self, weight: NonZeroU16) -> Result<(), GossipError> {
         self.say(|record| record.weight = weight.get())
     }
@@ -150,6 +151,10 @@ impl Gossip {
             let mut record = wishes.said.clone();
             change(&mut record);
             record.check().map_err(GossipError::of_record)?;
+            let rule = &self.shared().rule;
+            let address = self.shared().view.load().me().address;
+            let node = rule.named(&record.ring_id, address, record.weight);
+            rule.check(&node).map_err(GossipError::of_rule)?;
             (wishes.said, wishes.is_new) = (record, true);
             Ok(())
         })

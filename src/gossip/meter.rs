@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::events::GossipEvent;
 use super::frame::{Kind, Refusal};
 use super::shared::Numbers;
-use super::view::{MemberState, MemberView};
+use super::view::{Member, MemberState, MemberView};
 
 /// What is told once a second.
 pub(crate) struct Meter {
@@ -91,6 +91,14 @@ impl Meter {
                 .absolute(counters.refused[reason as usize]);
         }
     }
+}
+
+/// A member wants what the rule cannot do.
+pub(crate) fn log_unfit(cluster: &str, m: &Member) {
+    tracing::warn!(
+        %cluster, member = %m.ring_id, address = %m.address, weight = m.weight,
+        "an instance cannot be placed with this weight: it weighs 1 or owns nothing until it has another one"
+    );
 }
 
 /// Of what happens, the lines that somebody should read.

@@ -17,7 +17,8 @@ use super::identity::Id;
 use super::instance::Instance;
 use super::leave::LeaveReport;
 use super::record::Record;
-use super::view::{MemberView, Rule};
+use super::rule::Rule;
+use super::view::MemberView;
 use crate::clock;
 use crate::sealed::Keyring;
 use crate::tasks::Tasks;
@@ -28,6 +29,7 @@ const MOST_WISHES: usize = 256;
 pub(crate) struct Shared {
     pub(crate) cluster: String,
     pub(crate) started: Instant,
+    pub(crate) rule: Rule,
     pub(crate) view: ArcSwap<MemberView>,
     pub(crate) changes: watch::Sender<Arc<MemberView>>,
     pub(crate) events: broadcast::Sender<GossipEvent>,
@@ -99,6 +101,7 @@ impl Shared {
         Some(Self {
             cluster,
             started: clock::now(),
+            rule: rule.clone(),
             view: ArcSwap::new(Arc::clone(&view)),
             changes: watch::Sender::new(view),
             events: broadcast::Sender::new(BACKLOG),

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::record::Phase;
-use crate::placement::{self, Fingerprint, Placement, Table};
+use super::rule::{Named, Placed, Rule};
+use crate::placement::Fingerprint;
 
 /// How a member is, as far as this instance knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -87,33 +88,17 @@ pub struct MemberView {
     ring: Option<Arc<Ring>>,
     /// Members that are ready and whose ring id a later start has.
     outbid: Arc<[Arc<Member>]>,
+    /// Members that are ready and cannot be placed as they want it.
+    unfit: Arc<[Arc<Member>]>,
 }
 
 /// The table of those that own keys.
 struct Ring {
-    table: Table,
+    placed: Placed,
     /// What each node of the table is in the list of members.
     places: Vec<usize>,
-    /// What the table was made of, in its order.
-    nodes: Vec<(Box<str>, Box<str>, u16)>,
-}
-
-/// How keys are placed among instances.
-#[derive(Clone, Debug)]
-pub(crate) struct Rule {
-    placement: Placement,
-    /// ringpop names its nodes by their addresses, and hashes their identities.
-    by_address: bool,
-}
-
-impl Rule {
-    pub(crate) fn new(placement: Placement) -> Self {
-        let by_address = placement.to_string().starts_with("ringpop");
-        Self {
-            placement,
-            by_address,
-        }
-    }
+    /// Those who wanted to be in it.
+    nodes: Vec<Named>,
 }
 
 impl MemberView {
@@ -139,37 +124,38 @@ impl MemberView {
                 }
             }
         }
-        let places: Vec<_> = chosen.values().copied().collect();
-        let nodes: Vec<_> = places
-            .iter()
-            .map(|place| &members[*place])
-            .map(|m| match rule.by_address {
-                true => (m.address.to_string().into(), m.ring_id.clone(), m.weight),
-                false => (m.ring_id.clone(), Box::default(), m.weight),
-            })
-            .collect();
-        let before_ring = before.and_then(|before| before.ring.as_ref());
-        let ring = match before_ring {
-            Some(ring) if ring.nodes == nodes && ring.places == places => Some(Arc::clone(ring)),
-            Some(ring) if ring.nodes == nodes => Some(Arc::new(Ring {
-                table: ring.table.clone(),
-                places,
-                nodes,
-            })),
-            _ => table(rule, &nodes).map(|table| {
-                Arc::new(Ring {
-                    table,
+        let wanted: Vec<_> = chosen.values().copied().collect();
+        let node = |m: &Arc<Member>| rule.named(&m.ring_id, m.address, m.weight);
+        let nodes: Vec<_> = wanted.iter().map(|place| node(&members[*place])).collect();
+        let same = before.and_then(|before| before.ring.as_ref());
+        let same = same.filter(|ring| ring.nodes == nodes);
+        let placed = match same {
+            Some(ring) => Some(ring.placed.clone()),
+            None => rule.placed(&nodes),
+        };
+        let unfit: Vec<_> = match &placed {
+            Some(placed) => placed.unfit.iter().map(|n| wanted[*n]).collect(),
+            None => wanted.clone(),
+        };
+        let unfit: Vec<_> = unfit.into_iter().map(|n| Arc::clone(&members[n])).collect();
+        let ring = placed.map(|placed| {
+            let places: Vec<_> = placed.kept.iter().map(|n| wanted[*n]).collect();
+            match same {
+                Some(ring) if ring.places == places => Arc::clone(ring),
+                _ => Arc::new(Ring {
+                    placed,
                     places,
                     nodes,
-                })
-            }),
-        };
+                }),
+            }
+        });
         Some(Self {
             epoch: before.map_or(1, |before| before.epoch + 1),
             members: members.into(),
             me,
             ring,
             outbid: outbid.into(),
+            unfit: unfit.into(),
         })
     }
 
@@ -182,7 +168,9 @@ impl MemberView {
     /// The ring in 64 bits: instances with the same one give every key the same owner. `None` while nobody is ready.
     #[must_use]
     pub fn fingerprint(&self) -> Option<Fingerprint> {
-        self.ring.as_ref().map(|ring| ring.table.fingerprint())
+        self.ring
+            .as_ref()
+            .map(|ring| ring.placed.table.fingerprint())
     }
 
     /// All members, those that are down included, by ring id.
@@ -214,7 +202,7 @@ impl MemberView {
     #[must_use]
     pub fn lookup(&self, key: impl AsRef<[u8]>) -> Option<Arc<Member>> {
         let ring = self.ring.as_ref()?;
-        let place = *ring.places.get(ring.table.owner(key.as_ref()))?;
+        let place = *ring.places.get(ring.placed.table.owner(key.as_ref()))?;
         self.members.get(place).cloned()
     }
 
@@ -224,7 +212,7 @@ impl MemberView {
         let Some(ring) = &self.ring else {
             return Vec::new();
         };
-        let candidates = ring.table.candidates(key.as_ref()).take(n);
+        let candidates = ring.placed.table.candidates(key.as_ref()).take(n);
         candidates
             .filter_map(|node| self.members.get(*ring.places.get(node)?).cloned())
             .collect()
@@ -235,7 +223,7 @@ impl MemberView {
     #[must_use]
     pub fn owns(&self, key: impl AsRef<[u8]>) -> bool {
         self.ring.as_ref().is_some_and(|ring| {
-            let place = ring.places.get(ring.table.owner(key.as_ref()));
+            let place = ring.places.get(ring.placed.table.owner(key.as_ref()));
             place.is_some_and(|place| self.members[*place].is_me)
         })
     }
@@ -248,7 +236,9 @@ impl MemberView {
         };
         let mut owned = vec![0_u32; ring.places.len()];
         for key in 0..keys {
-            if let Some(count) = owned.get_mut(ring.table.owner(format!("key:{key}").as_bytes())) {
+            if let Some(count) =
+                owned.get_mut(ring.placed.table.owner(format!("key:{key}").as_bytes()))
+            {
                 *count += 1;
             }
         }
@@ -263,11 +253,18 @@ impl MemberView {
         &self.outbid
     }
 
+    /// The members that are ready, and weigh 1 or own nothing: the rule cannot place what they want.
+    pub(crate) fn unfit(&self) -> &[Arc<Member>] {
+        &self.unfit
+    }
+
     /// The share of the keys whose owner another picture changes.
     pub(crate) fn moved(&self, after: &Self) -> f64 {
         match (&self.ring, &after.ring) {
             (Some(before), Some(after)) if Arc::ptr_eq(before, after) => 0.0,
-            (Some(before), Some(after)) => before.table.migration(&after.table).moved(),
+            (Some(before), Some(after)) => {
+                before.placed.table.migration(&after.placed.table).moved()
+            }
             (None, None) => 0.0,
             _ => 1.0,
         }
@@ -281,21 +278,6 @@ impl MemberView {
             .filter(|member| !mine.contains_key(&member.ring_id));
         new.cloned().collect()
     }
-}
-
-fn table(rule: &Rule, nodes: &[(Box<str>, Box<str>, u16)]) -> Option<Table> {
-    let members: Vec<_> = nodes
-        .iter()
-        .map(|(name, identity, weight)| {
-            let member = placement::Member::new(name).weight(u32::from(*weight));
-            match identity.is_empty() || identity == name {
-                true => member,
-                false => member.identity(identity),
-            }
-        })
-        .collect();
-    // Nobody, or more points than a rule can have; the names are distinct.
-    rule.placement.table(&members).ok()
 }
 
 impl fmt::Debug for MemberView {
@@ -315,6 +297,9 @@ impl fmt::Debug for MemberView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(feature = "compat")]
+    use crate::placement;
+    use crate::placement::Placement;
 
     fn member(port: u16, ring_id: &str) -> Member {
         Member {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::{Gossip, GossipBuilder};
+use super::{Gossip, GossipBuilder, GossipErrorKind};
+use crate::placement::Placement;
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -59,4 +60,23 @@ async fn a_flood_does_not_stop_the_thread_that_the_instance_shares() {
     }
     assert!(in_time, "the ticker stood while datagrams came");
     let _ = timeout(LONG, gossip.leave()).await.expect("it leaves");
+}
+
+#[tokio::test]
+async fn a_weight_that_the_rule_does_not_have_is_refused_where_it_is_said() {
+    let two = std::num::NonZeroU16::new(2).expect("not 0");
+    let refused = plain()
+        .placement(Placement::modulo())
+        .weight(two)
+        .start()
+        .await;
+    let error = refused.expect_err("no weights");
+    assert_eq!(error.kind(), GossipErrorKind::Option);
+    assert!(error.to_string().contains("`placement`"), "{error}");
+    let gossip = plain().placement(Placement::modulo()).start().await;
+    let gossip = gossip.expect("it starts");
+    let error = gossip.set_weight(two).expect_err("no weights");
+    assert_eq!(error.kind(), GossipErrorKind::Option);
+    gossip.wait_ready(1, LONG).await.expect("it is ready");
+    assert!(gossip.owns("k"));
 }

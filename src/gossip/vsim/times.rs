@@ -192,7 +192,8 @@ fn a_thousand_instances_agree_and_notice_a_death() {
 fn a_lookup_among_a_thousand_takes_some_tens_of_nanoseconds() {
     use std::sync::Arc;
 
-    use crate::gossip::view::{MemberView, Rule};
+    use crate::gossip::rule::Rule;
+    use crate::gossip::view::MemberView;
     use crate::placement::Placement;
 
     let member = |n: usize| Member {
