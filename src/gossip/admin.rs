@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::builder::wall;
-use super::frame::PAYLOAD;
+use super::frame::{PAYLOAD, Refusal};
 use super::instance::Instance;
 use super::keys::chance;
 use super::shared::Shared;
@@ -93,23 +93,25 @@ impl Desk {
             .retain(|(_, at)| now.saturating_duration_since(*at) < TICKET);
     }
 
-    /// The answer to a question; none for what is no question, is late, or was answered before.
+    /// The answer to a question; the reason for what is no question, is late, or was answered before. `None` for one
+    /// too many.
     pub(crate) fn answer(
         &mut self,
         question: &[u8],
         shared: &Arc<Shared>,
         instance: &mut Instance,
-    ) -> Option<Vec<u8>> {
+    ) -> Result<Vec<u8>, Option<Refusal>> {
         let now = clock::now();
-        let (question, _later) = postcard::take_from_bytes::<Question>(question).ok()?;
+        let (question, _later) =
+            postcard::take_from_bytes::<Question>(question).map_err(|_| Some(Refusal::Parse))?;
         let rate = self
             .rate
             .get_or_insert_with(|| PerSecond::new(ANSWERS, now));
-        if question.at.abs_diff(wall()) > FRESH
-            || self.seen.contains(&question.id)
-            || !rate.take(now)
-        {
-            return None;
+        if question.at.abs_diff(wall()) > FRESH || self.seen.contains(&question.id) {
+            return Err(Some(Refusal::Replay));
+        }
+        if !rate.take(now) {
+            return Err(None);
         }
         if self.seen.len() == MOST_SEEN {
             self.seen.pop_front();
@@ -130,7 +132,7 @@ impl Desk {
                 What::Lookup(keys.iter().take(MOST_KEYS).map(names).collect())
             }
             Ask::Ticket => {
-                let ticket = chance().ok()?;
+                let ticket = chance().map_err(|_| None)?;
                 self.tickets.truncate(MOST_TICKETS - 1);
                 self.tickets.push_front((ticket, now));
                 What::Ticket(ticket)
@@ -140,7 +142,8 @@ impl Desk {
                 let place = self
                     .tickets
                     .iter()
-                    .position(|(known, _)| *known == ticket)?;
+                    .position(|(known, _)| *known == ticket)
+                    .ok_or(Some(Refusal::Replay))?;
                 self.tickets.remove(place);
                 What::Done(done(act, now, shared, instance))
             }
@@ -149,6 +152,7 @@ impl Desk {
             id: question.id,
             what,
         })
+        .ok_or(None)
     }
 }
 

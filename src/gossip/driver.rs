@@ -133,11 +133,15 @@ impl Driver {
                     let answer = self
                         .desk
                         .answer(&question, &self.shared, &mut self.instance);
-                    if let (Some(answer), Some(from)) = (answer, from)
-                        && let Some(bytes) = self.instance.close(Kind::Admin, &answer)
-                    {
-                        self.instance.counters.sent[Kind::Admin as usize] += 1;
-                        self.send(from, &bytes);
+                    match (answer, from) {
+                        (Ok(answer), Some(from)) => {
+                            if let Some(bytes) = self.instance.close(Kind::Admin, &answer) {
+                                self.instance.counters.sent[Kind::Admin as usize] += 1;
+                                self.send(from, &bytes);
+                            }
+                        }
+                        (Err(Some(reason)), _) => self.instance.refuse(reason),
+                        (Ok(_) | Err(None), _) => self.instance.counters.dropped += 1,
                     }
                 }
             }

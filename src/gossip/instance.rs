@@ -343,7 +343,7 @@ impl Instance {
         self.seal.close(kind, self.me, self.frames, payload, &nonce)
     }
 
-    fn refuse(&mut self, reason: Refusal) {
+    pub(crate) fn refuse(&mut self, reason: Refusal) {
         self.counters.refused[reason as usize] += 1;
         self.event(GossipEvent::Refused { reason });
     }

@@ -79,7 +79,7 @@ fn ten_thousand_hostile_datagrams_of_each_kind_change_nothing_and_get_no_answer(
     let sender = Id::new(addr(9), WALL);
     let frame = |cluster: &str, ring, n: usize| {
         let seal = Seal::new(cluster, ring);
-        let kind = Kind::ALL[n % 5];
+        let kind = Kind::ALL[n % Kind::ALL.len()];
         seal.close(
             kind,
             sender,
@@ -166,7 +166,7 @@ fn nonsense_from_somebody_who_has_the_key_makes_nobody_panic_and_memory_is_bound
         let kind = if n % 2 == 0 {
             known.kind
         } else {
-            Kind::ALL[rng.random_range(0..5)]
+            Kind::ALL[rng.random_range(0..Kind::ALL.len())]
         };
         let sender = Id::new(addr(9), WALL + n / 1_000);
         let mut nonce = [0; NONCE];
