@@ -41,6 +41,8 @@ pub(crate) struct Driver {
     desk: Desk,
     meter: Meter,
     heals: Vec<oneshot::Sender<HealReport>>,
+    /// What happened, until the picture shows it.
+    untold: Vec<GossipEvent>,
     /// When an event of a kind was told last, of which there may be thousands.
     told: BTreeMap<&'static str, Instant>,
     outbid: BTreeSet<(SocketAddr, u64)>,
@@ -65,6 +67,7 @@ impl Driver {
             next_second: clock::now(),
             desk: Desk::default(),
             heals: Vec::new(),
+            untold: Vec::new(),
             told: BTreeMap::new(),
             outbid: BTreeSet::new(),
             unfit: BTreeSet::new(),
@@ -89,6 +92,7 @@ impl Driver {
                 self.flush(None);
             }
             self.publish(now);
+            self.tell_all();
             if is_flooded {
                 // The socket is ready still, which costs no budget of the task: without this the others on the thread
                 // would stand for as long as somebody sends.
@@ -231,7 +235,10 @@ impl Driver {
         numbers.counters = counters;
         numbers.backlog = self.instance.backlog();
         numbers.diverged = self.instance.diverged();
-        self.meter.report(&numbers, &self.shared.view.load());
+        // The application's recorder may take its time, or ask for our numbers.
+        let told = numbers.clone();
+        drop(numbers);
+        self.meter.report(&told, &self.shared.view.load());
     }
 
     /// Makes the picture what the instance knows.
@@ -297,7 +304,14 @@ impl Driver {
             }
             self.told.insert(reason, now);
         }
-        super::meter::log(&self.shared.cluster, &event);
-        self.shared.tell(event);
+        self.untold.push(event);
+    }
+
+    /// After the picture: whoever hears of something and looks finds it.
+    fn tell_all(&mut self) {
+        for event in self.untold.drain(..) {
+            super::meter::log(&self.shared.cluster, &event);
+            self.shared.tell(event);
+        }
     }
 }
