@@ -138,7 +138,10 @@ impl Instance {
             self.own.outside = None;
             self.own.claims.clear();
             self.swim.shift(OUTSIDE);
-            self.renew(now, self.own.claimed);
+            // Who leaves does not take its address back.
+            if !self.own.is_leaving {
+                self.renew(now, self.own.claimed);
+            }
         }
         self.publish_if_new(now);
     }
@@ -266,5 +269,52 @@ impl Instance {
         if let Some(generation) = claimed {
             self.claimed(now, generation);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::gossip::instance::Setup;
+    use crate::gossip::profile::GossipProfile;
+    use crate::gossip::view::MemberState;
+
+    #[test]
+    fn who_left_while_somebody_else_had_its_address_does_not_come_back() {
+        let mut now = Instant::now();
+        let setup = Setup {
+            cluster: "c".into(),
+            address: SocketAddr::from(([10, 0, 0, 1], 7_946)),
+            wall: 1_000,
+            record: Record {
+                ring_id: "a".into(),
+                http: None,
+                phase: Phase::Joining,
+                weight: 1,
+                labels: BTreeMap::new(),
+            },
+            times: GossipProfile::Lan.times(),
+            keyring: None,
+            seed: [1; 32],
+        };
+        let mut instance = Instance::new(setup, now);
+        for claim in 1..=4 {
+            instance.claimed(now, 1_000_000 * claim);
+        }
+        assert!(instance.own.is_outside());
+        instance.begin_leaving(now);
+        instance.end_leaving(now);
+        let left = instance.me();
+        for _ in 0..400 {
+            now += Duration::from_millis(250);
+            instance.tick(now);
+        }
+        let me = &instance.roster()[0];
+        assert_eq!((instance.me(), me.state), (left, MemberState::Left));
+        assert_eq!(me.phase, Phase::Leaving);
+        assert!(!instance.own.is_outside());
     }
 }
