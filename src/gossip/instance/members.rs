@@ -103,6 +103,9 @@ impl Instance {
         ));
         let member = Arc::clone(&seen.member);
         let is_later = was.0 != known.id;
+        if life.is_active() {
+            self.seek.is_up(known.id.addr);
+        }
         let event = match (was.1.is_active(), life.is_active()) {
             (true, true) if is_later => Some(GossipEvent::MemberRenewed(Arc::clone(&member))),
             (false, true) => Some(GossipEvent::MemberUp(Arc::clone(&member))),
@@ -271,7 +274,7 @@ impl Instance {
         down.sort_unstable_by_key(|(since, _)| *since);
         let old = |since: Instant| now.saturating_duration_since(since) >= REMEMBERED;
         for (place, (since, id)) in down.into_iter().enumerate() {
-            if place < over || old(since) || self.seek.is_unlisted(now, id.addr) {
+            if place < over || old(since) || self.seek.is_unlisted(id.addr) {
                 self.forget(now, id);
             }
         }

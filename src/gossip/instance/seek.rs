@@ -36,8 +36,8 @@ pub(super) struct Seek {
     report: Option<HealReport>,
     doubts: Vec<(Id, u16, Instant, Instant)>,
     forgotten: VecDeque<Id>,
-    /// Since when the source does not list somebody who is down.
-    unlisted: BTreeMap<SocketAddr, Instant>,
+    /// Since when the source does not list somebody who is down, and when it was last looked at.
+    unlisted: BTreeMap<SocketAddr, (Instant, Instant)>,
     /// Who has another ring of the same members.
     pub(super) diverged: BTreeSet<SocketAddr>,
 }
@@ -96,10 +96,16 @@ impl Seek {
         self.forgotten.contains(&id)
     }
 
+    /// Somebody is there again: what the source does not say of it counts anew.
+    pub(super) fn is_up(&mut self, addr: SocketAddr) {
+        self.unlisted.remove(&addr);
+    }
+
     /// Whether the source has lacked somebody who is down for so long that it will not come back.
-    pub(super) fn is_unlisted(&self, now: Instant, addr: SocketAddr) -> bool {
-        let since = self.unlisted.get(&addr);
-        since.is_some_and(|since| now.saturating_duration_since(*since) >= TOLD_FOR)
+    pub(super) fn is_unlisted(&self, addr: SocketAddr) -> bool {
+        // A source that does not answer says nothing: its silence makes nobody older.
+        let looks = self.unlisted.get(&addr);
+        looks.is_some_and(|(first, last)| last.saturating_duration_since(*first) >= TOLD_FOR)
     }
 }
 
@@ -125,7 +131,7 @@ impl Instance {
             .into_iter()
             .filter(|addr| !doors.is_empty() && !doors.contains(addr))
         {
-            self.seek.unlisted.entry(addr).or_insert(now);
+            self.seek.unlisted.entry(addr).or_insert((now, now)).1 = now;
         }
         self.seek.doors = doors;
     }

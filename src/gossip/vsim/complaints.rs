@@ -79,6 +79,27 @@ fn an_instance_that_starts_before_all_others_joins_when_they_come() {
 }
 
 #[test]
+fn whom_the_source_lacks_is_forgotten_by_its_word_and_not_by_its_silence() {
+    let mut world = World::started(4, 3);
+    world.until(secs(5), "join", World::agrees);
+    world.kill(2);
+    world.run(secs(30));
+    let look = |world: &mut World| {
+        world.with(0, |i, now| i.set_doors(now, [addr(0), addr(1)]));
+        world.run(secs(2));
+        world.nodes[0].roster.contains_key(&addr(2))
+    };
+    assert!(look(&mut world), "it may come back");
+    world.run(secs(700));
+    assert!(
+        world.nodes[0].roster.contains_key(&addr(2)),
+        "nobody looked"
+    );
+    assert!(!look(&mut world), "twice in ten minutes");
+    assert!(world.agrees());
+}
+
+#[test]
 fn a_dead_address_is_not_told_of_for_ever_and_what_was_forgotten_stays_so() {
     let mut world = World::started(4, 4);
     world.until(secs(5), "join", World::agrees);
