@@ -232,10 +232,11 @@ impl GossipBuilder {
             return Err(wrong);
         }
         check_cluster(&self.cluster)?;
-        let tasks = Tasks::new(self.runtime);
-        let Some(runtime) = tasks.runtime() else {
+        let Some(runtime) = Tasks::new(self.runtime).runtime() else {
             return Err(GossipError::new(GossipErrorKind::NoRuntime, NO_RUNTIME));
         };
+        // All of it lives there, leaving included: the runtime of a later caller may be gone before that ends.
+        let tasks = Tasks::new(Some(runtime.clone()));
         let socket = bound(self.bind)?;
         let address = address(&socket, self.bind, self.advertise)?;
         check_secrecy(

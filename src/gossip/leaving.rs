@@ -1,5 +1,6 @@
 //! Leaving, as it happens: each step has a limit, and none stops the next.
 
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -14,20 +15,40 @@ use super::shared::{LeaveStep, Leaving, Shared};
 use crate::clock;
 use crate::error::text::one_line;
 
-/// All steps, in their order.
-pub(crate) async fn leave(shared: Arc<Shared>, leaving: Leaving) {
+/// Whoever waits for the end of leaving hears of it, however it comes.
+struct Promise(Arc<Shared>);
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        let broken = || LeaveReport {
+            errors: vec!["the runtime ended before this instance had left".to_owned()],
+            ..LeaveReport::default()
+        };
+        self.0.left.send_if_modified(|left| {
+            let is_broken = left.is_none();
+            left.get_or_insert_with(broken);
+            is_broken
+        });
+    }
+}
+
+/// All steps, in their order. Dropped, also before it is polled, it says so in the report.
+pub(crate) fn leave(shared: Arc<Shared>, leaving: Leaving) -> impl Future<Output = ()> + Send {
+    let promise = Promise(shared);
+    async move { go(&promise.0, leaving).await }
+}
+
+async fn go(shared: &Shared, leaving: Leaving) {
     let began = clock::now();
-    let mut report = LeaveReport {
-        others: step(&shared, LeaveStep::Begin).await,
-        ..LeaveReport::default()
-    };
+    let mut report = LeaveReport::default();
+    report.others = step(shared, LeaveStep::Begin, &mut report).await;
     sleep(leaving.drain).await;
     call(leaving.before, "before", &mut report).await;
-    report.told = step(&shared, LeaveStep::Tell).await;
+    report.told = step(shared, LeaveStep::Tell, &mut report).await;
     report.out_after = clock::since(began);
     sleep(AGAIN).await;
-    step(&shared, LeaveStep::Tell).await;
-    step(&shared, LeaveStep::End).await;
+    step(shared, LeaveStep::Tell, &mut report).await;
+    step(shared, LeaveStep::End, &mut report).await;
     sleep(leaving.linger).await;
     call(leaving.after, "after", &mut report).await;
     report.lasted = clock::since(began);
@@ -38,15 +59,18 @@ pub(crate) async fn leave(shared: Arc<Shared>, leaving: Leaving) {
     shared.left.send_replace(Some(report));
 }
 
-async fn step(shared: &Shared, step: LeaveStep) -> usize {
+async fn step(shared: &Shared, step: LeaveStep, report: &mut LeaveReport) -> usize {
     let (done, answer) = oneshot::channel();
     shared.wish(|wishes| wishes.leave.push((step, done)));
     // Without a driver there is nobody to leave.
-    timeout(HOOK, answer)
-        .await
-        .ok()
-        .and_then(Result::ok)
-        .unwrap_or_default()
+    match timeout(HOOK, answer).await {
+        Ok(Ok(told)) => told,
+        Ok(Err(_)) | Err(_) => {
+            let why = format!("{step:?}: the instance did not do it within {HOOK:?}");
+            report.errors.push(why);
+            0
+        }
+    }
 }
 
 async fn call(hooks: Vec<Hook>, which: &str, report: &mut LeaveReport) {

@@ -146,15 +146,15 @@ impl Shared {
 
     /// Begins to leave; whether it had not begun before.
     pub(crate) fn ask_to_leave(self: &Arc<Self>) -> bool {
-        let (Some(leaving), Some(tasks)) =
-            (self.leaving.lock().take(), self.tasks.lock().upgrade())
-        else {
+        // First what it runs on: an operator may ask before there is a handle, and whoever takes the steps must go them.
+        let Some(tasks) = self.tasks.lock().upgrade() else {
             return false;
         };
-        let left = super::leaving::leave(Arc::clone(self), leaving);
-        if tasks.spawn(left).is_err() {
-            self.left.send_replace(Some(LeaveReport::default()));
-        }
+        let Some(leaving) = self.leaving.lock().take() else {
+            return false;
+        };
+        // A task that is not taken, or not ended, is dropped: that, too, ends the waiting.
+        let _ = tasks.spawn(super::leaving::leave(Arc::clone(self), leaving));
         true
     }
 
