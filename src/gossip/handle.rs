@@ -15,13 +15,13 @@ use super::events::GossipEvents;
 use super::heal::HealReport;
 use super::identity::Id;
 use super::leave::LeaveReport;
-use super::record::Record;
+use super::record::{Phase, Record};
 use super::shared::Shared;
 use super::status::GossipStatus;
-use super::view::{Member, MemberView};
+use super::view::{Member, MemberState, MemberView};
 use crate::discovery::Endpoint;
 use crate::sealed::Keyring;
-use crate::tasks::Tasks;
+use crate::tasks::{NO_RUNTIME, Tasks};
 
 /// How long [`heal_now`](Gossip::heal_now) waits in all.
 const HEALED: Duration = Duration::from_secs(60);
@@ -194,16 +194,21 @@ impl Gossip {
     }
 
     /// Knocks now wherever somebody may be who was lost: the source's addresses, and members that are down. It gives up
-    /// after ten that do not answer within a second.
+    /// after ten that do not answer within a second. Who leaves does not knock: that report is empty.
     ///
     /// # Cancellation
     ///
     /// Safe: the knocking goes on.
     pub async fn heal_now(&self) -> HealReport {
+        let tasks = &self.inner.tasks;
+        if self.shared().is_leaving() || !tasks.has_runtime() {
+            return HealReport::default();
+        }
         let (done, report) = oneshot::channel();
         self.shared().wish(|wishes| wishes.heals.push(done));
-        let limit = tokio::time::timeout(HEALED, report);
-        let report = self.inner.tasks.enter(limit).await;
+        // A timer is made where there is a runtime, which the caller need not be in.
+        let limit = async { tokio::time::timeout(HEALED, report).await };
+        let report = tasks.enter(limit).await;
         report.ok().and_then(Result::ok).unwrap_or_default()
     }
 
@@ -211,23 +216,37 @@ impl Gossip {
     ///
     /// # Errors
     ///
-    /// [`GossipErrorKind::Timeout`]; [`GossipErrorKind::Left`].
+    /// [`GossipErrorKind::Timeout`]; [`GossipErrorKind::Left`] as soon as leaving begins; [`GossipErrorKind::NoRuntime`]
+    /// when the instance's has ended.
     ///
     /// # Cancellation
     ///
     /// Safe.
     pub async fn wait_ready(&self, members: usize, limit: Duration) -> Result<(), GossipError> {
         let mut changes = self.changes();
+        let goes = |view: &Arc<MemberView>| {
+            let me = view.me();
+            me.phase == Phase::Leaving || me.state == MemberState::Left
+        };
         let is_ready =
             |view: &Arc<MemberView>| view.me().is_ready() && view.ring().len() >= members;
-        let wait = async { changes.wait_for(is_ready).await.map(drop) };
+        let wait = async {
+            let view = changes.wait_for(|view| goes(view) || is_ready(view)).await;
+            view.map(|view| goes(&view))
+        };
         let tasks = &self.inner.tasks;
+        if self.shared().is_leaving() {
+            return Err(GossipError::left());
+        }
+        if !tasks.has_runtime() {
+            return Err(GossipError::new(GossipErrorKind::NoRuntime, NO_RUNTIME));
+        }
         match tasks
             .enter(async { tokio::time::timeout(limit, wait).await })
             .await
         {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(GossipError::left()),
+            Ok(Ok(false)) => Ok(()),
+            Ok(Ok(true) | Err(_)) => Err(GossipError::left()),
             Err(_) => {
                 let ready = self.view().ring().len();
                 let why = format!("{ready} of {members} instances are ready after {limit:?}");

@@ -1,13 +1,16 @@
 //! Whole instances over real sockets, where something about them is odd.
 
+use std::future::Future;
 use std::net::UdpSocket;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::{Gossip, GossipBuilder, GossipErrorKind};
+use super::{Gossip, GossipBuilder, GossipErrorKind, GossipEvent, HealReport};
 use crate::placement::Placement;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -18,6 +21,24 @@ fn plain() -> GossipBuilder {
         .insecure_plaintext()
         .drain(short)
         .linger(short)
+}
+
+/// Waits for a future where there is no runtime.
+fn outside<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(done) => return done,
+            Poll::Pending => std::thread::park(),
+        }
+    }
 }
 
 #[tokio::test]
@@ -79,4 +100,67 @@ async fn a_weight_that_the_rule_does_not_have_is_refused_where_it_is_said() {
     assert_eq!(error.kind(), GossipErrorKind::Option);
     gossip.wait_ready(1, LONG).await.expect("it is ready");
     assert!(gossip.owns("k"));
+}
+
+#[test]
+fn leaving_goes_on_when_the_runtime_that_asked_for_it_is_gone() {
+    let runtime = || tokio::runtime::Runtime::new().expect("a runtime");
+    let home = runtime();
+    let gossip = home.block_on(plain().start()).expect("it starts");
+    let asking = runtime();
+    let asked = gossip.clone();
+    asking.block_on(async {
+        let soon = timeout(Duration::from_millis(1), asked.leave()).await;
+        assert!(soon.is_err(), "it takes longer");
+    });
+    asking.shutdown_background();
+    let report = home.block_on(async { timeout(LONG, gossip.leave()).await });
+    assert_eq!(report.expect("it ends").errors, Vec::<String>::new());
+    let error = home.block_on(gossip.wait_ready(1, LONG));
+    assert_eq!(error.expect_err("it left").kind(), GossipErrorKind::Left);
+    let healed = home.block_on(async { timeout(Duration::from_secs(20), gossip.heal_now()).await });
+    assert_eq!(healed.expect("at once"), HealReport::default());
+}
+
+#[test]
+fn leaving_says_so_when_the_runtime_of_the_instance_is_gone() {
+    let home = tokio::runtime::Runtime::new().expect("a runtime");
+    let gossip = home.block_on(plain().start()).expect("it starts");
+    home.shutdown_background();
+    let other = tokio::runtime::Runtime::new().expect("a runtime");
+    let report = other.block_on(async { timeout(LONG, gossip.leave()).await });
+    let report = report.expect("it ends");
+    assert_eq!(report.errors.len(), 1, "{report:?}");
+}
+
+#[test]
+fn healing_needs_no_runtime_of_the_caller() {
+    let home = tokio::runtime::Runtime::new().expect("a runtime");
+    let gossip = home
+        .block_on(plain().runtime(home.handle().clone()).start())
+        .expect("it starts");
+    let report = outside(gossip.heal_now());
+    assert!(report.answered.is_empty() && report.silent.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_hears_of_a_member_finds_it_in_the_picture() {
+    let first = plain().start().await.expect("it starts");
+    let mut events = first.events();
+    let at = first.whoami().address;
+    let seeds = crate::discovery::Static::new([crate::discovery::Endpoint::new(
+        at.ip().to_string(),
+        at.port(),
+    )]);
+    let second = plain().seeds(seeds).start().await.expect("it starts");
+    let up = async {
+        loop {
+            if let Some(GossipEvent::MemberUp(member)) = events.next().await {
+                return (member, first.view());
+            }
+        }
+    };
+    let (member, view) = timeout(LONG, up).await.expect("it comes");
+    assert_eq!(member.address, second.whoami().address);
+    assert!(view.at(member.address).is_some_and(|m| m.is_reachable()));
 }

@@ -232,16 +232,20 @@ impl Instance {
 
     /// Tells some of the others by hand that we go; gives their number.
     pub(crate) fn tell_leaving(&mut self) -> usize {
-        let others: Vec<_> = self.active().map(|id| id.addr).collect();
-        let told = others
-            .iter()
-            .copied()
-            .sample(&mut self.rng, leave::told(others.len()));
+        let told = match self.own.told.take() {
+            // One of two datagrams may be lost: the same hear it again.
+            Some(told) => told,
+            None => {
+                let others: Vec<_> = self.active().map(|id| id.addr).collect();
+                let told = leave::told(others.len());
+                others.into_iter().sample(&mut self.rng, told)
+            }
+        };
         let bytes = postcard::to_allocvec(&self.me).unwrap_or_default();
         for to in &told {
             self.send(Kind::Leave, *to, &bytes);
         }
-        told.len()
+        self.own.told.insert(told).len()
     }
 
     /// Who is alive or suspect, without us.

@@ -1,6 +1,7 @@
 //! What we say of ourselves, and what we do when somebody else says it.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Instance;
@@ -35,6 +36,8 @@ pub(super) struct Own {
     gate_is_shut: bool,
     is_leaving: bool,
     is_gone: bool,
+    /// Who is told by hand that we go, each time the same.
+    pub(super) told: Option<Vec<SocketAddr>>,
     /// When others claimed our address.
     claims: VecDeque<Instant>,
     /// The highest generation of theirs.
@@ -58,6 +61,7 @@ impl Own {
             gate_is_shut: false,
             is_leaving: false,
             is_gone: false,
+            told: None,
             claims: VecDeque::new(),
             claimed: 0,
             outside: None,
@@ -199,7 +203,9 @@ impl Instance {
     /// Gone: nobody is answered any more.
     pub(crate) fn end_leaving(&mut self, now: Instant) {
         // A third time, and to others.
+        self.own.told = None;
         self.tell_leaving();
+        self.end_healing();
         self.own.is_gone = true;
         self.own.since = now;
         self.swim.leave(now);
@@ -275,7 +281,6 @@ impl Instance {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::net::SocketAddr;
 
     use super::*;
     use crate::gossip::instance::Setup;

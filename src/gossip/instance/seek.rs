@@ -230,6 +230,11 @@ impl Instance {
 
     /// Knocks at every door there is.
     pub(crate) fn heal_all(&mut self, now: Instant) {
+        if self.own.is_gone() {
+            // Nobody is knocked at any more, and nobody waits for it.
+            self.seek.report = Some(HealReport::default());
+            return;
+        }
         if self.seek.all.is_none() {
             let next = self.lost();
             self.seek.all = Some(All {
@@ -265,6 +270,11 @@ impl Instance {
             true => self.seek.report = Some(all.report),
             false => self.seek.all = Some(all),
         }
+    }
+
+    /// What came of it until now is all that there will be.
+    pub(super) fn end_healing(&mut self) {
+        self.seek.report = self.seek.all.take().map(|all| all.report);
     }
 
     /// What came of it.
