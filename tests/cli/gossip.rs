@@ -41,7 +41,7 @@ async fn ask(command: &str, file: &str, at: SocketAddr, more: &str) -> Ran {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_instances_know_is_printed_and_what_they_are_told_is_done() {
     let files = Files::new();
-    let (all, file) = three(&files).await;
+    let (mut all, file) = three(&files).await;
     let at = all[0].whoami().address;
     let text = ask("status", &file, at, "").await.works().stdout;
     assert!(
@@ -124,6 +124,19 @@ async fn what_instances_know_is_printed_and_what_they_are_told_is_done() {
         1,
         "nobody is down"
     );
+    // Gone without a word, it lives for the others for some seconds yet, and does not answer.
+    drop(all.remove(1));
+    for command in ["checksums", "partitions"] {
+        let ran = ask(command, &file, at, "").await;
+        let still = all[0]
+            .view()
+            .members()
+            .iter()
+            .filter(|m| m.is_reachable())
+            .count()
+            == 2;
+        assert!(ran.code == 3 || !still, "{}", ran.stdout);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
