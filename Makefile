@@ -26,8 +26,8 @@ test: ## everything that must hold: lints, documentation, then all tests
 	@scripts/need-redis.sh
 	@$(MAKE) --no-print-directory lint
 	$(CARGO) test --all-features --doc
-	$(CARGO) test --all-features --lib --bins --tests --no-fail-fast
 	$(CARGO) run --quiet --all-features --example gossip_demo -- --check
+	$(CARGO) test --all-features --lib --bins --tests --no-fail-fast
 
 lint: ## formatting, clippy, rustdoc, every feature alone
 	$(CARGO) fmt --all --check
