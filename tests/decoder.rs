@@ -18,75 +18,23 @@ mod connection {
 mod error {
     pub(crate) mod text;
 }
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
 
 use bytes::BufMut;
 use redis::Value;
 
 use self::connection::decode::{DecodeLimits, Decoder, Frame};
-
-struct Counting;
-
-/// Of one thread: tests run beside one another.
-#[derive(Clone, Copy)]
-struct Counts {
-    live: i64,
-    peak: i64,
-    made: u64,
-}
-
-thread_local! {
-    static COUNTS: Cell<Counts> = const { Cell::new(Counts { live: 0, peak: 0, made: 0 }) };
-}
-
-fn count(bytes: i64, made: u64) {
-    // While a thread ends, its counter is gone, and so is whoever would read it.
-    let _ = COUNTS.try_with(|counts| {
-        let mut now = counts.get();
-        now.live += bytes;
-        now.peak = now.peak.max(now.live);
-        now.made += made;
-        counts.set(now);
-    });
-}
-
-// SAFETY: every method hands its arguments to the system's allocator, whose contract is the same.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as i64, 1);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as i64, 1);
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        count(-(layout.size() as i64), 0);
-        unsafe { System.dealloc(ptr, layout) }
-    }
-
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size as i64 - layout.size() as i64, 1);
-        unsafe { System.realloc(ptr, layout, size) }
-    }
-}
+use self::counting::Counting;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
 /// What a piece of work made: allocations, bytes held at most, bytes held at its end.
 fn measured<T>(work: impl FnOnce() -> T) -> (T, u64, usize, usize) {
-    let before = COUNTS.get();
-    COUNTS.set(Counts {
-        peak: before.live,
-        ..before
-    });
+    counting::forget_peak();
+    let before = counting::mine();
     let result = work();
-    let after = COUNTS.get();
+    let after = counting::mine();
     let held = |bytes: i64| usize::try_from(bytes - before.live).unwrap_or(0);
     (
         result,
