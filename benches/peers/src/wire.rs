@@ -100,6 +100,17 @@ fn three(cluster: &FlusterCluster, mux: &rivals::Mux) -> Field {
     ]
 }
 
+fn of_large((cluster, mux): &(FlusterCluster, rivals::Mux)) -> Field {
+    vec![
+        (
+            summary::RUN,
+            Box::new(Large(rivals::Run(cluster.clone()))) as Box<dyn Contestant>,
+        ),
+        (summary::MUX, Box::new(Large(mux.clone()))),
+        (summary::MUX_AGAIN, Box::new(Large(mux.clone()))),
+    ]
+}
+
 async fn plain(servers: &[Server]) -> (FlusterCluster, rivals::Mux) {
     let urls = urls(servers);
     (rivals::cluster(&urls, None), rivals::mux(&urls, None).await)
@@ -170,28 +181,14 @@ async fn scenes(plain_servers: &[Server], tls_servers: &[Server], pki: &TlsPki) 
             runtime: 2,
             op: Op::Get,
             tasks: &[1, 4],
-            field: vec![
-                (
-                    summary::RUN,
-                    Box::new(Large(rivals::Run(patient.0.clone()))),
-                ),
-                (summary::MUX, Box::new(Large(patient.1.clone()))),
-                (summary::MUX_AGAIN, Box::new(Large(patient.1.clone()))),
-            ],
+            field: of_large(&patient),
         },
         Scene {
             name: "SET of 1 MB",
             runtime: 2,
             op: Op::Set,
             tasks: &[1, 4],
-            field: vec![
-                (
-                    summary::RUN,
-                    Box::new(Large(rivals::Run(patient.0.clone()))),
-                ),
-                (summary::MUX, Box::new(Large(patient.1.clone()))),
-                (summary::MUX_AGAIN, Box::new(Large(patient.1.clone()))),
-            ],
+            field: of_large(&patient),
         },
         Scene {
             name: "pipeline of 10 000 GETs",
