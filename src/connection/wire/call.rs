@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use parking_lot::MutexGuard;
 use tokio::time::{Sleep, sleep_until};
 
 use super::Wire;
@@ -74,17 +75,11 @@ impl<'a> Call<'a> {
         let entered = if bytes < LARGE {
             queue.submit(ask, caller, bytes, |out| pack(request, out))
         } else {
-            match queue.room_for(bytes) {
-                Err(no) => Err(no),
-                Ok(()) => {
-                    // Outside the lock, which nobody is to wait for while much is copied; and not in vain, time and
-                    // again, while there is no room.
-                    drop(queue);
-                    let (own, packed) = pack_large(request, bytes);
-                    queue = self.wire.queue();
-                    queue.submit_packed(ask, caller, own, packed)
-                }
-            }
+            // Packed outside the lock, which nobody is to wait for while much is copied; and only where there is room.
+            queue.room_for(bytes).and_then(|()| {
+                let packed = MutexGuard::unlocked(&mut queue, || pack_large(request, bytes));
+                queue.submit_packed(ask, caller, packed.0, packed.1)
+            })
         };
         match entered {
             Ok((place, driver)) => {
