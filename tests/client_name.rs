@@ -127,26 +127,6 @@ fn what_a_server_would_refuse_is_refused_at_once() {
     assert_eq!(config.client_name.as_deref(), Some("billing-7"));
 }
 
-#[test]
-fn bounds_that_would_fail_every_call_are_refused() {
-    let all = |toml: &str| {
-        let config: Config = toml::from_str(&format!("nodes = ['redis://h']\n{toml}")).unwrap();
-        FlusterCluster::try_from(config).map_err(|e| e.to_string())
-    };
-    for (key, least) in [
-        ("max_reply", 65_536),
-        ("max_line", 1024),
-        ("max_nesting", 8),
-        ("max_waiting_calls", 1),
-        ("max_waiting_bytes", 65_536),
-    ] {
-        assert!(all(&format!("{key} = {least}")).is_ok(), "{key}");
-        let error = all(&format!("{key} = {}", least - 1)).unwrap_err();
-        assert!(error.contains(key) && error.contains("use"), "{error}");
-    }
-    assert!(all("max_nesting = 1025").is_err());
-}
-
 /// How many commands the log of refusals tells of, those that are counted in one line among them.
 fn refusals(server: &Server) -> u64 {
     let log = server.raw(["ACL", "LOG", "1000"]);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use fluster::{Client, Error, ErrorKind, FlusterCluster, NodeState, Reason};
+use fluster::{Client, Config, Error, ErrorKind, FlusterCluster, NodeState, Reason};
 use parking_lot::Mutex;
 use redis::{AsyncCommands, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -431,4 +431,24 @@ async fn how_deep_and_how_long_is_an_option() {
             }
         }
     }
+}
+
+#[test]
+fn bounds_that_are_too_small_are_refused_by_name() {
+    let all = |toml: &str| {
+        let config: Config = toml::from_str(&format!("nodes = ['redis://h']\n{toml}")).unwrap();
+        FlusterCluster::try_from(config).map_err(|e| e.to_string())
+    };
+    for (key, least) in [
+        ("max_reply", 65_536),
+        ("max_line", 1024),
+        ("max_nesting", 8),
+        ("max_waiting_calls", 1),
+        ("max_waiting_bytes", 65_536),
+    ] {
+        assert!(all(&format!("{key} = {least}")).is_ok(), "{key}");
+        let error = all(&format!("{key} = {}", least - 1)).unwrap_err();
+        assert!(error.contains(key) && error.contains("use"), "{error}");
+    }
+    assert!(all("max_nesting = 1025").is_err());
 }
