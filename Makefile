@@ -38,7 +38,7 @@ lint: ## formatting, clippy, rustdoc, every feature alone
 # The bench crate: a release build in a directory of its own, results beside it in target/bench.
 BENCH = CARGO_TARGET_DIR=target/peers $(CARGO) run --quiet --release --manifest-path benches/peers/Cargo.toml --bin
 
-bench: ## compare with what one would use instead; writes BENCHMARKS.md (25 minutes; continues; FRESH=1, QUICK=1)
+bench: ## compare with what one would use instead; writes BENCHMARKS.md (half an hour; continues; FRESH=1, QUICK=1)
 	@scripts/need-redis.sh
 	$(CARGO) bench --all-features --bench placement
 	$(CARGO) bench --all-features --bench routing

@@ -82,7 +82,7 @@ macro_rules! settings {
             /// taken for none. At least 1024. Default: 64 KiB.
             max_line: usize, plain, [limits.max_line],
                 "higher, for scripts that answer with very long statuses or errors";
-            /// How many calls may wait to be written on one connection. A further one waits for room until its deadline,
+            /// How many calls may wait to be written on one connection. A further one waits for room, for its response time-out at most,
             /// and fails with [`ErrorKind::Saturated`](crate::ErrorKind::Saturated), `NotSent`. At least 1. Default:
             /// 65 536.
             max_waiting_calls: usize, plain, [limits.bounds.calls],

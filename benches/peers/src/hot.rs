@@ -2,7 +2,7 @@
 //! `hot PATH TIMES`.
 //!
 //! Everything runs on one thread and from fixed input, so that two runs execute the same instructions
-//! but for what the kernel decides; only `run`, what is named after it and `redis-rs alone` talk to a server.
+//! but for what the kernel decides; only `run`, what is named after it and what ends in `alone` talk to a server.
 
 #[allow(dead_code, reason = "mounted alone, without who uses it")]
 #[path = "../../../src/connection"]

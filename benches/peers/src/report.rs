@@ -273,7 +273,7 @@ fn memory_chart(rows: &[Value]) -> String {
     };
     let says = format!(
         "Where it stops: it does not; it is linear, at {:.0} nodes {:.1} KiB per configured node and {:.1} KiB more \
-         per connected one, nearly all of it redis-rs's buffers for reading and writing.",
+         per connected one.",
         all.0,
         idle.1 / idle.0,
         (all.1 - idle.1) / all.0
