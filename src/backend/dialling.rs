@@ -14,7 +14,6 @@ use crate::backend::pool::Exclusive;
 use crate::clock;
 use crate::connection::decode::DecodeLimits;
 use crate::connection::dial::{DialError, PushSink, Wanted};
-use crate::connection::driver::MOST_OF_SETUP;
 use crate::connection::link::Link;
 use crate::connection::meter::Use;
 use crate::connection::stats::NodeStats;
@@ -100,7 +99,7 @@ impl Backend {
             ear,
             limits: match kind {
                 Use::Lane | Use::Dedicated | Use::Subscription => self.limits.of_replies(),
-                Use::Probe => DecodeLimits::default().reply(MOST_OF_SETUP),
+                Use::Probe => DecodeLimits::of_setup(),
             },
             proven: kind == Use::Lane,
         }

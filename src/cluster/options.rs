@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use crate::backend::Limits;
 use crate::build_error::BuildError;
 use crate::connection::credentials::CredentialsProvider;
+use crate::connection::decode::DecodeLimits;
 use crate::connection::network::Network;
 use crate::connection::queue::Bounds;
 use crate::health::penalty_box::Penalty;
@@ -98,6 +99,7 @@ pub(crate) struct Options {
 
 impl Default for Options {
     fn default() -> Self {
+        let read = DecodeLimits::default();
         Self {
             placement: Placement::default(),
             hash_tags: None,
@@ -115,9 +117,9 @@ impl Default for Options {
                 pool_wait: Duration::from_millis(250),
                 idle_timeout: Duration::from_secs(300),
                 max_lifetime: Duration::from_secs(1800),
-                max_reply: 1 << 30,
-                max_nesting: 128,
-                max_line: 64 << 10,
+                max_reply: read.reply as u64,
+                max_nesting: read.nesting,
+                max_line: read.line,
                 bounds: Bounds {
                     calls: 65_536,
                     bytes: 64 << 20,

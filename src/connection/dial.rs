@@ -37,7 +37,7 @@ use crate::tasks::{SpawnError, Tasks};
 #[derive(Clone, Debug)]
 pub(crate) struct DialError {
     pub(crate) seen: Seen,
-    /// What the server said before it hung up, which redis-rs drops.
+    /// What the server said before it hung up.
     pub(crate) line: Option<Class>,
     pub(crate) error: RedisError,
     pub(crate) began: Instant,

@@ -27,8 +27,8 @@ pub(super) fn tls_fault(e: io::Error) -> DialError {
     }
 }
 
-/// The first error line among the replies of the set-up; redis-rs hides it behind "broken pipe", "ERR"
-/// or no text at all. AUTH and SELECT are answered first, so the first error is the cause.
+/// The first error line among the replies of the set-up: a server that hangs up has said why before all was
+/// answered. AUTH and SELECT are answered first, so the first error is the cause.
 fn first_error_line(said: &[u8]) -> Option<&str> {
     said.split(|b| *b == b'\n')
         .find(|line| line.first() == Some(&b'-'))
@@ -59,10 +59,6 @@ pub(super) fn setup_fault(wire: &Wire, why: SetupFault, secret: &str) -> DialErr
             let kind = ErrorKind::AuthenticationFailed;
             let error = (kind, "the server refused the connection", text);
             DialError::new(Seen::Credentials, error)
-        }
-        SetupFault::WithoutUser => {
-            let text = "the server refused the password, with its user and without";
-            DialError::new(Seen::Credentials, (ErrorKind::AuthenticationFailed, text))
         }
         SetupFault::Unproven(Unproven::Refused(class, e)) => {
             let line = said_by(&e, secret);

@@ -67,9 +67,6 @@ pub(crate) struct Manner {
     pub(crate) tokens: Option<Tokens>,
 }
 
-/// The set-up of a connection is answered with some lines, and so is a probe.
-pub(crate) const MOST_OF_SETUP: u64 = 64 << 10;
-
 /// A connection that was quiet for longer than this is looked at before it is written to.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -112,7 +109,7 @@ impl<S: Stream> Driver<S> {
             stats,
             manner,
             in_setup: true,
-            decoder: Decoder::new(DecodeLimits::default().reply(MOST_OF_SETUP)),
+            decoder: Decoder::new(DecodeLimits::of_setup()),
             buffer: Vec::new(),
             meal: 0,
             unasked: false,

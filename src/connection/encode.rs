@@ -10,7 +10,8 @@ use super::request::Request;
 /// From so many bytes on a request has memory of its own.
 pub(crate) const LARGE: usize = 64 << 10;
 
-const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+/// Answered as soon as it is whole.
+pub(crate) const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
 /// The digits of the largest cursor.

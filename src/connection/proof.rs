@@ -148,7 +148,7 @@ impl Proof {
             tracing::error!(
                 node = %self.node,
                 "replies do not belong to the commands before them: something between adds or swallows some. The \
-                 connection was closed; what it answered within the last seconds may be wrong"
+                 connection was closed; what it answered within the last second and a round trip may be wrong"
             );
         }
     }
@@ -192,6 +192,7 @@ fn heard(value: Value, token: &str) -> Heard {
         }
     }
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,7 +24,7 @@ use self::outgoing::Outgoing;
 pub(crate) use self::slots::{Answer, Failure};
 use self::slots::{NOBODY, Slots};
 pub(crate) use self::terms::{Ask, Bounds, Heard, NoPlace, Place, Unfit};
-use self::terms::{Cancelled, Discarded, WORTH};
+use self::terms::{Cancelled, WORTH};
 pub(crate) use self::waiter::{Purpose, Taking, token_text};
 use self::waiter::{Taken, Waiter};
 use super::encode::Packed;
@@ -238,7 +238,8 @@ impl Queue {
     pub(crate) fn cancel(&mut self, place: Place) -> Cancelled {
         if let Some(over) = self.slots.take_over(place.slot) {
             return Cancelled {
-                discarded: Discarded(Some(over), None),
+                over: Some(over),
+                taken: None,
                 room: false,
                 was_sent: false,
             };
@@ -246,7 +247,8 @@ impl Queue {
         let (taken, unsent) = self.give_up(place);
         self.slots.free(place.slot);
         Cancelled {
-            discarded: Discarded(None, taken),
+            over: None,
+            taken,
             room: self.gave_room(),
             was_sent: !unsent,
         }

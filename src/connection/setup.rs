@@ -48,8 +48,6 @@ pub(super) enum SetupFault {
     Unproven(Unproven),
     /// The task that drives the connection could not be started.
     NotDriven(DialError),
-    /// The server knows no users: the password alone may do.
-    WithoutUser,
 }
 
 impl Greeting {
@@ -104,7 +102,8 @@ impl Greeting {
             }
         };
         match first {
-            Err(SetupFault::WithoutUser) => {
+            // A server from before there were users.
+            Err(SetupFault::Refused(Part::Auth, e)) if self.user.is_some() && is_too_many(&e) => {
                 self.user = None;
                 self.once(wire, proof, progress).await
             }
@@ -127,7 +126,7 @@ impl Greeting {
             let replies = sent.await.map_err(SetupFault::Lost)?.into_values();
             let mut replies = replies.into_iter();
             for (part, reply) in parts.iter().zip(replies.by_ref()) {
-                self.check(*part, reply)?;
+                check(*part, reply)?;
             }
             proof.forbidden().note(&told, replies);
             progress.at(SetupStep::Proof);
@@ -140,17 +139,14 @@ impl Greeting {
         let ((), is_news) = try_join(login, proven).await?;
         Ok(is_news)
     }
+}
 
-    fn check(&self, part: Part, reply: Value) -> Result<(), SetupFault> {
-        match (part, reply) {
-            (Part::Auth, Value::ServerError(e)) if self.user.is_some() && is_too_many(&e) => {
-                Err(SetupFault::WithoutUser)
-            }
-            (part, Value::ServerError(e)) => Err(SetupFault::Refused(part, e)),
-            (Part::Auth, Value::Okay) => Ok(()),
-            (Part::Auth, other) => Err(SetupFault::NoAuth(format!("{other:?}"))),
-            _ => Ok(()),
-        }
+fn check(part: Part, reply: Value) -> Result<(), SetupFault> {
+    match (part, reply) {
+        (part, Value::ServerError(e)) => Err(SetupFault::Refused(part, e)),
+        (Part::Auth, Value::Okay) => Ok(()),
+        (Part::Auth, other) => Err(SetupFault::NoAuth(format!("{other:?}"))),
+        _ => Ok(()),
     }
 }
 

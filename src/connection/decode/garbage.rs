@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use redis::{ErrorKind, RedisError};
-
 use crate::error::text::escaped;
 
 /// Why nothing more is read from a connection.
@@ -65,10 +63,7 @@ impl Garbage {
     }
 
     /// The first bytes of what was wrong, 256 at most, as they came.
-    #[allow(
-        dead_code,
-        reason = "the set-up shows the raw bytes that the wire keeps"
-    )]
+    #[cfg(test)]
     pub(crate) fn said(&self) -> &[u8] {
         &self.0.said
     }
@@ -87,13 +82,6 @@ impl fmt::Display for Garbage {
 
 impl std::error::Error for Garbage {}
 
-impl From<Garbage> for RedisError {
-    fn from(garbage: Garbage) -> Self {
-        let text = garbage.to_string();
-        Self::from((ErrorKind::Parse, "what came is not RESP", text))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,8 +95,5 @@ mod tests {
         assert!(long.to_string().len() < 120, "{long}");
         assert_eq!(long.said().len(), 256);
         assert!(!long.is_flood() && Garbage::reply(1, b"").is_flood());
-        let error = RedisError::from(garbage);
-        assert_eq!(error.kind(), ErrorKind::Parse);
-        assert!(error.to_string().contains("HTTP/1.1"), "{error}");
     }
 }

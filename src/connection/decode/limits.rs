@@ -29,6 +29,11 @@ impl Default for DecodeLimits {
 }
 
 impl DecodeLimits {
+    /// A set-up is answered with some lines, and so is a probe.
+    pub(crate) fn of_setup() -> Self {
+        Self::default().reply(64 << 10)
+    }
+
     /// Another limit for a frame as a whole; who raises it means strings, too.
     pub(crate) fn reply(self, most: u64) -> Self {
         let reply = usize::try_from(most).unwrap_or(usize::MAX);

@@ -7,9 +7,9 @@ use redis::{PushKind, Value};
 use std::future::Future as _;
 use tokio::io::{AsyncReadExt as _, ReadBuf};
 
-use super::{Driver, MOST_OF_SETUP, Pushes, Stream};
+use super::{Driver, Pushes, Stream};
 use crate::clock::{self, micros};
-use crate::connection::decode::{Frame, Garbage};
+use crate::connection::decode::{DecodeLimits, Frame, Garbage};
 use crate::connection::fault::{Ended, Fault};
 use crate::connection::queue::{Heard, Unfit};
 use crate::connection::redis_rs;
@@ -126,10 +126,11 @@ impl<S: Stream> Driver<S> {
     }
 
     fn most(&self) -> u64 {
-        match self.in_setup {
-            true => MOST_OF_SETUP,
-            false => self.manner.limits.reply as u64,
-        }
+        let limits = match self.in_setup {
+            true => DecodeLimits::of_setup(),
+            false => self.manner.limits,
+        };
+        limits.reply as u64
     }
 
     /// Keeps what is said, while the connection is set up.

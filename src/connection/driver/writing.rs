@@ -79,7 +79,7 @@ impl<S: Stream> Driver<S> {
                 Poll::Pending => {
                     // What the socket did not take can be taken back.
                     self.give_back();
-                    return self.rest(cx, false);
+                    return self.rest(cx);
                 }
             }
         }
@@ -156,13 +156,13 @@ impl<S: Stream> Driver<S> {
     }
 
     /// The socket takes nothing for now.
-    fn rest(&mut self, cx: &mut Context<'_>, idle: bool) -> Poll<Ended> {
+    fn rest(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         let wire = std::sync::Arc::clone(&self.wire);
         let mut queue = wire.queue();
         if let Some(why) = queue.ended() {
             return Poll::Ready(why.clone());
         }
-        let early = queue.rest(cx.waker(), idle);
+        let early = queue.rest(cx.waker(), false);
         self.arm(&mut queue, early);
         Poll::Pending
     }

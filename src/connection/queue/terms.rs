@@ -61,19 +61,12 @@ pub(crate) enum Unfit {
     Halfway,
 }
 
-/// What is dropped outside the lock: it may be large.
-#[derive(Debug, Default)]
-#[must_use = "drop it outside the lock"]
-pub(crate) struct Discarded(
-    #[allow(dead_code, reason = "held to be dropped")] pub(super) Option<Result<Answer, Failure>>,
-    #[allow(dead_code, reason = "held to be dropped")] pub(super) Option<Taken>,
-);
-
-/// What it meant that a caller went away.
+/// What it meant that a caller went away. What it holds may be large, and is dropped outside the lock.
+#[allow(dead_code, reason = "some is held to be dropped")]
 #[must_use = "drop it outside the lock"]
 pub(crate) struct Cancelled {
-    #[allow(dead_code, reason = "held to be dropped")]
-    pub(super) discarded: Discarded,
+    pub(super) over: Option<Result<Answer, Failure>>,
+    pub(super) taken: Option<Taken>,
     /// Who found no room may find some now.
     pub(crate) room: bool,
     /// Some of it has left, or will.

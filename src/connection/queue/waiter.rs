@@ -5,9 +5,7 @@ use std::time::Instant;
 use redis::{ServerError, Value};
 
 use super::slots::Answer;
-
-/// The bytes of `MULTI`, which is answered as soon as it is whole.
-const MULTI: u64 = 15;
+use crate::connection::encode::MULTI;
 
 /// Whose call it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,7 +175,7 @@ impl Waiter {
         match &self.taking {
             taking if taking.is_at_last() => self.end,
             // Its `EXEC` comes last; the commands before it are answered all the same.
-            Taking::Many(many) if many.is_transaction => self.start + MULTI,
+            Taking::Many(many) if many.is_transaction => self.start + MULTI.len() as u64,
             _ => self.point,
         }
     }
