@@ -239,9 +239,7 @@ impl Queue {
         if let Some(over) = self.slots.take_over(place.slot) {
             return Cancelled {
                 over: Some(over),
-                taken: None,
-                room: false,
-                was_sent: false,
+                ..Cancelled::default()
             };
         }
         let (taken, unsent) = self.give_up(place);

@@ -64,6 +64,7 @@ pub(crate) enum Unfit {
 /// What it meant that a caller went away. What it holds may be large, and is dropped outside the lock.
 #[allow(dead_code, reason = "some is held to be dropped")]
 #[must_use = "drop it outside the lock"]
+#[derive(Debug, Default)]
 pub(crate) struct Cancelled {
     pub(super) over: Option<Result<Answer, Failure>>,
     pub(super) taken: Option<Taken>,
