@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use fluster::{Error, FlusterCluster, Outcome, Penalty};
+use fluster::{Error, FlusterCluster, Node, Outcome, Penalty};
 use futures_util::future::join_all;
-use redis::{AsyncCommands, RedisError, Value};
+use redis::{AsyncCommands, Cmd, RedisError, Value};
 
 use crate::support::{Fake, eventually_some};
 
@@ -21,10 +21,13 @@ fn server(reply: String) -> Fake {
     })
 }
 
+/// What a `GET` of the key that such a server has is answered; its neighbour is well.
 async fn get(reply: &str, protocol: &str) -> (Result<Value, RedisError>, FlusterCluster) {
-    let server = server(reply.to_owned());
+    let (server, well) = (server(reply.to_owned()), server(V.to_owned()));
+    let url = |server: &Fake| format!("{}?protocol={protocol}", server.url());
     let cluster = FlusterCluster::builder()
-        .urls([format!("{}?protocol={protocol}", server.url())])
+        .node(Node::new(&url(&server)).unwrap().name("odd").weight(64))
+        .node(Node::new(&url(&well)).unwrap().name("well"))
         .response_timeout(Duration::from_secs(20))
         .connect_timeout(Duration::from_secs(20))
         .deadline(Duration::from_secs(60))
@@ -32,8 +35,20 @@ async fn get(reply: &str, protocol: &str) -> (Result<Value, RedisError>, Fluster
         .penalty(Penalty::default().strikes(1_000))
         .build()
         .unwrap();
+    assert_eq!(cluster.get_node("k").unwrap().as_str(), "odd");
     let mut client = cluster.get_client("k").unwrap();
     (client.get("k").await, cluster)
+}
+
+/// A key of the neighbour's.
+fn of_the_neighbour(cluster: &FlusterCluster) -> String {
+    let mut keys = (0..).map(|n| format!("k{n}"));
+    keys.find(|key| {
+        cluster
+            .get_node(key)
+            .is_ok_and(|node| node.as_str() == "well")
+    })
+    .expect("it has some")
 }
 
 fn text(text: &str) -> Value {
@@ -105,6 +120,11 @@ async fn what_is_no_reply_is_refused_by_name_and_the_node_is_asked_again() {
 async fn refused(reply: &str, protocol: &str, name: &str) {
     let (got, cluster) = get(reply, protocol).await;
     let what = &reply[..reply.len().min(60)];
+    let theirs: String = cluster
+        .run(&Cmd::get(of_the_neighbour(&cluster)))
+        .await
+        .unwrap();
+    assert_eq!(theirs, "v", "{what:?}: the neighbour is unharmed");
     let e = got.expect_err(what);
     let ours = Error::from_redis(&e).unwrap_or_else(|| panic!("{what:?}: not ours: {e}"));
     assert!(ours.to_string().contains(name), "{what:?}: {ours}");
@@ -114,6 +134,9 @@ async fn refused(reply: &str, protocol: &str, name: &str) {
     echo.arg("next");
     let said = eventually_some(Duration::from_secs(60), async || {
         let mut client = cluster.get_client("k").ok()?;
+        if client.is_stand_in() {
+            return None;
+        }
         echo.query_async::<String>(&mut client).await.ok()
     });
     assert_eq!(said.await, "next", "{what:?}");
