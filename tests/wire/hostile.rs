@@ -26,8 +26,8 @@ async fn get(reply: &str, protocol: &str) -> (Result<Value, RedisError>, Fluster
     let (server, well) = (server(reply.to_owned()), server(V.to_owned()));
     let url = |server: &Fake| format!("{}?protocol={protocol}", server.url());
     let cluster = FlusterCluster::builder()
-        .node(Node::new(&url(&server)).unwrap().name("odd").weight(64))
-        .node(Node::new(&url(&well)).unwrap().name("well"))
+        .node(Node::new(url(&server)).unwrap().name("odd").weight(64))
+        .node(Node::new(url(&well)).unwrap().name("well"))
         .response_timeout(Duration::from_secs(20))
         .connect_timeout(Duration::from_secs(20))
         .deadline(Duration::from_secs(60))
