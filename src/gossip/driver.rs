@@ -227,6 +227,7 @@ impl Driver {
         self.desk.sweep(now);
         let mut numbers = self.shared.numbers.lock();
         let counters = self.instance.counters.clone();
+        self.instance.counters.lag = Duration::ZERO;
         let rate = |new: u64, old: u64| new.saturating_sub(old) as f64;
         numbers.rate = (
             rate(counters.sent_bytes, numbers.counters.sent_bytes),

@@ -207,8 +207,8 @@ impl Instance {
     /// Whether we were stopped. It is seen before anything else is done: what is set from now on is not late.
     fn catch_up(&mut self, now: Instant) {
         let lag = now.saturating_duration_since(self.next_deadline());
+        self.counters.lag = self.counters.lag.max(lag);
         if lag > LATE {
-            self.counters.lag = self.counters.lag.max(lag);
             self.counters.stalls += 1;
             self.shift(lag);
         }
@@ -216,7 +216,6 @@ impl Instance {
 
     /// Time passes.
     pub(crate) fn tick(&mut self, now: Instant) {
-        self.counters.lag = now.saturating_duration_since(self.next_deadline());
         self.catch_up(now);
         self.records.lock().now = now;
         if !self.own.is_outside() {

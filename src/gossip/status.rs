@@ -38,7 +38,7 @@ pub struct GossipStatus {
     pub refused: u64,
     /// Members that have another ring of the same members.
     pub diverged: u32,
-    /// How late its timers were, at last.
+    /// How late a timer was at worst in the last second.
     pub lag: Duration,
 }
 

@@ -280,3 +280,19 @@ fn who_leaves_is_not_woken_by_its_own_good_bye() {
         assert!(names.into_iter().all(|name| name == "i4"), "seed {seed}");
     }
 }
+
+#[test]
+fn how_late_an_instance_was_is_seen_also_when_a_datagram_woke_it() {
+    let mut world = World::started(1, 3);
+    world.until(secs(5), "join", World::agrees);
+    world.run(secs(2));
+    let of = |world: &mut World| {
+        let counted = world.with(2, |i, _| Some((i.counters.stalls, i.counters.lag)));
+        counted.expect("it runs")
+    };
+    assert_eq!(of(&mut world).0, 0);
+    world.pause(2, secs(3));
+    world.run(secs(4));
+    let (stalls, lag) = of(&mut world);
+    assert!(stalls == 1 && lag > secs(2), "{stalls} {lag:?}");
+}
