@@ -163,14 +163,8 @@ fn done(act: Act, now: Instant, shared: &Arc<Shared>, instance: &mut Instance) -
             true
         }
         Act::Leave => shared.ask_to_leave(),
-        Act::Drain(on) => {
-            let mut wishes = shared.wishes.lock();
-            let is_new = wishes.is_draining != on;
-            (wishes.is_draining, wishes.is_new) = (on, true);
-            drop(wishes);
-            shared.wished.notify_one();
-            is_new
-        }
+        // Who leaves owns nothing, whatever is wished.
+        Act::Drain(on) => !shared.is_leaving() && shared.wish(|wishes| wishes.drain(on)),
         Act::Forget(addr) => instance.forget_everywhere(now, addr),
     }
 }

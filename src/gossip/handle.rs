@@ -127,10 +127,9 @@ impl Gossip {
         had && self.say(|record| drop(record.labels.remove(key))).is_ok()
     }
 
-    /// Owns no keys from now on, and goes on to answer; or owns them again.
+    /// Owns no keys from now on, and goes on to answer; or owns them again. Without effect once leaving has begun.
     pub fn set_draining(&self, on: bool) {
-        self.shared()
-            .wish(|wishes| (wishes.is_draining, wishes.is_new) = (on, true));
+        self.shared().wish(|wishes| wishes.drain(on));
     }
 
     /// The share of the keys relative to the others, 1 to 256.

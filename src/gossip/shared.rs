@@ -165,6 +165,13 @@ impl Shared {
 }
 
 impl Wishes {
+    /// Owns no keys, or owns them again; whether that is new.
+    pub(crate) fn drain(&mut self, on: bool) -> bool {
+        let is_new = self.is_draining != on;
+        (self.is_draining, self.is_new) = (on, true);
+        is_new
+    }
+
     pub(crate) fn doubt(&mut self, whom: Id) {
         if self.doubts.len() < MOST_WISHES && !self.doubts.contains(&whom) {
             self.doubts.push_back(whom);

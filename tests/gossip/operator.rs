@@ -49,6 +49,10 @@ async fn an_operator_with_the_key_sees_and_acts_and_others_get_no_answer() {
     let nobody = "127.0.0.1:9".parse().unwrap();
     assert!(!operator.act(at, Act::Forget(nobody)).await.unwrap());
     assert!(operator.act(at, Act::Leave).await.unwrap());
+    assert!(
+        !operator.act(at, Act::Drain(true)).await.unwrap(),
+        "who leaves owns nothing any more"
+    );
     until("it leaves", || {
         all[1]
             .view()
