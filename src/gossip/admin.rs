@@ -18,7 +18,8 @@ use crate::clock;
 
 /// An older question, or one of a future, is not answered: somebody may have kept it.
 const FRESH: u64 = 30_000;
-/// Questions that are known, so that none is answered twice.
+/// Questions that are known, so that none is answered twice. One that is shown again after so many others is answered
+/// again, which changes nothing: acts need a ticket.
 const MOST_SEEN: usize = 1_024;
 /// Answers in a second: what is answered is longer than what is asked.
 const ANSWERS: u32 = 200;
@@ -26,8 +27,10 @@ const ANSWERS: u32 = 200;
 const TICKET: Duration = Duration::from_secs(10);
 const MOST_TICKETS: usize = 16;
 /// Keys that are looked up at once, and candidates of each.
-const MOST_KEYS: usize = 64;
+pub(crate) const MOST_KEYS: usize = 64;
 const MOST_CANDIDATES: usize = 16;
+/// What an answer or a question has around its list, at most.
+pub(crate) const HEAD: usize = 64;
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +46,7 @@ pub(crate) enum Ask {
     Status,
     /// From so many on.
     Members(u32),
+    /// So many candidates of each; the answer is about as many of the keys as fit it, from the first on.
     Lookup(Vec<Vec<u8>>, u8),
     Ticket,
     Act([u8; 16], Act),
@@ -120,17 +124,7 @@ impl Desk {
         let what = match question.ask {
             Ask::Status => What::Status(Box::new(GossipStatus::of(shared))),
             Ask::Members(from) => members(shared, from as usize),
-            Ask::Lookup(keys, n) => {
-                let view = shared.view.load();
-                let n = usize::from(n).clamp(1, MOST_CANDIDATES);
-                let names = |key: &Vec<u8>| {
-                    view.lookup_n(key, n)
-                        .iter()
-                        .map(|m| m.ring_id.to_string())
-                        .collect()
-                };
-                What::Lookup(keys.iter().take(MOST_KEYS).map(names).collect())
-            }
+            Ask::Lookup(keys, n) => candidates(shared, &keys, n),
             Ask::Ticket => {
                 let ticket = chance().map_err(|_| None)?;
                 self.tickets.truncate(MOST_TICKETS - 1);
@@ -169,10 +163,27 @@ fn done(act: Act, now: Instant, shared: &Arc<Shared>, instance: &mut Instance) -
     }
 }
 
+/// The candidates of as many keys as fit, and of one at least: sixteen names are no longer than an answer.
+fn candidates(shared: &Shared, keys: &[Vec<u8>], n: u8) -> What {
+    let view = shared.view.load();
+    let n = usize::from(n).clamp(1, MOST_CANDIDATES);
+    let (mut some, mut size): (Vec<Vec<String>>, usize) = (Vec::new(), HEAD);
+    for key in keys.iter().take(MOST_KEYS) {
+        let candidates = view.lookup_n(key, n);
+        let names: Vec<_> = candidates.iter().map(|m| m.ring_id.to_string()).collect();
+        size += postcard::to_allocvec(&names).map_or(PAYLOAD, |bytes| bytes.len());
+        if size > PAYLOAD && !some.is_empty() {
+            break;
+        }
+        some.push(names);
+    }
+    What::Lookup(some)
+}
+
 /// As many as fit.
 fn members(shared: &Shared, from: usize) -> What {
     let view = shared.view.load();
-    let (mut some, mut size) = (Vec::new(), 64);
+    let (mut some, mut size) = (Vec::new(), HEAD);
     for member in view.members().iter().skip(from) {
         let member = MemberStatus::new(member);
         size += postcard::to_allocvec(&member).map_or(PAYLOAD, |bytes| bytes.len());

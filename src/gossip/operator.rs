@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use super::admin::{Act, Answer, Ask, Question, What};
+use super::admin::{Act, Answer, Ask, HEAD, MOST_KEYS, Question, What};
 use super::builder::wall;
 use super::error::{GossipError, GossipErrorKind};
-use super::frame::{Kind, LARGEST, Seal};
+use super::frame::{Kind, LARGEST, PAYLOAD, Seal};
 use super::identity::{Id, NOWHERE};
 use super::keys::chance;
 use super::status::{GossipStatus, MemberStatus};
@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const TRIES: usize = 3;
 /// More members than a cluster has.
 const MOST_MEMBERS: usize = 100_000;
+/// What the length of a key takes in a question, at most.
+const LENGTH: usize = 2;
+const LONGEST_KEY: usize = PAYLOAD - HEAD - LENGTH;
 
 /// Asks the instances of a cluster, and tells them what to do. Who has the key of a cluster may.
 ///
@@ -55,7 +58,7 @@ impl Operator {
     /// No answer in three tries of 500 ms: nobody is there, with another key or another cluster, or the clocks of the
     /// two machines are more than 30 s apart.
     pub async fn status(&self, at: SocketAddr) -> Result<GossipStatus, GossipError> {
-        match self.ask(at, Ask::Status).await? {
+        match self.ask(&Line::to(at).await?, Ask::Status).await? {
             What::Status(status) => Ok(*status),
             _ => Err(silent(at)),
         }
@@ -67,9 +70,10 @@ impl Operator {
     ///
     /// As [`status`](Self::status).
     pub async fn members(&self, at: SocketAddr) -> Result<Vec<MemberStatus>, GossipError> {
+        let line = Line::to(at).await?;
         let mut all: Vec<MemberStatus> = Vec::new();
         loop {
-            let What::Members(of, some) = self.ask(at, Ask::Members(all.len() as u32)).await?
+            let What::Members(of, some) = self.ask(&line, Ask::Members(all.len() as u32)).await?
             else {
                 return Err(silent(at));
             };
@@ -88,19 +92,31 @@ impl Operator {
     ///
     /// # Errors
     ///
-    /// As [`status`](Self::status); keys of more than a kilobyte do not fit a question.
+    /// As [`status`](Self::status); [`GossipErrorKind::Option`] for a key that does not fit a question, which has place
+    /// for about a kilobyte.
     pub async fn lookup(
         &self,
         at: SocketAddr,
         keys: &[Vec<u8>],
         n: usize,
     ) -> Result<Vec<Vec<String>>, GossipError> {
+        if let Some(key) = keys.iter().find(|key| key.len() > LONGEST_KEY) {
+            let why = format!(
+                "a key of {} bytes does not fit a question: {LONGEST_KEY} at most",
+                key.len()
+            );
+            return Err(GossipError::new(GossipErrorKind::Option, why));
+        }
         let n = u8::try_from(n).unwrap_or(u8::MAX);
+        let line = Line::to(at).await?;
         let mut all = Vec::with_capacity(keys.len());
-        // One by one: the answers have names of any length.
-        for key in keys {
-            match self.ask(at, Ask::Lookup(vec![key.clone()], n)).await? {
-                What::Lookup(names) => all.push(names.into_iter().next().unwrap_or_default()),
+        while let Some(rest) = keys.get(all.len()..).filter(|rest| !rest.is_empty()) {
+            let asked = at_once(rest);
+            // The answer is about as many of them as fit it.
+            match self.ask(&line, Ask::Lookup(asked.to_vec(), n)).await? {
+                What::Lookup(names) if !names.is_empty() => {
+                    all.extend(names.into_iter().take(asked.len()));
+                }
                 _ => return Err(silent(at)),
             }
         }
@@ -113,46 +129,32 @@ impl Operator {
     ///
     /// As [`status`](Self::status).
     pub async fn act(&self, at: SocketAddr, act: Act) -> Result<bool, GossipError> {
+        let line = Line::to(at).await?;
         for _ in 0..TRIES {
-            let What::Ticket(ticket) = self.ask(at, Ask::Ticket).await? else {
+            let What::Ticket(ticket) = self.ask(&line, Ask::Ticket).await? else {
                 return Err(silent(at));
             };
             // A ticket is good once, so an act whose answer was lost is not repeated with it.
-            if let Ok(What::Done(done)) = self.once(at, Ask::Act(ticket, act)).await {
+            if let Ok(What::Done(done)) = self.once(&line, Ask::Act(ticket, act)).await {
                 return Ok(done);
             }
         }
         Err(silent(at))
     }
 
-    async fn ask(&self, at: SocketAddr, ask: Ask) -> Result<What, GossipError> {
+    async fn ask(&self, line: &Line, ask: Ask) -> Result<What, GossipError> {
         for _ in 1..TRIES {
-            match self.once(at, ask.clone()).await {
+            match self.once(line, ask.clone()).await {
                 Err(e) if e.kind() == GossipErrorKind::Timeout => {}
                 other => return other,
             }
         }
-        self.once(at, ask).await
+        self.once(line, ask).await
     }
 
-    async fn once(&self, at: SocketAddr, ask: Ask) -> Result<What, GossipError> {
-        let broken = |why: String| {
-            GossipError::new(
-                GossipErrorKind::Address,
-                format!("{at} cannot be asked: {why}"),
-            )
-        };
-        let any: IpAddr = match at {
-            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let socket = UdpSocket::bind((any, 0))
-            .await
-            .map_err(|e| broken(e.to_string()))?;
-        socket
-            .connect(at)
-            .await
-            .map_err(|e| broken(e.to_string()))?;
+    async fn once(&self, line: &Line, ask: Ask) -> Result<What, GossipError> {
+        let Line { at, socket } = line;
+        let broken = |why: String| broken(*at, why);
         let id = u64::from_le_bytes(chance().map_err(|e| broken(e.to_string()))?);
         let nonce = chance().map_err(|e| broken(e.to_string()))?;
         let question = Question {
@@ -166,7 +168,7 @@ impl Operator {
         let datagram =
             datagram.ok_or_else(|| broken("the question does not fit a datagram".into()))?;
         // Nobody listens there: as if nobody answered.
-        socket.send(&datagram).await.map_err(|_| silent(at))?;
+        socket.send(&datagram).await.map_err(|_| silent(*at))?;
         let answer = async {
             let mut buffer = [0; 2 * LARGEST];
             loop {
@@ -187,8 +189,51 @@ impl Operator {
             .await
             .ok()
             .flatten()
-            .ok_or_else(|| silent(at))
+            .ok_or_else(|| silent(*at))
     }
+}
+
+/// A socket to one instance, for all that is asked of it in a call. Answers that are late for one question are not
+/// those of the next: each has its id.
+struct Line {
+    at: SocketAddr,
+    socket: UdpSocket,
+}
+
+impl Line {
+    async fn to(at: SocketAddr) -> Result<Self, GossipError> {
+        let any: IpAddr = match at {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = UdpSocket::bind((any, 0))
+            .await
+            .map_err(|e| broken(at, e.to_string()))?;
+        socket
+            .connect(at)
+            .await
+            .map_err(|e| broken(at, e.to_string()))?;
+        Ok(Self { at, socket })
+    }
+}
+
+/// As many of the keys as fit a question; one of them is no longer than [`LONGEST_KEY`].
+fn at_once(keys: &[Vec<u8>]) -> &[Vec<u8>] {
+    let mut room = PAYLOAD - HEAD;
+    let fits = |key: &&Vec<u8>| {
+        let left = room.checked_sub(key.len() + LENGTH);
+        room = left.unwrap_or(room);
+        left.is_some()
+    };
+    let n = keys.iter().take(MOST_KEYS).take_while(fits).count();
+    &keys[..n]
+}
+
+fn broken(at: SocketAddr, why: String) -> GossipError {
+    GossipError::new(
+        GossipErrorKind::Address,
+        format!("{at} cannot be asked: {why}"),
+    )
 }
 
 fn silent(at: SocketAddr) -> GossipError {

@@ -178,6 +178,9 @@ async fn without_the_key_there_is_no_answer_and_bad_usage_is_said() {
         "--key-file",
         &bad,
     ])
+    ask("lookup", &file, at, &"k".repeat(2_000))
+        .await
+        .refuses(2, &["a key of 2000 bytes"]);
     .refuses(2, &["line 1", "64"]);
     fluster(["gossip", "list", "--cluster", "app", "--at", "nowhere"]).refuses(2, &["--at"]);
 }
