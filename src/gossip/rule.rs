@@ -32,7 +32,7 @@ pub(crate) struct Placed {
 
 impl Rule {
     pub(crate) fn new(placement: Placement) -> Self {
-        let by_address = placement.to_string().starts_with("ringpop");
+        let by_address = placement.names_by_address();
         Self {
             placement,
             by_address,

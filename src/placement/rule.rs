@@ -259,6 +259,16 @@ impl Placement {
         }
     }
 
+    /// Whether the library whose rule it is names its nodes by their addresses.
+    #[cfg(feature = "gossip")]
+    pub(crate) fn names_by_address(&self) -> bool {
+        match &self.rule {
+            Rule::Ring { .. } | Rule::Rendezvous | Rule::Modulo => false,
+            #[cfg(feature = "compat")]
+            Rule::Preset(preset) => matches!(preset, Preset::Ringpop(_)),
+        }
+    }
+
     /// The rule as a string for logs and status: a secret in it is not shown.
     pub(crate) fn shown(&self) -> String {
         let text = self.to_string();
