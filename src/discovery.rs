@@ -37,6 +37,8 @@ use tokio::runtime::Handle;
 #[cfg(feature = "discovery-consul")]
 pub use self::consul::Consul;
 pub use self::dns::{Dns, Family};
+#[cfg(all(feature = "gossip", feature = "serde"))]
+pub(crate) use self::endpoint::host_and_port;
 pub use self::endpoint::{Endpoint, Snapshot};
 pub use self::error::{DiscoveryError, DiscoveryErrorKind};
 #[cfg(feature = "discovery-etcd")]

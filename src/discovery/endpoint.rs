@@ -132,6 +132,21 @@ fn is_label(key: &str, value: &str) -> bool {
     refuse_name(key).is_none() && escaped(value, LONGEST_LABEL) == value
 }
 
+/// The two parts of `host:port`; an IPv6 address stands in brackets. A host that could not be one in a URL is none.
+#[cfg(any(feature = "discovery-etcd", all(feature = "gossip", feature = "serde")))]
+pub(crate) fn host_and_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']')?,
+        None if host.contains(':') => return None,
+        None => host,
+    };
+    let odd = |c: char| c.is_whitespace() || c.is_control() || "/@".contains(c);
+    let is_host = !host.is_empty() && !host.contains(odd);
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    is_host.then_some((host, port))
+}
+
 fn address(host: &str, port: u16) -> String {
     match host.contains(':') {
         true => format!("[{host}]:{port}"),
@@ -268,5 +283,26 @@ mod tests {
         );
         assert_eq!(endpoint.to_node().unwrap(), node);
         assert!(!format!("{endpoint:?}").contains("hunter2"));
+    }
+
+    #[cfg(any(feature = "discovery-etcd", all(feature = "gossip", feature = "serde")))]
+    #[test]
+    fn an_address_is_a_host_and_a_port() {
+        for (text, parts) in [
+            ("10.0.0.1:7946", Some(("10.0.0.1", 7_946))),
+            ("a.b:1", Some(("a.b", 1))),
+            ("[::1]:7", Some(("::1", 7))),
+            ("::1:7", None),
+            ("a", None),
+            ("a:0", None),
+            (":7", None),
+            ("a:99999", None),
+            ("[::1:7", None),
+            ("a b:7", None),
+            ("user@a:7", None),
+            ("http://a:7", None),
+        ] {
+            assert_eq!(host_and_port(text), parts, "{text}");
+        }
     }
 }

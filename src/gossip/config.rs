@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::Gossip;
 use super::builder::GossipBuilder;
 use super::error::{GossipError, GossipErrorKind};
-use crate::discovery::{Endpoint, File, Static};
+use crate::discovery::{Endpoint, File, Static, host_and_port};
 use crate::placement::Placement;
 use crate::sealed::Keyring;
 
@@ -173,38 +173,9 @@ impl GossipConfig {
     }
 }
 
-/// The two parts of `host:port`; an IPv6 address stands in brackets.
-fn host_and_port(text: &str) -> Option<(&str, u16)> {
-    let (host, port) = text.rsplit_once(':')?;
-    let port = port.parse().ok().filter(|port| *port != 0)?;
-    let host = match host.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']')?,
-        None if host.contains(':') => return None,
-        None => host,
-    };
-    (!host.is_empty()).then_some((host, port))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_seed_is_a_host_and_a_port() {
-        for (text, parts) in [
-            ("10.0.0.1:7946", Some(("10.0.0.1", 7_946))),
-            ("a.b:1", Some(("a.b", 1))),
-            ("[::1]:7", Some(("::1", 7))),
-            ("::1:7", None),
-            ("a", None),
-            ("a:0", None),
-            (":7", None),
-            ("a:99999", None),
-            ("[::1:7", None),
-        ] {
-            assert_eq!(host_and_port(text), parts, "{text}");
-        }
-    }
 
     #[test]
     fn what_is_unknown_is_refused() {

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, de::Error as _};
 use serde_json::{Value, json};
 
-use super::super::endpoint::{Endpoint, Snapshot};
+use super::super::endpoint::{Endpoint, Snapshot, host_and_port};
 use super::super::json::{at_most, or_default, texts, words};
 use crate::error::text::{one_line, quoted};
 
@@ -199,16 +199,7 @@ fn wrong(e: &serde_json::Error) -> String {
 
 /// `host:port`, `[v6]:port`.
 fn split(address: &str) -> Option<Endpoint> {
-    let (host, port) = address.rsplit_once(':')?;
-    let host = match host.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']')?,
-        None if host.contains(':') => return None,
-        None => host,
-    };
-    let odd = |c: char| c.is_whitespace() || c.is_control() || "/@".contains(c);
-    let is_host = !host.is_empty() && !host.contains(odd);
-    let port = port.parse().ok().filter(|port| *port > 0)?;
-    is_host.then(|| Endpoint::new(host, port))
+    host_and_port(address).map(|(host, port)| Endpoint::new(host, port))
 }
 
 #[derive(Deserialize)]
