@@ -31,7 +31,7 @@ use crate::tasks::{NO_RUNTIME, Tasks};
 const LONGEST_NAME: usize = 64;
 /// What the kernel keeps for us while we do something else.
 const SOCKET_BUFFER: usize = 1 << 20;
-/// The ring id's and the labels' wait for the others.
+/// The longest `drain` and `linger`.
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 
 /// What is called before or after leaving.

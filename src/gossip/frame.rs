@@ -218,7 +218,8 @@ impl Seal {
 }
 
 impl Frame {
-    /// Whether it comes for the first time. Operators' questions change nothing, and have no counter that is kept.
+    /// Whether it comes for the first time. Operators' questions are told apart by their id and time (`Desk`), acts
+    /// by their ticket.
     pub(crate) fn is_new(&self, replays: &mut Replays) -> bool {
         self.kind == Kind::Admin || replays.is_new(self.sender, self.counter)
     }

@@ -14,9 +14,10 @@ use crate::discovery::{Discovery, Endpoint, Snapshot, caught};
 
 /// Between two looks at a source that has nothing new: names may lead elsewhere.
 const EVERY: Duration = Duration::from_secs(60);
-/// Whoever is alone has it asked more often than that, and not more often than this.
+/// After each look, so that a source that always has something new does not keep us busy.
 const PAUSE: Duration = Duration::from_secs(1);
-/// A name that is not found by then is none for now.
+/// A name that is not found by then is none for now. Also what a source has for its answer: whoever is alone has it
+/// asked again, not more often than this.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Names that are looked up at once, and in all.
 const AT_ONCE: usize = 8;

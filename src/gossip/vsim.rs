@@ -36,9 +36,9 @@ pub(super) struct World {
     pub(super) keyring: Option<Keyring>,
     /// How often a living, running instance was believed to be down.
     pub(super) false_downs: u64,
-    /// Every datagram, as it was sent.
     /// Two processes at one address: what comes for the first one reaches either.
     pub(super) twins: Option<(usize, usize)>,
+    /// Every datagram, as it was sent.
     pub(super) tap: Option<Vec<(SocketAddr, SocketAddr, Vec<u8>)>>,
 }
 
