@@ -228,26 +228,6 @@ impl MemberView {
         })
     }
 
-    /// The share of all keys that each member of the ring owns, in its order.
-    #[must_use]
-    pub fn shares(&self, keys: u32) -> Vec<(Arc<Member>, f64)> {
-        let Some(ring) = &self.ring else {
-            return Vec::new();
-        };
-        let mut owned = vec![0_u32; ring.places.len()];
-        for key in 0..keys {
-            if let Some(count) =
-                owned.get_mut(ring.placed.table.owner(format!("key:{key}").as_bytes()))
-            {
-                *count += 1;
-            }
-        }
-        let shares = owned
-            .iter()
-            .map(|count| f64::from(*count) / f64::from(keys.max(1)));
-        self.ring().cloned().zip(shares).collect()
-    }
-
     /// The members that are ready, and own nothing: a later start has their ring id.
     pub(crate) fn outbid(&self) -> &[Arc<Member>] {
         &self.outbid
@@ -366,8 +346,6 @@ mod tests {
                 assert_eq!(view(&left, None).lookup(&key), Some(candidates[1].clone()));
             }
         }
-        let shares: f64 = ring.shares(1_000).iter().map(|(_, share)| share).sum();
-        assert!((shares - 1.0).abs() < 1e-9);
         let mut joining = all[0].clone();
         joining.phase = Phase::Joining;
         let nobody = view(&[joining], None);

@@ -216,8 +216,10 @@ pub async fn dist(args: &Dist, out: &mut Out) -> Result<ExitCode, Fault> {
     }
     let keys = args.keys.clamp(1, MOST_KEYS);
     let mut owned = vec![0_u32; nodes.len()];
-    for key in 0..keys {
-        if let Some(count) = owned.get_mut(table.owner(format!("key:{key}").as_bytes())) {
+    let mut key = Vec::new();
+    for number in 0..u64::from(keys) {
+        crate::sample::key(number, &mut key);
+        if let Some(count) = owned.get_mut(table.owner(&key)) {
             *count += 1;
         }
     }
