@@ -184,3 +184,27 @@ async fn without_the_key_there_is_no_answer_and_bad_usage_is_said() {
     .refuses(2, &["line 1", "64"]);
     fluster(["gossip", "list", "--cluster", "app", "--at", "nowhere"]).refuses(2, &["--at"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_without_keys_is_asked_also_where_the_variable_names_a_file() {
+    let plain = Gossip::builder("app").insecure_plaintext();
+    let plain = plain.placement(fluster::Placement::rendezvous());
+    let plain = plain.ring_id("only").start().await.unwrap();
+    let at = plain.whoami().address.to_string();
+    let ask = |command: &'static str, is_plain: bool| {
+        let mut program = super::program();
+        program
+            .args(["gossip", command, "--cluster", "app", "--at", &at])
+            .args(is_plain.then_some("--plaintext"))
+            .env("FLUSTER_GOSSIP_KEY_FILE", "no-such-file");
+        let run = move || super::ran(&program.output().unwrap());
+        tokio::task::spawn_blocking(run)
+    };
+    let ran = ask("count", true).await.unwrap().works();
+    assert_eq!(ran.stdout, "alive\t1\n");
+    let ran = ask("count", false).await.unwrap();
+    ran.refuses(2, &["no-such-file"]);
+    plain.wait_ready(1, LONG).await.unwrap();
+    let ran = ask("dist", true).await.unwrap();
+    ran.refuses(2, &["another placement"]);
+}

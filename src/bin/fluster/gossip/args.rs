@@ -57,8 +57,8 @@ pub struct Whom {
     /// The keys: one a line, of 64 hexadecimal digits
     #[arg(long, value_name = "FILE", env = "FLUSTER_GOSSIP_KEY_FILE")]
     pub key_file: Option<PathBuf>,
-    /// The cluster has no keys
-    #[arg(long, conflicts_with = "key_file")]
+    /// The cluster has no keys, whatever --key-file or its variable says
+    #[arg(long)]
     pub plaintext: bool,
     /// JSON
     #[arg(long)]

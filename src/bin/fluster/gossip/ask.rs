@@ -25,10 +25,10 @@ pub fn fault(e: GossipError) -> Fault {
 impl Asked {
     pub async fn first(whom: &Whom) -> Result<Self, Fault> {
         let keyring = match (&whom.key_file, whom.plaintext) {
-            (Some(file), _) => {
+            (_, true) => None,
+            (Some(file), false) => {
                 Some(Keyring::from_file(file).map_err(|e| Fault::usage(e.to_string()))?)
             }
-            (None, true) => None,
             (None, false) => {
                 return Err(Fault::usage(
                     "which key? Give --key-file FILE (or FLUSTER_GOSSIP_KEY_FILE), or --plaintext for a cluster without",
