@@ -8,6 +8,10 @@ const NODES: &str = "--node a=redis://:hunter2@127.0.0.1:1 --node b=redis://127.
 fn arguments_that_make_no_sense_are_named() {
     for (line, words) in [
         ("", &["locate, select, ring, plan, status or gossip"][..]),
+        (
+            "gossip",
+            &["status, list, count", "keygen", "fluster gossip --help"],
+        ),
         ("lookup x", &["'lookup'"]),
         ("locate x", &["--config", "--node"]),
         ("locate NODES", &["--keys-from"]),

@@ -8,6 +8,8 @@ use clap::error::ErrorKind;
 use crate::fault::{Fault, say};
 use crate::out::Out;
 
+const GOSSIP: &str = "status, list, count, lookup, dist, checksums, partitions, top, heal, leave, drain, forget or keygen";
+
 /// Prints help and version; anything else is a fault of usage, in one line.
 pub fn answer(refused: &clap::Error) -> ExitCode {
     let text = refused.render().to_string();
@@ -20,9 +22,14 @@ pub fn answer(refused: &clap::Error) -> ExitCode {
             }
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            say(
-                "name a command: locate, select, ring, plan, status or gossip; see `fluster --help`",
-            );
+            let names = match command().as_str() {
+                "fluster gossip" => GOSSIP,
+                _ => "locate, select, ring, plan, status or gossip",
+            };
+            say(&format!(
+                "name a command: {names}; see `{} --help`",
+                command()
+            ));
             ExitCode::from(crate::fault::USAGE)
         }
         _ => {
