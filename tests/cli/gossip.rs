@@ -126,17 +126,30 @@ async fn what_instances_know_is_printed_and_what_they_are_told_is_done() {
     );
     // Gone without a word, it lives for the others for some seconds yet, and does not answer.
     drop(all.remove(1));
-    for command in ["checksums", "partitions"] {
-        let ran = ask(command, &file, at, "").await;
-        let still = all[0]
-            .view()
-            .members()
-            .iter()
-            .filter(|m| m.is_reachable())
-            .count()
-            == 2;
-        assert!(ran.code == 3 || !still, "{}", ran.stdout);
-    }
+    let (checksums, partitions, json) = tokio::join!(
+        ask("checksums", &file, at, ""),
+        ask("partitions", &file, at, ""),
+        ask("partitions", &file, at, "--json"),
+    );
+    assert_eq!((checksums.code, partitions.code, json.code), (3, 3, 3));
+    assert!(
+        checksums.stdout.contains("no answer"),
+        "{}",
+        checksums.stdout
+    );
+    let lines: Vec<_> = partitions.stdout.lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].ends_with("2 members\ti0"), "{lines:?}");
+    assert_eq!(lines[1], "no answer\t-\ti1");
+    let json = json.json();
+    assert_eq!(
+        (&json[0]["instances"][0], &json[0]["answers"]),
+        (&"i0".into(), &true.into())
+    );
+    assert_eq!(
+        json[1],
+        serde_json::json!({ "ring": null, "members": null, "instances": ["i1"], "answers": false })
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -165,6 +178,9 @@ async fn without_the_key_there_is_no_answer_and_bad_usage_is_said() {
     ask("lookup", &file, at, "-n 99 k")
         .await
         .refuses(2, &["1 to 16"]);
+    ask("lookup", &file, at, &"k".repeat(2_000))
+        .await
+        .refuses(2, &["a key of 2000 bytes"]);
     let at = at.to_string();
     fluster(["gossip", "list", "--cluster", "app", "--at", &at]).refuses(2, &["--key-file"]);
     let bad = files.write("bad.key", "hunter2hunter2");
@@ -178,9 +194,6 @@ async fn without_the_key_there_is_no_answer_and_bad_usage_is_said() {
         "--key-file",
         &bad,
     ])
-    ask("lookup", &file, at, &"k".repeat(2_000))
-        .await
-        .refuses(2, &["a key of 2000 bytes"]);
     .refuses(2, &["line 1", "64"]);
     fluster(["gossip", "list", "--cluster", "app", "--at", "nowhere"]).refuses(2, &["--at"]);
 }

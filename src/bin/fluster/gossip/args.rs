@@ -29,7 +29,7 @@ pub enum Gossip {
     Dist(Dist),
     /// The ring of every instance; exit code 1 when they differ
     Checksums(Whom),
-    /// The same, by ring: which instances agree with each other
+    /// The same, by ring: which instances agree with each other, and who is silent
     Partitions(Whom),
     /// The members, live
     Top(Whom),

@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 
 use super::args::Whom;
-use super::ask::{Asked, fault};
+use super::ask::Asked;
 use crate::fault::{DIFFERENT, Fault, UNREACHABLE};
 use crate::grid::{Cell, Grid};
 use crate::out::{Ink, Out};
@@ -58,12 +58,13 @@ async fn all(whom: &Whom) -> Result<Vec<Seen>, Fault> {
         let look = |at| {
             let operator = &asked.operator;
             async move {
-                let members = operator.members(at).await.map_err(fault);
-                (
-                    at,
-                    operator.status(at).await.ok(),
-                    members.unwrap_or_default(),
-                )
+                // Whoever says how it is, and not whom it knows, is silent too: there may be others behind it.
+                let answer = match operator.status(at).await {
+                    Ok(status) => operator.members(at).await.map(|of| (status, of)).ok(),
+                    Err(_) => None,
+                };
+                let (status, members) = answer.unzip();
+                (at, status, members.unwrap_or_default())
             }
         };
         let mut answers = stream::iter(round.into_iter().map(look)).buffer_unordered(AT_ONCE);
@@ -125,7 +126,7 @@ pub async fn checksums(whom: &Whom, out: &mut Out) -> Result<ExitCode, Fault> {
                 Cell::inked(Ink::Bold, shown(&s.name)),
                 Cell::from(s.at.to_string()),
                 Cell::from(if s.status.is_some() {
-                    ring.to_owned()
+                    shown(ring)
                 } else {
                     "no answer".into()
                 }),
@@ -145,21 +146,35 @@ pub async fn partitions(whom: &Whom, out: &mut Out) -> Result<ExitCode, Fault> {
     for s in seen.iter().filter(|s| s.status.is_some()) {
         groups.entry((s.ring(), s.alive())).or_default().push(s);
     }
-    for ((ring, members), group) in &groups {
+    let plain = |group: &[&Seen]| group.iter().map(|s| s.name.clone()).collect::<Vec<_>>();
+    let names = |group: &[&Seen]| {
         let names: Vec<_> = group.iter().map(|s| shown(&s.name)).collect();
+        names.join(" ")
+    };
+    for ((ring, members), group) in &groups {
         match whom.json {
             true => writeln!(
                 out,
                 "{}",
-                json!({ "ring": ring, "members": members, "instances": names })
+                json!({ "ring": ring, "members": members, "instances": plain(group), "answers": true })
             )?,
             false => writeln!(
                 out,
                 "{}\t{members} members\t{}",
-                ring.unwrap_or("-"),
-                names.join(" ")
+                shown(ring.unwrap_or("-")),
+                names(group)
             )?,
         }
+    }
+    let silent: Vec<_> = seen.iter().filter(|s| s.status.is_none()).collect();
+    match (silent.is_empty(), whom.json) {
+        (true, _) => {}
+        (false, true) => writeln!(
+            out,
+            "{}",
+            json!({ "ring": null, "members": null, "instances": plain(&silent), "answers": false })
+        )?,
+        (false, false) => writeln!(out, "no answer\t-\t{}", names(&silent))?,
     }
     Ok(code(&seen))
 }
