@@ -32,14 +32,18 @@ async fn one(
 }
 
 pub async fn heal(whom: &Whom, out: &mut Out) -> Result<ExitCode, Fault> {
-    one(
-        whom,
-        Act::Heal,
-        "looks for those who were lost",
-        "nothing to do",
-        out,
-    )
-    .await
+    let asked = Asked::first(whom).await?;
+    // There is always something to look for.
+    asked
+        .operator
+        .act(asked.at, Act::Heal)
+        .await
+        .map_err(fault)?;
+    match whom.json {
+        true => writeln!(out, "{}", json!({ "at": asked.at, "done": true }))?,
+        false => writeln!(out, "{}: looks for those who were lost", asked.at)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 pub async fn leave(whom: &Whom, out: &mut Out) -> Result<ExitCode, Fault> {

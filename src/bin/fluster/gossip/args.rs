@@ -8,8 +8,8 @@ use clap::{Args, Subcommand, ValueEnum};
 
 pub const GOSSIP: &str = "An instance is asked over its own port, sealed with the cluster's key: who has the key may ask, \
     and act. With several --at, the first that answers is asked.\n\n\
-    Exit codes: 0 done; 1 instances differ, or there was nothing to do; 2 usage; 3 no instance answers, or the key is \
-    another one; 4 nobody is ready.\n\n\
+    Exit codes: 0 done; 1 checksums, partitions: they differ; leave, drain, forget: nothing to do; 2 usage; 3 no instance \
+    answers, or the key is another one; checksums, partitions: one of them does not; 4 nobody is ready.\n\n\
     Examples:\n  \
     (umask 077; fluster gossip keygen > gossip.key)\n  \
     fluster gossip list --cluster limiter --key-file gossip.key --at 10.0.0.1:7946\n  \

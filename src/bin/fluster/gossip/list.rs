@@ -210,7 +210,7 @@ pub async fn dist(args: &Dist, out: &mut Out) -> Result<ExitCode, Fault> {
         .collect();
     let table = fluster::Placement::ring().table(&nodes)?;
     if asked.status.fingerprint.as_deref() != Some(&table.fingerprint().to_string()) {
-        return Err(Fault::other(
+        return Err(Fault::usage(
             "the instances have another placement than the default one: `lookup` tells their owners",
         ));
     }
