@@ -40,15 +40,25 @@ pub async fn status(whom: &Whom, out: &mut Out) -> Result<ExitCode, Fault> {
         me.address,
         me.generation
     )?;
-    writeln!(out, "state        {}, {}", me.state, me.phase)?;
+    writeln!(
+        out,
+        "state        {}, {}",
+        shown(&me.state),
+        shown(&me.phase)
+    )?;
     let members: Vec<_> = status
         .members
         .iter()
-        .map(|(state, n)| format!("{n} {state}"))
+        .map(|(state, n)| format!("{n} {}", shown(state)))
         .collect();
     writeln!(out, "members      {}", members.join(", "))?;
     let ring = status.fingerprint.as_deref().unwrap_or("nobody is ready");
-    writeln!(out, "ring         {} instances, {ring}", status.ring)?;
+    writeln!(
+        out,
+        "ring         {} instances, {}",
+        status.ring,
+        shown(ring)
+    )?;
     let keys: Vec<_> = status
         .key_ids
         .iter()
@@ -103,7 +113,7 @@ pub async fn list(args: &List, out: &mut Out) -> Result<ExitCode, Fault> {
     if args.whom.json {
         writeln!(out, "{}", number(&members)?)?;
     } else {
-        grid(&members, out).print(out)?;
+        grid(&members).print(out)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -112,7 +122,7 @@ fn is_reachable(member: &MemberStatus) -> bool {
     matches!(&*member.state, "alive" | "suspect")
 }
 
-fn grid(members: &[MemberStatus], _out: &Out) -> Grid {
+fn grid(members: &[MemberStatus]) -> Grid {
     let mut grid = Grid::new(&[
         "MEMBER", "ADDRESS", "STATE", "PHASE", "SINCE", "WEIGHT", "HTTP", "LABELS",
     ]);
@@ -177,7 +187,11 @@ pub async fn lookup(args: &Lookup, out: &mut Out) -> Result<ExitCode, Fault> {
     for (key, members) in keys.iter().zip(found) {
         is_any &= !members.is_empty();
         match args.whom.json {
-            true => writeln!(out, "{}", json!({ "key": shown(key), "members": members }))?,
+            true => writeln!(
+                out,
+                "{}",
+                json!({ "key": String::from_utf8_lossy(key), "members": members })
+            )?,
             false => {
                 let members: Vec<_> = members.iter().map(shown).collect();
                 let members = if members.is_empty() {
@@ -276,10 +290,12 @@ pub async fn top(whom: &Whom, out: &mut Out) -> Result<ExitCode, Fault> {
             let ring = status.fingerprint.as_deref().unwrap_or("-");
             writeln!(
                 out,
-                "{} asked, ring {ring}, {:.0} B/s out{mark}",
-                asked.at, status.bytes_per_second.0
+                "{} asked, ring {}, {:.0} B/s out{mark}",
+                asked.at,
+                shown(ring),
+                status.bytes_per_second.0
             )?;
-            grid(&members, out).print(out)?;
+            grid(&members).print(out)?;
             if out.is_screen {
                 write!(
                     out,
