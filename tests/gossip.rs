@@ -120,10 +120,7 @@ async fn an_instance_that_leaves_is_out_of_all_rings_first_and_says_good_bye() {
     let (called, hooked) = std::sync::mpsc::channel();
     let known: Vec<_> = all.iter().map(|g| g.whoami().address).collect();
     let key = Keyring::generate();
-    assert!(
-        builder(&key, 9, &known).start().await.is_ok(),
-        "a stranger is alone"
-    );
+    let stranger = builder(&key, 9, &known).start().await.unwrap();
     let leaver = &all[4];
     let mut events = leaver.events();
     let view = leaver.view();
@@ -146,6 +143,14 @@ async fn an_instance_that_leaves_is_out_of_all_rings_first_and_says_good_bye() {
         "lookups go on"
     );
     assert!(leaver.set_label("a", "b").is_err());
+    until("it knocked", || all.iter().any(|g| g.status().refused > 0)).await;
+    assert_eq!(
+        stranger.members(|_| true).len(),
+        1,
+        "a stranger is alone, however long"
+    );
+    let strange = stranger.whoami().address;
+    assert!(all.iter().all(|g| g.view().at(strange).is_none()));
     while !matches!(events.next().await.unwrap(), GossipEvent::Left) {}
     let report = {
         let sender = called.clone();

@@ -185,8 +185,14 @@ async fn processes(n: usize) {
     );
 
     let stopped = &all[1];
+    let seen: Vec<_> = all.iter().map(|i| i.views.lock().unwrap().len()).collect();
     stopped.signal("-STOP");
     tokio::time::sleep(Duration::from_secs(8)).await;
+    let missed = |(i, seen): (&Instance, &usize)| {
+        let views = i.views.lock().unwrap()[*seen..].join("\n");
+        views.contains("i1=suspect") || views.contains("i1=down")
+    };
+    assert!(all.iter().zip(&seen).any(missed), "the stop was noticed");
     let told = stopped.views.lock().unwrap().len();
     stopped.signal("-CONT");
     let woken = until("it is back", || agree(&all, n)).await;

@@ -179,9 +179,10 @@ fn nonsense_from_somebody_who_has_the_key_makes_nobody_panic_and_memory_is_bound
             world.run(ms(10));
         }
     }
-    // Whoever has the key may lie about members; it may not fill the memory.
+    // Whoever has the key may lie about members; it may not fill the memory: of ten thousand lies what is kept is what
+    // three instances and the ten starts of the liar have.
     let burden = world.with(0, |i, _| i.burden());
-    assert!(burden < EACH * 2, "{burden}");
+    assert!(burden < 64, "{burden}");
     assert!(world.with(0, |i, _| i.records().bytes()) < 1 << 20);
 }
 
