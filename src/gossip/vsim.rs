@@ -2,6 +2,7 @@
 
 mod complaints;
 mod hostile;
+mod net;
 mod seeds;
 mod times;
 
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+use self::net::{Flying, Net};
 use super::events::GossipEvent;
 use super::instance::{Instance, Output, Setup};
 use super::profile::GossipProfile;
@@ -31,7 +33,7 @@ pub(super) struct World {
     wakes: BTreeSet<(Instant, usize)>,
     flying: BinaryHeap<Reverse<Flying>>,
     sent: u64,
-    pub(super) net: Net,
+    net: Net,
     pub(super) profile: GossipProfile,
     pub(super) keyring: Option<Keyring>,
     /// How often a living, running instance was believed to be down.
@@ -40,25 +42,6 @@ pub(super) struct World {
     pub(super) twins: Option<(usize, usize)>,
     /// Every datagram, as it was sent.
     pub(super) tap: Option<Vec<(SocketAddr, SocketAddr, Vec<u8>)>>,
-}
-
-/// What the network does to datagrams.
-#[derive(Clone, Debug)]
-pub(super) struct Net {
-    pub(super) loss: f64,
-    pub(super) twice: f64,
-    pub(super) delay: (u64, u64),
-    /// From, to.
-    pub(super) cuts: BTreeSet<(usize, usize)>,
-}
-
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Flying {
-    at: Instant,
-    order: u64,
-    from: SocketAddr,
-    to: SocketAddr,
-    bytes: Vec<u8>,
 }
 
 pub(super) struct Node {
@@ -294,33 +277,6 @@ impl World {
         }
     }
 
-    pub(super) fn fly(&mut self, from: usize, to: SocketAddr, bytes: Vec<u8>) {
-        let net = &self.net;
-        let Some(target) = self.by_addr.get(&to) else {
-            return;
-        };
-        if net.cuts.contains(&(from, *target)) {
-            return;
-        }
-        let copies = 1 + usize::from(net.twice > 0.0 && self.rng.random_bool(net.twice));
-        for _ in 0..copies {
-            if net.loss > 0.0 && self.rng.random_bool(net.loss) {
-                continue;
-            }
-            self.sent += 1;
-            let delay = self
-                .rng
-                .random_range(1_000 * net.delay.0..=1_000 * net.delay.1);
-            self.flying.push(Reverse(Flying {
-                at: self.now + Duration::from_micros(100 + delay),
-                order: self.sent,
-                from: self.nodes[from].addr,
-                to,
-                bytes: bytes.clone(),
-            }));
-        }
-    }
-
     /// Lets so much time pass.
     pub(super) fn run(&mut self, lasts: Duration) {
         let end = self.now + lasts;
@@ -345,28 +301,6 @@ impl World {
             }
         }
         self.now = end;
-    }
-
-    fn land(&mut self) {
-        let Some(Reverse(flying)) = self.flying.pop() else {
-            return;
-        };
-        let Some(&n) = self.by_addr.get(&flying.to) else {
-            return;
-        };
-        let n = match self.twins {
-            Some((one, twin)) if n == one && self.rng.random_bool(0.5) => twin,
-            _ => n,
-        };
-        let (now, node) = (self.now, &mut self.nodes[n]);
-        if node.paused.is_some() {
-            if node.inbox.len() < 1_000 {
-                node.inbox.push(flying.bytes);
-            }
-        } else if let Some(instance) = &mut node.instance {
-            instance.datagram(now, &flying.bytes);
-            self.after(n);
-        }
     }
 
     fn ring(&mut self, n: usize) {
