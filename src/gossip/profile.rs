@@ -8,9 +8,9 @@ use std::time::Duration;
 ///
 /// | | probes | suspected for | known to be down after | for |
 /// |---|---|---|---|---|
-/// | `Lan` | every second | 4 s | about 6 s, 12 at most | one data centre (default) |
+/// | `Lan` | every second | 4 s | about 6 s, 12 at most among twenty | one data centre (default) |
 /// | `Fast` | every 500 ms | 2 s | about 3.5 s | one data centre, machines that are never out of breath |
-/// | `Wan` | every 5 s | 12 s | about 25 s | instances that are far apart |
+/// | `Wan` | every 5 s | 12 s | about 23 s | instances that are far apart |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GossipProfile {

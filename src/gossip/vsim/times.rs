@@ -65,6 +65,34 @@ fn twenty_instances_join_in_seconds_and_see_a_death_a_return_and_a_leave() {
 }
 
 #[test]
+fn each_profile_knows_a_death_after_the_time_that_its_table_says() {
+    for (profile, about, most) in [
+        (GossipProfile::Lan, 6.0, 12.0),
+        (GossipProfile::Fast, 3.5, 7.0),
+        (GossipProfile::Wan, 23.0, 45.0),
+    ] {
+        let mut took = Vec::new();
+        for seed in 0..8 {
+            let mut world = World::new(seed);
+            world.profile = profile;
+            for _ in 0..20 {
+                world.add();
+            }
+            world.until(secs(30), "join", World::agrees);
+            world.run(secs(20));
+            world.kill(7);
+            let dead = |w: &World| all_see(w, 7, MemberState::Down);
+            took.push(world.until(secs(60), "death", dead).as_secs_f64());
+        }
+        let mean = took.iter().sum::<f64>() / took.len() as f64;
+        let worst = took.iter().copied().fold(0.0, f64::max);
+        println!("{profile}: {mean:.1} s, {worst:.1} s at worst");
+        assert!((mean - about).abs() < 0.25 * about, "{profile}: {mean}");
+        assert!(worst <= most, "{profile}: {worst}");
+    }
+}
+
+#[test]
 fn a_change_of_a_label_reaches_all_and_is_not_repeated_for_ever() {
     let mut world = World::started(2, 20);
     world.until(secs(5), "join", World::agrees);
