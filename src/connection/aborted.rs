@@ -23,6 +23,24 @@ pub(super) fn aborted(refusals: &[(usize, ServerError)]) -> RedisError {
     })
 }
 
+/// The error of a transaction whose `MULTI` was refused and whose commands a server executed one by one. Its code is
+/// that of the answer to the `EXEC`: with the refusal's own (`BUSY`, a moment before) it would be one to repeat.
+pub(super) fn unwrapped(refusal: &ServerError) -> RedisError {
+    let why = one_line(
+        format!(
+            "{} {}",
+            refusal.code(),
+            refusal.details().unwrap_or_default()
+        )
+        .trim(),
+    );
+    let text = format!(
+        "EXEC without MULTI: MULTI was refused ({why}), and the commands were executed one by one; \
+         a user of transactions needs MULTI and EXEC in its ACL"
+    );
+    make_extension_error("ERR".to_owned(), Some(text))
+}
+
 fn by_redis_rs(refusals: &[(usize, ServerError)]) -> Option<RedisError> {
     let commands = refusals.iter().map(|(place, _)| place + 1).max()?;
     let mut transaction = Pipeline::new();

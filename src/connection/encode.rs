@@ -25,6 +25,8 @@ pub(crate) struct Packed {
     /// The server has executed nothing of the request before it has so many of its bytes: those of its first
     /// command, or, of a transaction, all, since its `EXEC` comes last.
     pub(crate) decisive: usize,
+    /// The same of a transaction whose `MULTI` may be refused: then its commands are executed as they come.
+    pub(crate) unwrapped: usize,
 }
 
 /// Writes a request behind what is in `out`.
@@ -38,6 +40,7 @@ pub(crate) fn pack(request: Request<'_>, out: &mut Vec<u8>) -> Packed {
             Packed {
                 whole,
                 decisive: whole,
+                unwrapped: whole,
             }
         }
         Request::Many(_) => pack_many(request, out),
@@ -57,12 +60,13 @@ fn pack_many(request: Request<'_>, out: &mut Vec<u8>) -> Packed {
     }
     if is_transaction {
         out.extend_from_slice(EXEC);
-        first = None;
     }
     let whole = out.len() - start;
+    let unwrapped = first.unwrap_or(whole);
     Packed {
         whole,
-        decisive: first.unwrap_or(whole),
+        decisive: if is_transaction { whole } else { unwrapped },
+        unwrapped,
     }
 }
 
@@ -160,6 +164,8 @@ mod tests {
                     .get_packed_command();
                 let decisive = if is_atomic { own.len() } else { first.len() };
                 assert_eq!(packed.decisive, decisive, "{len} {is_atomic}");
+                let unwrapped = first.len() + if is_atomic { MULTI.len() } else { 0 };
+                assert_eq!(packed.unwrapped, unwrapped, "{len} {is_atomic}");
             }
         }
     }

@@ -89,7 +89,7 @@ pub(super) fn each_code(reply: &Reply, mut count: impl FnMut(&str)) {
             {
                 count(e.code());
             }
-            count("EXECABORT");
+            count(e.code().unwrap_or("EXECABORT"));
         }
     }
 }

@@ -9,7 +9,7 @@ use redis::ErrorKind;
 use tokio::task::AbortHandle;
 use tokio::time::timeout_at;
 
-use super::aborted::aborted;
+use super::aborted::{aborted, unwrapped};
 use super::args::args;
 use super::fault::Ended;
 pub(crate) use super::fault::{Fault, LinkError};
@@ -169,6 +169,7 @@ pub(super) async fn send(
         Ok(Answer::Many(values)) => Ok(Reply::Many(values)),
         // An answer like any other.
         Ok(Answer::Aborted(refusals)) => Ok(Reply::Aborted(aborted(&refusals))),
+        Ok(Answer::Unwrapped(refusal)) => Ok(Reply::Aborted(unwrapped(&refusal))),
         Err(Unanswered {
             fault,
             unsent,

@@ -5,6 +5,7 @@
 //! written. Callers append under one short lock and the driver claims a chunk under it before it writes: nobody can
 //! take back, or call unsent, what is on its way.
 
+mod asleep;
 mod outgoing;
 mod slots;
 mod terms;
@@ -19,6 +20,7 @@ use std::time::Instant;
 
 use redis::Value;
 
+use self::asleep::Asleep;
 pub(crate) use self::outgoing::Chunk;
 use self::outgoing::Outgoing;
 pub(crate) use self::slots::{Answer, Failure};
@@ -42,13 +44,9 @@ pub(crate) struct Queue {
     bounds: Bounds,
     /// Somebody was told that there is no room.
     refused: bool,
-    driver: Option<Waker>,
-    /// The driver sleeps until there is something to write.
-    idle: bool,
-    /// When the driver's timer fires.
-    armed: Option<Instant>,
-    /// The earliest deadline of a call that came since and is earlier.
-    early: Option<Instant>,
+    driver: Asleep,
+    /// The server took a `MULTI` on this connection.
+    takes_multi: bool,
     ended: Option<Ended>,
     /// Until the set-up is over, what a server says unasked is taken for its answer.
     in_setup: bool,
@@ -64,10 +62,8 @@ impl Queue {
             given_up: 0,
             bounds,
             refused: false,
-            driver: None,
-            idle: false,
-            armed: None,
-            early: None,
+            driver: Asleep::default(),
+            takes_multi: false,
             ended: None,
             in_setup: true,
         }
@@ -195,33 +191,25 @@ impl Queue {
             ticket: self.tickets,
             slot,
         };
-        let is_early = ask.deadline.is_some_and(|at| self.is_early(at));
-        if is_early {
-            self.early = ask.deadline;
-        }
+        let deadline = ask.deadline;
         self.push(ask, slot, start, packed);
-        if !self.idle && !is_early {
-            return (place, None);
-        }
-        self.idle = false;
-        (place, self.driver.take())
-    }
-
-    /// Whether the driver's timer would come too late for this.
-    fn is_early(&self, deadline: Instant) -> bool {
-        let before = |at: Option<Instant>| at.is_none_or(|at| deadline < at);
-        before(self.armed) && before(self.early)
+        (place, self.driver.submitted(deadline))
     }
 
     fn push(&mut self, ask: Ask, slot: u32, start: u64, packed: Packed) {
         let end = self.out.appended();
+        // Of whom nobody knows whether he may use `MULTI`, the commands may be executed as they come.
+        let decisive = match ask.taking.is_transaction() && !self.takes_multi {
+            true => packed.unwrapped,
+            false => packed.decisive,
+        };
         self.waiting.push_back(Waiter {
             ticket: self.tickets,
             slot,
             dead: false,
             purpose: ask.purpose,
             start,
-            point: start + packed.decisive as u64,
+            point: start + decisive as u64,
             end,
             deadline: ask.deadline,
             taking: ask.taking,
@@ -306,6 +294,9 @@ impl Queue {
             wakers.extend(self.slots.finish(slot, Ok(Answer::One(value))));
             return Err(Unfit::Halfway);
         }
+        if let Some(taken) = front.taking.hears_multi(&value) {
+            self.takes_multi = taken;
+        }
         let wanted = front.slot != NOBODY;
         let answer = match front.taking.take(value, wanted) {
             Taken::More => return Ok(Heard::Part),
@@ -368,23 +359,17 @@ impl Queue {
     /// The driver rests: `idle`, until there is something to write. When its timer has to be set anew for a deadline
     /// that is earlier than it is set to, the earliest one.
     pub(crate) fn rest(&mut self, driver: &Waker, idle: bool) -> Option<Instant> {
-        match &mut self.driver {
-            Some(waker) => waker.clone_from(driver),
-            none => *none = Some(driver.clone()),
-        }
-        self.idle = idle;
-        self.early.take()
+        self.driver.rests(driver, idle)
     }
 
     /// A deadline that the driver's timer is not set to yet.
     pub(crate) fn early(&self) -> Option<Instant> {
-        self.early
+        self.driver.early()
     }
 
     /// The driver's timer is set to this.
     pub(crate) fn armed(&mut self, at: Option<Instant>) {
-        self.armed = at;
-        self.early = None;
+        self.driver.armed(at);
     }
 
     /// Ends what is due; says when the next one is.
@@ -427,7 +412,7 @@ impl Queue {
         }
         self.out.clear();
         self.given_up = 0;
-        wakers.extend(self.driver.take());
+        wakers.extend(self.driver.wakes());
     }
 
     /// Lets go of memory that a quiet connection does not need.

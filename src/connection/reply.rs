@@ -3,7 +3,7 @@
 use redis::{FromRedisValue, RedisError, Value};
 
 use super::request::Request;
-use crate::error::{Error, ErrorKind, Outcome, class_of, sign};
+use crate::error::{Error, ErrorKind, Outcome, class_of, class_of_error, sign};
 use crate::health::verdict::{Class, worst};
 use crate::node::NodeId;
 
@@ -12,7 +12,8 @@ use crate::node::NodeId;
 pub(crate) enum Reply {
     One(Value),
     Many(Vec<Value>),
-    /// A transaction that the server refused to execute, with the refusals of its commands inside.
+    /// A transaction that the server refused to execute, with the refusals of its commands inside; or of which it
+    /// refused the `MULTI` alone.
     Aborted(RedisError),
 }
 
@@ -46,6 +47,9 @@ impl Reply {
             Self::One(value) => of(value),
             Self::Aborted(e) => {
                 let inside = e.clone().into_server_errors();
+                if inside.is_none() {
+                    return Some(class_of_error(e));
+                }
                 Some(worst(
                     inside
                         .iter()

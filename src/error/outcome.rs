@@ -17,7 +17,9 @@ use std::fmt;
 #[non_exhaustive]
 pub enum Outcome {
     /// No whole command of it left, of a transaction not its `EXEC`, and none will: no server has executed any of it, or
-    /// ever will. A call that times out while it still waits to be written is taken back, and is one of these.
+    /// ever will. A call that times out while it still waits to be written is taken back, and is one of these. (Before a
+    /// server has once taken a `MULTI` on the connection, a transaction of which a whole command left is none of these:
+    /// for a user who may not use `MULTI`, commands are executed as they come.)
     NotSent,
     /// The server refused to serve now (`LOADING`, `MASTERDOWN`, `CLUSTERDOWN`, `BUSY`, or too
     /// many clients at connect): it did not execute the command.

@@ -177,3 +177,48 @@ async fn a_node_that_dies_is_replaced_and_one_that_falls_silent_is_not_asked_twi
     assert_eq!(add_one(&cluster, "k").await.unwrap(), 1);
     assert_ne!(cluster.get_node("k").unwrap(), owner);
 }
+
+/// The server executes the commands one by one then: an answer that is neither "discarded" nor "not sent", and no
+/// reason to do it again, or elsewhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_without_multi_is_told_that_the_commands_were_executed_one_by_one() {
+    let servers: [Server; 2] = fleet();
+    for server in &servers {
+        server.raw([
+            "ACL", "SETUSER", "app", "on", ">pw", "~*", "&*", "+@all", "-multi",
+        ]);
+    }
+    let urls = servers
+        .iter()
+        .map(|s| s.url().replace("redis://", "redis://app:pw@"));
+    let cluster = FlusterCluster::from_urls(urls).unwrap();
+    let told = |what: &str, text: String| {
+        for part in ["NOPERM", "one by one", "ACL"] {
+            assert!(text.contains(part), "{what}: no {part} in {text}");
+        }
+    };
+    let atomic = |key: &str| {
+        let mut pipe = redis::pipe();
+        pipe.atomic().incr(key, 1).incr(key, 1);
+        pipe
+    };
+    let mut all = cluster.clone();
+    let e = atomic("a").query_async::<(i64, i64)>(&mut all).await;
+    told("the cluster", e.unwrap_err().to_string());
+    let mut client = cluster.get_client("b").unwrap();
+    let e = atomic("b").query_async::<(i64, i64)>(&mut client).await;
+    told("a client", e.unwrap_err().to_string());
+    let e = add_one(&cluster, "c").await.unwrap_err();
+    let kind = (e.kind(), e.outcome());
+    assert_eq!(kind, (ErrorKind::Server, Outcome::Answered), "{e}");
+    told("a transaction", e.to_string());
+    for (key, n) in [("a", "2"), ("b", "2"), ("c", "1")] {
+        let owner = cluster.get_node(key).unwrap();
+        let owner = servers.iter().find(|s| owner == *s.name()).unwrap();
+        assert_eq!(
+            owner.get(key).as_deref(),
+            Some(n),
+            "{key}: each command ran once"
+        );
+    }
+}

@@ -14,6 +14,8 @@ pub(crate) enum Answer {
     Many(Vec<Value>),
     /// A transaction that was refused, with the refusals of its commands by their place.
     Aborted(Vec<(usize, ServerError)>),
+    /// A transaction whose `MULTI` was refused, as said here, and whose commands were executed one by one.
+    Unwrapped(ServerError),
 }
 
 /// Why there is no answer, and whether the server may have executed any of it.

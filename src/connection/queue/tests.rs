@@ -8,8 +8,16 @@ const BOUNDS: Bounds = Bounds {
     bytes: 1 << 20,
 };
 
+fn packed_as(whole: usize, decisive: usize, unwrapped: usize) -> Packed {
+    Packed {
+        whole,
+        decisive,
+        unwrapped,
+    }
+}
+
 fn packed(whole: usize, decisive: usize) -> Packed {
-    Packed { whole, decisive }
+    packed_as(whole, decisive, decisive)
 }
 
 fn written(out: &mut Vec<u8>, text: &str, decisive: usize) -> Packed {
@@ -173,11 +181,87 @@ fn what_is_dropped_before_it_is_claimed_never_leaves() {
     }
 }
 
+impl Rig {
+    fn transaction(&mut self, text: &str, decisive: usize, unwrapped: usize) -> Place {
+        let ask = self.ask(Taking::many(1, true));
+        let write = |out: &mut Vec<u8>| {
+            out.extend_from_slice(text.as_bytes());
+            packed_as(text.len(), decisive, unwrapped)
+        };
+        let caller = Waker::noop().clone();
+        let put = self.queue.submit(ask, caller, text.len(), write);
+        put.expect("a place").0
+    }
+
+    /// A transaction on this connection, from its `MULTI` to its `EXEC`.
+    fn transacts(&mut self, replies: [Value; 3]) -> Option<Result<Answer, Failure>> {
+        let place = self.transaction("<multi--------><c><x>", 21, 18);
+        self.write(usize::MAX);
+        for value in replies {
+            self.queue.answer(value, &mut self.wakers).expect("its own");
+        }
+        self.wire.clear();
+        self.look(place)
+    }
+}
+
+fn error(line: &str) -> Value {
+    redis::parse_redis_value(line.as_bytes()).expect("an error")
+}
+
+#[test]
+fn a_transaction_was_not_sent_without_its_exec_where_the_server_takes_multi() {
+    let queued = || Value::SimpleString("QUEUED".into());
+    for written in 0..=21 {
+        for takes_multi in [None, Some(true), Some(false)] {
+            let mut rig = Rig::new();
+            match takes_multi {
+                Some(true) => {
+                    let done = rig.transacts([Value::Okay, queued(), Value::Array(Vec::new())]);
+                    assert!(matches!(done, Some(Ok(Answer::Many(_)))), "{done:?}");
+                }
+                Some(false) => {
+                    rig.transacts([Value::Okay, queued(), Value::Array(Vec::new())]);
+                    let no = || error("-NOPERM no multi\r\n");
+                    let done = rig.transacts([no(), no(), error("-ERR EXEC without MULTI\r\n")]);
+                    assert!(matches!(done, Some(Ok(Answer::Aborted(_)))), "{done:?}");
+                }
+                None => {}
+            }
+            let place = rig.transaction("<multi--------><c><x>", 21, 18);
+            rig.write(written);
+            rig.queue.end(lost(), &mut rig.wakers);
+            let unsent = match takes_multi {
+                Some(true) => written < 21,
+                _ => written < 18,
+            };
+            let told = Some(Err(Failure::Ended { unsent }));
+            assert_eq!(rig.look(place), told, "{written} {takes_multi:?}");
+        }
+    }
+}
+
+#[test]
+fn a_transaction_without_its_multi_is_told_as_what_it_was() {
+    let exec = || error("-ERR EXEC without MULTI\r\n");
+    let mut rig = Rig::new();
+    let done = rig.transacts([error("-BUSY a script\r\n"), Value::Okay, exec()]);
+    let Some(Ok(Answer::Unwrapped(refusal))) = done else {
+        panic!("{done:?}");
+    };
+    assert_eq!(refusal.code(), "BUSY");
+    // Nothing of it was executed, and it may be repeated.
+    let busy = || error("-BUSY a script\r\n");
+    let done = rig.transacts([busy(), busy(), exec()]);
+    assert!(matches!(done, Some(Ok(Answer::Aborted(_)))), "{done:?}");
+}
+
 #[test]
 fn a_call_of_which_no_whole_command_left_was_not_sent() {
     // A command, a pipeline of two, a transaction, cut after each number of bytes.
     for written in 0..=24 {
         let mut rig = Rig::new();
+        rig.queue.takes_multi = true;
         let a = rig.submit("<a>");
         let ask = rig.ask(Taking::many(2, false));
         let b = rig.put(ask, "<b1><b2>", 4);
@@ -257,15 +341,14 @@ fn pipelines_and_transactions_take_what_is_theirs() {
     let ask = rig.ask(Taking::many(0, true));
     let empty = rig.put(ask, "<multi--------><x>", 18);
     rig.write(usize::MAX);
-    let error = |line: &[u8]| redis::parse_redis_value(line).expect("an error");
-    let oom = error(b"-OOM no\r\n");
+    let oom = error("-OOM no\r\n");
     for value in [
         Value::Int(1),
         Value::Int(2),
         Value::Okay,
         Value::SimpleString("QUEUED".into()),
         oom.clone(),
-        error(b"-EXECABORT no\r\n"),
+        error("-EXECABORT no\r\n"),
         Value::Okay,
         Value::Array(vec![]),
     ] {

@@ -35,8 +35,18 @@ pub(crate) struct Many {
     replies: usize,
     seen: usize,
     is_transaction: bool,
+    unwrapped: Unwrapped,
     values: Vec<Value>,
     errors: Vec<(usize, ServerError)>,
+}
+
+/// What came of a `MULTI`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unwrapped {
+    No,
+    Refused,
+    /// And a command behind it was executed by itself.
+    Ran,
 }
 
 /// What a reply was to a call.
@@ -63,9 +73,21 @@ impl Taking {
             replies,
             seen: 0,
             is_transaction,
+            unwrapped: Unwrapped::No,
             values: Vec::with_capacity(kept),
             errors: Vec::new(),
         }))
+    }
+
+    /// Whether a server that refuses `MULTI` executes its commands one by one.
+    pub(super) fn is_transaction(&self) -> bool {
+        matches!(self, Self::Many(many) if many.is_transaction)
+    }
+
+    /// Whether the server took the `MULTI`, if this is its answer.
+    pub(super) fn hears_multi(&self, value: &Value) -> Option<bool> {
+        let is_its_answer = self.is_transaction() && self.is_fresh();
+        is_its_answer.then(|| !matches!(value, Value::ServerError(_)))
     }
 
     /// Whether no reply came yet.
@@ -129,20 +151,39 @@ impl Many {
         match value {
             // Of a transaction all but the last one say only whether a command was refused.
             value if self.is_transaction && !is_last => {
-                if let (Value::ServerError(e), true) = (value, wanted) {
-                    // Without the one to `MULTI`, whose refusal is told as the first command's.
-                    self.errors.push((self.seen.saturating_sub(2), e));
-                }
+                self.heard_inside(value, wanted);
             }
             value if wanted => self.values.push(value),
             _ => {}
         }
         match is_last {
             false => Taken::More,
+            true if self.unwrapped == Unwrapped::Ran && !self.errors.is_empty() => {
+                let refusal = self.errors.swap_remove(0).1;
+                Taken::All(Answer::Unwrapped(refusal))
+            }
             true if self.errors.is_empty() => {
                 Taken::All(Answer::Many(std::mem::take(&mut self.values)))
             }
             true => Taken::All(Answer::Aborted(std::mem::take(&mut self.errors))),
+        }
+    }
+
+    /// What a transaction's `MULTI` and commands were answered.
+    fn heard_inside(&mut self, value: Value, wanted: bool) {
+        let is_multi = self.seen == 1;
+        match value {
+            Value::ServerError(e) => {
+                if is_multi {
+                    self.unwrapped = Unwrapped::Refused;
+                }
+                if wanted {
+                    // The refusal of `MULTI` is told as the first command's.
+                    self.errors.push((self.seen.saturating_sub(2), e));
+                }
+            }
+            _ if self.unwrapped == Unwrapped::Refused => self.unwrapped = Unwrapped::Ran,
+            _ => {}
         }
     }
 }
