@@ -25,6 +25,7 @@ pub(crate) mod slowness;
 pub(crate) mod stalls;
 mod state;
 mod strikes;
+mod tally;
 pub(crate) mod verdict;
 pub(crate) mod waits;
 pub(crate) mod watchdog;
@@ -46,6 +47,7 @@ use self::admission::{Overrule, Standing};
 use self::node::{Facts, NodeHealth, State};
 use self::rules::Rules;
 pub use self::state::NodeState;
+use self::tally::{Counted, Tally};
 use crate::health::penalty_box::{Penalty, PenaltyBox, Schedule};
 use crate::health::verdict::{Reason, Verdict};
 use crate::health::waits::Ran;
@@ -100,7 +102,9 @@ pub(crate) enum Watch {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Machine<K> {
     rules: Rules,
+    /// Changed by [`with`](Self::with) alone, so that the tally follows.
     nodes: BTreeMap<K, NodeHealth>,
+    tally: Tally<K>,
     penalty_box: PenaltyBox<K>,
     next_question: u64,
     /// Where a new node's epochs start: beyond those of every removed node, so that a late reply
@@ -120,6 +124,7 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
                 prepares: false,
             },
             nodes: BTreeMap::new(),
+            tally: Tally::default(),
             next_question: 0,
             first_epoch: 0,
         }
@@ -134,15 +139,18 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
     /// as it is.
     pub(crate) fn insert(&mut self, key: K, now: Instant) {
         let epoch = self.first_epoch;
-        self.nodes
-            .entry(key)
-            .or_insert_with(|| NodeHealth::new(epoch, now));
+        self.nodes.entry(key).or_insert_with(|| {
+            let node = NodeHealth::new(epoch, now);
+            self.tally.added(key, Counted::of(&node));
+            node
+        });
     }
 
     /// Forgets a node; results of its probe and its commands are ignored from now on.
     pub(crate) fn remove(&mut self, key: K) {
         self.penalty_box.released(&key);
         if let Some(node) = self.nodes.remove(&key) {
+            self.tally.removed(key, Counted::of(&node));
             self.first_epoch = self.first_epoch.max(node.epoch + 1);
         }
     }
@@ -159,18 +167,18 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
         now: Instant,
         unit: f64,
     ) -> Option<Transition<K>> {
-        let node = self.nodes.get_mut(&key)?;
+        let node = self.nodes.get(&key)?;
         if node.epoch != epoch || !node.admits() {
             return None;
         }
-        let verdict = node.whole(verdict);
+        let verdict = self.with(key, |node, _| node.whole(verdict))?;
         let reason = match verdict {
             Verdict::Hard(reason) => Some(reason),
             Verdict::Soft(soft) => Some(soft.reason()),
             Verdict::Alive | Verdict::Neutral => None,
         };
         if reason.is_some_and(Reason::is_silence) {
-            node.silent_at = Some(now);
+            self.silent(key, now);
         }
         self.change(key, now, unit, |node, facts| node.evidence(verdict, facts))
     }
@@ -238,10 +246,10 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
     /// A caller found no candidate that admits, `key` among them: its next probe comes sooner.
     /// Says whether [`next_deadline`](Self::next_deadline) may have changed.
     pub(crate) fn demand(&mut self, key: K, now: Instant) -> bool {
-        let Some(node) = self.nodes.get_mut(&key) else {
-            return false;
-        };
-        let Some(at) = node.demand(now, &self.rules) else {
+        let Some(at) = self
+            .with(key, |node, rules| node.demand(now, rules))
+            .flatten()
+        else {
             return false;
         };
         // One that does not wait there is due by itself.
@@ -282,9 +290,7 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
 
     /// Replaces what others say of the node; its own health goes on as before.
     pub(crate) fn overrule(&mut self, key: K, overrule: Overrule) {
-        if let Some(node) = self.nodes.get_mut(&key) {
-            node.overrule = overrule;
-        }
+        self.with(key, |node, _| node.overrule = overrule);
         self.ease();
     }
 
@@ -326,12 +332,7 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
     /// It takes two: of a cluster's only node no one can say whose fault its silence is, and its
     /// back-off must work.
     pub(crate) fn client_suspect(&self, now: Instant) -> bool {
-        let silent = self
-            .nodes
-            .values()
-            .filter_map(|node| node.silent_at)
-            .filter(|&at| now.saturating_duration_since(at) <= TOGETHER)
-            .count();
+        let silent = self.tally.silent_within(TOGETHER, now);
         silent >= 2 && 2 * silent > self.nodes.len()
     }
 
@@ -344,26 +345,51 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
         if self.overruled(key).drained {
             return true;
         }
-        let counted = || self.nodes.values().filter(|node| !node.overrule.drained);
-        let all = counted().count();
-        let admitting = counted().filter(|node| node.admits()).count();
+        let (all, admitting) = (self.tally.in_use(), self.tally.admitting());
         admitting >= 2 && (all - admitting + 1) * 2 <= all
     }
 
     /// While fewer than half of the nodes admit nobody is held because it flaps: what fails now and then is better
     /// than what is not there, and the few that are left in may be there by the cap alone.
     fn ease(&mut self) {
-        let counted = || self.nodes.values().filter(|node| !node.overrule.drained);
-        let all = counted().count();
-        let admitting = counted().filter(|node| node.admits()).count();
-        if 2 * admitting >= all {
+        if 2 * self.tally.admitting() >= self.tally.in_use() {
             return;
         }
+        // What it gives way of, its hold, is not counted.
         for (key, node) in &mut self.nodes {
             if let Some(until) = node.give_way() {
                 self.penalty_box.pull_forward(key, until);
             }
         }
+    }
+
+    /// Nodes that are not drained.
+    pub(crate) fn in_use(&self) -> usize {
+        self.tally.in_use()
+    }
+
+    /// The tally, counted anew.
+    #[cfg(test)]
+    fn is_tallied(&self) -> bool {
+        let mut anew = Tally::default();
+        for (&key, node) in &self.nodes {
+            anew.added(key, Counted::of(node));
+        }
+        anew == self.tally
+    }
+
+    /// The node gave no answer.
+    fn silent(&mut self, key: K, now: Instant) {
+        self.with(key, |node, _| node.silent_at = Some(now));
+    }
+
+    /// The one way in which a node is changed.
+    fn with<R>(&mut self, key: K, f: impl FnOnce(&mut NodeHealth, &Rules) -> R) -> Option<R> {
+        let node = self.nodes.get_mut(&key)?;
+        let before = Counted::of(node);
+        let result = f(node, &self.rules);
+        self.tally.changed(key, before, Counted::of(node));
+        Some(result)
     }
 
     /// Lets `f` work on a node and draws the consequences: the penalty box follows, and a change
@@ -376,20 +402,22 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
         f: impl FnOnce(&mut NodeHealth, &Facts<'_>),
     ) -> Option<Transition<K>> {
         let (may_eject, suspect) = (self.may_eject(key), self.client_suspect(now));
-        let node = self.nodes.get_mut(&key)?;
-        let facts = Facts {
-            rules: &self.rules,
-            now,
-            unit,
-            may_eject,
-            suspect,
-        };
-        let (from, epoch) = (node.kind(), node.epoch);
-        f(node, &facts);
-        let to = node.kind();
-        if (from, epoch) == (to, node.epoch) {
+        let (from, to) = self.with(key, |node, rules| {
+            let facts = Facts {
+                rules,
+                now,
+                unit,
+                may_eject,
+                suspect,
+            };
+            let from = (node.kind(), node.epoch);
+            f(node, &facts);
+            (from, (node.kind(), node.epoch))
+        })?;
+        if from == to {
             return None;
         }
+        let node = self.nodes.get(&key)?;
         match node.state {
             State::Down { until } => {
                 self.penalty_box.sentence(key, node.level, until);
@@ -405,9 +433,9 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
         };
         Some(Transition {
             key,
-            from,
-            to,
-            epoch: node.epoch,
+            from: from.0,
+            to: to.0,
+            epoch: to.1,
             reason: node.reason,
             level: node.level,
             until,

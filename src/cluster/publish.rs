@@ -60,13 +60,9 @@ impl Engine {
 
     /// Says what is due of an outage: here for all who need the nodes, and not once by each of them.
     pub(crate) fn tell_outage(&self, state: &mut EngineState, now: Instant) {
-        let (of, live) = {
-            let snapshot = self.snapshot.load();
-            let drained = |b: &&Arc<Backend>| state.health.overruled(b.key()).drained;
-            // What the operator did is no outage.
-            let set_aside = snapshot.nodes.iter().filter(drained).count();
-            (snapshot.nodes.len() - set_aside, snapshot.live.count())
-        };
+        // What the operator did is no outage.
+        let of = state.health.in_use();
+        let live = self.snapshot.load().live.count();
         match state.outage.seen(of.saturating_sub(live), of, now) {
             Some(Line::All) => tracing::warn!(nodes = of, "all nodes are out: every call fails"),
             Some(Line::Lasting { out, lasted }) => {

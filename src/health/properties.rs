@@ -562,6 +562,10 @@ impl World {
             !fell || state == NodeState::Up,
             "I8: the level of {key} fell in {state:?}"
         );
+        assert!(
+            self.health.is_tallied(),
+            "what was counted is what there is"
+        );
         self.check();
     }
 

@@ -30,9 +30,10 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
         expect(dead_code, reason = "the health that processes share will doubt")
     )]
     pub(crate) fn check(&mut self, key: K, now: Instant) -> bool {
-        match self.nodes.get_mut(&key) {
-            Some(node) if node.admits() => node.doubt(now),
-            _ => self.demand(key, now),
+        let doubted = self.with(key, |node, _| node.admits().then(|| node.doubt(now)));
+        match doubted.flatten() {
+            Some(changed) => changed,
+            None => self.demand(key, now),
         }
     }
 
@@ -85,13 +86,12 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
         now: Instant,
         unit: f64,
     ) -> Option<Transition<K>> {
-        let node = self.nodes.get_mut(&key)?;
-        let (asked, flying, _) = node.question()?;
+        let (asked, flying, _) = self.nodes.get(&key)?.question()?;
         if (asked, flying) != (question, id) {
             return None;
         }
         if matches!(result, ProbeResult::Failed(reason) if reason.is_silence()) {
-            node.silent_at = Some(now);
+            self.silent(key, now);
         }
         self.change(key, now, unit, |node, facts| match question {
             Question::Check => node.checked(result, facts),
@@ -123,8 +123,7 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
     /// Asks what is due.
     pub(super) fn ask(&mut self, key: K, now: Instant) -> Option<Action<K>> {
         let id = self.next_question;
-        let node = self.nodes.get_mut(&key)?;
-        let (question, deadline) = node.ask(id, now, &self.rules)?;
+        let (question, deadline) = self.with(key, |node, rules| node.ask(id, now, rules))??;
         self.next_question += 1;
         Some(match question {
             Question::Probe => Action::Probe { key, id, deadline },

@@ -963,3 +963,28 @@ fn a_flap_hold_gives_way_when_fewer_than_half_of_the_nodes_admit() {
     b.health.overrule(2, drained);
     assert_eq!(b.health.next_deadline(), Some(b.at(100)));
 }
+
+#[test]
+fn nodes_that_are_removed_count_no_longer() {
+    let mut b = cluster(5);
+    let drained = Overrule {
+        drained: true,
+        ..Overrule::default()
+    };
+    b.health.overrule(4, drained);
+    b.hard(0, 0, Reason::Unreachable);
+    b.hard(1, 1, Reason::Unreachable);
+    assert_eq!((b.health.in_use(), b.health.is_tallied()), (4, true));
+    assert!(!b.health.client_suspect(b.at(2)), "two of five");
+    for key in [2, 0, 4] {
+        b.health.remove(key);
+        assert!(b.health.is_tallied(), "without {key}");
+    }
+    assert_eq!(b.health.in_use(), 2);
+    assert!(
+        !b.health.client_suspect(b.at(2)),
+        "one that was silent is gone"
+    );
+    b.hard(3, 3, Reason::Unreachable);
+    assert!(b.health.client_suspect(b.at(4)), "both");
+}
