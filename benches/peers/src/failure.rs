@@ -267,7 +267,7 @@ fn run(who: &str, stop: bool, limit: Limit) -> Value {
             |u, l| async move { rivals::manager(&u, l).await },
         ),
         summary::FRED => play(stop, limit, |u, l| async move {
-            rivals::fred(&u, l, POOL).await
+            rivals::fred(&u, l, POOL, false).await
         }),
         summary::BB8 => play(stop, limit, |u, l| async move { rivals::bb8(&u, l).await }),
         summary::DEADPOOL => play(

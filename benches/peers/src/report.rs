@@ -372,7 +372,8 @@ fn main() {
         let _ = writeln!(
             text,
             "## By what goes over the connections\n\n`cargo run --release --bin wire` in `benches/peers`. fluster beside one \
-             redis-rs connection per node, picked by hand; ratios to it. Pipelines are of one node.\n\n{}",
+             redis-rs connection per node, picked by hand; ratios to it. Pipelines are of one node; \
+             fred is beside but for TLS (a stack of its own) and pipelines.\n\n{}",
             summary::wire(&wire)
         );
     }

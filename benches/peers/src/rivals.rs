@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use fluster::{FlusterCluster, Node};
 use fred::prelude::{Builder, ClientLike as _, Config, KeysInterface as _, ReconnectPolicy};
+use fred::types::RespVersion;
 use redis::aio::{
     ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection,
 };
@@ -331,9 +332,13 @@ impl Kv for Fred {
 }
 
 /// `size` connections per node, each shared by the tasks that it is given to in turn.
-pub async fn fred(urls: &[String], limit: Limit, size: usize) -> Fred {
+pub async fn fred(urls: &[String], limit: Limit, size: usize, is_resp3: bool) -> Fred {
     each(urls, |url| async move {
-        let mut builder = Builder::from_config(Config::from_url(&url).expect("a URL"));
+        let mut config = Config::from_url(&url).expect("a URL");
+        if is_resp3 {
+            config.version = RespVersion::RESP3;
+        }
+        let mut builder = Builder::from_config(config);
         builder.set_policy(ReconnectPolicy::new_exponential(0, 100, 30_000, 2));
         if let Some(limit) = limit {
             builder.with_performance_config(|config| config.default_command_timeout = limit);

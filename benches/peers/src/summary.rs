@@ -162,7 +162,7 @@ pub fn wire(rows: &[Value]) -> String {
     );
     for (op, tasks) in cells(rows) {
         let cell = (op.as_str(), tasks);
-        for who in [RUN, GET_CLIENT, MUX_AGAIN] {
+        for who in [RUN, GET_CLIENT, FRED_ONE, MUX_AGAIN] {
             let of = |field| ratio(rows, cell, field, who, MUX).map(|s| format!("{s:#}"));
             let own = |field| {
                 plain(rows, cell, field, who).map_or("-".into(), |s| format!("{:.1}", s.median))

@@ -51,11 +51,11 @@ async fn contestants(urls: &[String], wanted: &dyn Fn(&str) -> bool) -> Field {
     add(summary::BB8, Box::new(rivals::bb8(urls, None).await));
     add(
         summary::FRED,
-        Box::new(rivals::fred(urls, None, POOL).await),
+        Box::new(rivals::fred(urls, None, POOL, false).await),
     );
     add(
         summary::FRED_ONE,
-        Box::new(rivals::fred(urls, None, 1).await),
+        Box::new(rivals::fred(urls, None, 1, false).await),
     );
     if rivals::has_twemproxy() {
         add(

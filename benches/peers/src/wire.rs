@@ -1,7 +1,7 @@
 //! What one connection per node costs, by what goes over it: `cargo run --release --bin wire [-- --rounds N]
 //! [--slice-ms N] [--only tls,1MB] [--fresh]`.
 //!
-//! fluster and one redis-rs connection per node, picked by hand; plain for 1 to 1024 tasks, and then over TLS, in
+//! fluster, one redis-rs connection per node, picked by hand, and one of fred's (but for TLS and pipelines); plain for 1 to 1024 tasks, and then over TLS, in
 //! RESP3, with values of 1 MB, pipelines of 10 000 commands, and on a runtime of one thread. Rounds, order and noise
 //! are those of `throughput`.
 
@@ -85,8 +85,14 @@ struct Scene {
     field: Field,
 }
 
-fn three(cluster: &FlusterCluster, mux: &rivals::Mux) -> Field {
-    vec![
+fn three(cluster: &FlusterCluster, mux: &rivals::Mux, fred: Option<&rivals::Fred>) -> Field {
+    let fred = fred.map(|fred| {
+        (
+            summary::FRED_ONE,
+            Box::new(fred.clone()) as Box<dyn Contestant>,
+        )
+    });
+    let mut field = vec![
         (
             summary::RUN,
             Box::new(rivals::Run(cluster.clone())) as Box<dyn Contestant>,
@@ -95,12 +101,14 @@ fn three(cluster: &FlusterCluster, mux: &rivals::Mux) -> Field {
             summary::GET_CLIENT,
             Box::new(rivals::GetClient(cluster.clone())),
         ),
-        (summary::MUX, Box::new(mux.clone())),
+        (summary::MUX, Box::new(mux.clone()) as Box<dyn Contestant>),
         (summary::MUX_AGAIN, Box::new(mux.clone())),
-    ]
+    ];
+    field.extend(fred);
+    field
 }
 
-fn of_large((cluster, mux): &(FlusterCluster, rivals::Mux)) -> Field {
+fn of_large((cluster, mux, fred): &(FlusterCluster, rivals::Mux, rivals::Fred)) -> Field {
     vec![
         (
             summary::RUN,
@@ -108,22 +116,29 @@ fn of_large((cluster, mux): &(FlusterCluster, rivals::Mux)) -> Field {
         ),
         (summary::MUX, Box::new(Large(mux.clone()))),
         (summary::MUX_AGAIN, Box::new(Large(mux.clone()))),
+        (summary::FRED_ONE, Box::new(Large(fred.clone()))),
     ]
 }
 
-async fn plain(servers: &[Server]) -> (FlusterCluster, rivals::Mux) {
+async fn plain(servers: &[Server]) -> (FlusterCluster, rivals::Mux, rivals::Fred) {
     let urls = urls(servers);
-    (rivals::cluster(&urls, None), rivals::mux(&urls, None).await)
+    (
+        rivals::cluster(&urls, None),
+        rivals::mux(&urls, None).await,
+        rivals::fred(&urls, None, 1, false).await,
+    )
 }
 
 async fn scenes(plain_servers: &[Server], tls_servers: &[Server], pki: &TlsPki) -> Vec<Scene> {
-    let (cluster, mux) = plain(plain_servers).await;
+    let (cluster, mux, fred) = plain(plain_servers).await;
     let seconds = Some(Duration::from_secs(20));
     let urls_of = urls(plain_servers);
     let patient = (
         rivals::cluster(&urls_of, seconds),
         rivals::mux(&urls_of, seconds).await,
+        rivals::fred(&urls_of, seconds, 1, false).await,
     );
+    let resp3_fred = rivals::fred(&urls_of, None, 1, true).await;
     let resp3: Vec<String> = urls_of
         .iter()
         .map(|url| format!("{url}?protocol=resp3"))
@@ -149,7 +164,7 @@ async fn scenes(plain_servers: &[Server], tls_servers: &[Server], pki: &TlsPki) 
             runtime: 2,
             op: Op::Get,
             tasks: &[1, 4, 16, 64, 256, 1024],
-            field: three(&cluster, &mux),
+            field: three(&cluster, &mux, Some(&fred)),
         },
         Scene {
             name: "GET, one thread",
@@ -164,7 +179,7 @@ async fn scenes(plain_servers: &[Server], tls_servers: &[Server], pki: &TlsPki) 
             runtime: 2,
             op: Op::Get,
             tasks: &[16, 256],
-            field: three(&resp3.0, &resp3.1),
+            field: three(&resp3.0, &resp3.1, Some(&resp3_fred)),
         },
         Scene {
             name: "GET, TLS",
@@ -174,6 +189,8 @@ async fn scenes(plain_servers: &[Server], tls_servers: &[Server], pki: &TlsPki) 
             field: three(
                 &encrypted(tls_servers, pki),
                 &hand_sharded(tls_servers, pki).await,
+                // Its own TLS is a feature, with a stack of its own, that nothing else here needs.
+                None,
             ),
         },
         Scene {
@@ -265,8 +282,8 @@ fn main() {
         .expect("a runtime");
     let mut scenes = both.block_on(scenes(&servers, &over_tls, &pki));
     for scene in scenes.iter_mut().filter(|scene| scene.runtime == 1) {
-        let (cluster, mux) = alone.block_on(plain(&servers));
-        scene.field = three(&cluster, &mux);
+        let (cluster, mux, fred) = alone.block_on(plain(&servers));
+        scene.field = three(&cluster, &mux, Some(&fred));
     }
     let about = json!({
         "what": "wire",
