@@ -1,9 +1,14 @@
 //! The guide: one short chapter per topic, for those who run fluster.
 //!
+//! * [`by_example`]: a small example for each thing that can be called.
+//! * [`coming_from`]: how to move here from another library or proxy.
 //! * [`command_line`]: the program `fluster` (feature `cli`).
 //! * [`commands`]: the cluster as one client, what goes where, and what is refused.
+//! * [`errors`]: what an error means, what is known of the command, and what to do.
 //! * [`faults`]: what the application sees under each fault, measured; and what other clients show.
 //! * [`failover`]: what becomes of a command when a node fails, and who decides.
+//! * [`features`]: features, and what each dependency is for.
+//! * [`figures`]: what a dead node costs and how fast it is.
 //! * [`health`]: when a node is out, how it comes back, and what to set.
 //! * [`placement`]: which node has a key, and which keys move.
 //! * [`replication`]: a key on several nodes, and the cache.
@@ -15,7 +20,7 @@
 //! * [`membership`](https://docs.rs/fluster/latest/fluster/guide/membership/index.html): instances of an application that know each other (feature `gossip`).
 //! * [`observability`]: metrics, events, logs, status.
 //! * [`limits`]: what fluster costs, and what it cannot see.
-//! * [`runtimes`]: which runtime does what; programs without one of their own, tests.
+//! * [`runtimes`]: which runtime does what; programs without async, tests.
 //! * [`scaling`]: a thousand instances and a hundred nodes: connections, probes, what to set.
 //! * [`tuning`]: which settings matter for which application.
 //!
@@ -24,6 +29,14 @@
 //! while the owner is out is its **stand-in**. The **penalty box** is where nodes wait while they are
 //! out; they leave it through **probes**. A **lane** is a connection that many tasks share, a
 //! **dedicated** connection belongs to one.
+
+#[doc = include_str!("guide/by-example.md")]
+#[cfg_attr(feature = "discovery", doc = include_str!("guide/by-example-discovery.md"))]
+#[cfg_attr(feature = "gossip", doc = include_str!("guide/by-example-gossip.md"))]
+pub mod by_example {}
+
+#[doc = include_str!("guide/coming-from.md")]
+pub mod coming_from {}
 
 #[doc = include_str!("guide/command-line.md")]
 pub mod command_line {}
@@ -38,6 +51,9 @@ pub mod connections {}
 #[doc = include_str!("guide/discovery.md")]
 pub mod discovery {}
 
+#[doc = include_str!("guide/errors.md")]
+pub mod errors {}
+
 #[doc = include_str!("guide/failover.md")]
 pub mod failover {}
 
@@ -46,6 +62,12 @@ pub mod failover {}
 #[doc = include_str!("guide/faults-peers.md")]
 #[doc = include_str!("guide/peers.md")]
 pub mod faults {}
+
+#[doc = include_str!("guide/features.md")]
+pub mod features {}
+
+#[doc = include_str!("guide/figures.md")]
+pub mod figures {}
 
 #[doc = include_str!("guide/health.md")]
 pub mod health {}

@@ -1,4 +1,6 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// The picture that the README has beside it: of two definitions of a link the first one holds.
+#![cfg_attr(doc, doc = include_str!("../docs/demo-link.md"))]
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 

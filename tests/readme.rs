@@ -1,5 +1,6 @@
 //! The README is the front page: what it shows must be what is there.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::support::{Server, fleet, urls};
@@ -22,10 +23,72 @@ fn the_first_rust_block_is_the_quickstart() {
         block(README, "```rust,no_run") == example,
         "README.md and examples/quickstart.rs differ: copy the example into the README"
     );
-    assert!(
-        example.lines().count() < 60,
-        "a quick start is under 60 lines"
+    let (_, main) = example.split_once("async fn main").expect("a main");
+    let code = main.lines().skip(1).take_while(|line| *line != "}");
+    let code = code.filter(|line| !line.trim_start().starts_with("//"));
+    assert!(code.count() <= 6, "a quick start has six lines");
+    assert!(example.contains(".run("), "`run` is what comes first");
+}
+
+/// What is seen without scrolling sells it: two sentences, the program, the picture, where to go.
+#[test]
+fn the_first_screen_has_all_of_it_and_the_rest_is_short() {
+    let words = README.split_whitespace().count();
+    assert!(words <= 1200, "{words} words; the guide has room");
+    let (screen, _) = README.split_once("\n## ").expect("a section");
+    let (first, _) = screen.split_once("```").expect("the program");
+    assert_eq!(
+        first.matches(". ").count() + first.matches(".\n").count(),
+        2,
+        "two sentences"
     );
+    assert!(
+        screen.contains("]\n\n[demo]: docs/demo.svg\n"),
+        "the picture"
+    );
+    let (_, wants) = screen.split_once("I want to\n").expect("where to go");
+    assert_eq!(wants.matches("\n* [").count(), 8, "eight links");
+    assert_eq!(wants.matches("](").count(), 8, "one each");
+}
+
+/// docs.rs knows no files, so the front page there holds the picture itself.
+#[test]
+fn the_picture_of_the_documentation_is_that_of_the_readme() {
+    let svg = include_str!("../docs/demo.svg");
+    let link = include_str!("../docs/demo-link.md");
+    let data = link.strip_prefix("[demo]: data:image/svg+xml;base64,");
+    let data = data.expect("a picture").trim_end();
+    assert!(
+        data == base64(svg.as_bytes()),
+        "run scripts/demo-picture.py"
+    );
+    for word in ["make demo", "down", "keys/s"] {
+        assert!(svg.contains(word), "the picture shows no {word}");
+    }
+    let href = ["href", "<image", "<script", "url("];
+    assert!(
+        !href.iter().any(|h| svg.contains(h)),
+        "it needs nothing else"
+    );
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for three in bytes.chunks(3) {
+        let bits = three
+            .iter()
+            .fold(0, |bits, byte| bits << 8 | u32::from(*byte));
+        let bits = bits << (8 * (3 - three.len()));
+        for digit in 0..4 {
+            let six = (bits >> (18 - 6 * digit)) as usize & 63;
+            text.push(match digit <= three.len() {
+                true => char::from(DIGITS[six]),
+                false => '=',
+            });
+        }
+    }
+    text
 }
 
 /// The program that the README shows first, as it is.
@@ -61,14 +124,21 @@ fn the_quickstart_counts_on_with_one_of_three_servers_dead() {
             output.status
         );
         assert_eq!(said.matches("visit ").count(), 1, "{said}");
-        said.matches(" keys").count()
+        let (_, node) = said.trim_end().rsplit_once(" on ").expect("a node");
+        node.to_owned()
     };
-    assert_eq!(run(), 3, "all live");
+    let owner = run();
+    assert_eq!(run(), owner, "all live");
+    let mut stood_in = 0;
     for (dead, server) in servers.iter().enumerate() {
         server.kill();
-        assert_eq!(run(), 2, "without server {dead}");
+        let node = run();
+        assert_ne!(node, server.name(), "without server {dead}");
+        stood_in += usize::from(node != owner);
         server.restart();
     }
+    assert_eq!(stood_in, 1, "only the owner's death moves the key");
+    assert_eq!(run(), owner, "and back");
 }
 
 #[test]
@@ -91,6 +161,46 @@ fn all_links_are_absolute() {
     for target in README.split("](").skip(1) {
         assert!(target.starts_with("https://"), "{:.60}", target);
     }
+    // The picture is the one that `src/lib.rs` gives docs.rs in another way.
+    assert!(include_str!("../src/lib.rs").contains("include_str!(\"../docs/demo-link.md\")"));
+    for target in README.split("]: ").skip(1) {
+        let is_absolute = target.starts_with("https://");
+        assert!(
+            is_absolute || target.starts_with("docs/demo.svg\n"),
+            "{target:.60}"
+        );
+    }
+}
+
+/// Links that leave the page lead to chapters and files that are there.
+#[test]
+fn links_to_our_own_pages_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let chapters = include_str!("../src/guide.rs");
+    let mut checked = 0;
+    for target in README.split("](").skip(1) {
+        let (target, _) = target.split_once(')').expect("the link ends");
+        if let Some(file) = target.strip_prefix("https://docs.rs/crate/fluster/latest/source/") {
+            assert!(root.join(file).is_file(), "there is no {file}");
+        } else if let Some(page) =
+            target.strip_prefix("https://docs.rs/fluster/latest/fluster/guide/")
+        {
+            let chapter = page.trim_end_matches("index.html").trim_end_matches('/');
+            let is_there =
+                chapter.is_empty() || chapters.contains(&format!("pub mod {chapter} {{}}"));
+            assert!(is_there, "there is no chapter {chapter}");
+        } else {
+            continue;
+        }
+        checked += 1;
+    }
+    assert!(checked > 20, "{checked} links");
+    for file in ["ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"] {
+        assert!(
+            README.contains(&format!("/source/{file})")),
+            "{file} is linked"
+        );
+    }
 }
 
 #[test]
@@ -104,20 +214,23 @@ fn every_dependency_and_feature_has_its_reason() {
             .lines()
             .filter_map(|line| line.split_once(" = "))
     };
-    let (_, table) = README
-        .split_once("## Features and dependencies")
-        .expect("the section");
+    let table = include_str!("../src/guide/features.md");
+    assert!(
+        README.contains("/guide/features/index.html)"),
+        "it is linked"
+    );
+    let (features, dependencies) = table.split_once("# Dependencies\n").expect("two tables");
     for (name, _) in section("\n[dependencies]\n") {
         assert!(
-            table.contains(name),
-            "README.md does not say what {name} is for"
+            dependencies.contains(name),
+            "src/guide/features.md does not say what {name} is for"
         );
     }
     for (name, _) in section("\n[features]\n").filter(|(name, _)| *name != "default") {
         let name = format!("| `{name}` |");
         assert!(
-            table.contains(&name),
-            "README.md does not name the feature {name}"
+            features.contains(&name),
+            "src/guide/features.md does not name the feature {name}"
         );
     }
 }
@@ -127,7 +240,7 @@ const ARCHITECTURE: &str = include_str!("../ARCHITECTURE.md");
 /// A stranger follows it file by file, so each file is there, and each function in the file it is said to be in.
 #[test]
 fn the_architecture_leads_to_what_is_there() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     assert!(ARCHITECTURE.lines().count() <= 120, "short enough to read");
     let (mut file, mut functions) = (None, 0);
     for word in ARCHITECTURE.split('`').skip(1).step_by(2) {

@@ -227,6 +227,34 @@ const CACHE: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// The same three times.
+const WAYS: &str = r#"The same cluster three times, by methods, by a file, and by variables:
+
+```
+# #[cfg(feature = "serde")]
+# fn demo() -> Result<(), Box<dyn std::error::Error>> {
+use std::time::Duration;
+use fluster::{Config, FlusterCluster};
+
+let by_methods = FlusterCluster::builder()
+    .urls(["redis://10.0.0.1", "redis://10.0.0.2"])
+    .response_timeout(Duration::from_millis(200))
+    .build()?;
+
+let file = "nodes = ['redis://10.0.0.1', 'redis://10.0.0.2']\nresponse_timeout = '200ms'";
+let by_file = FlusterCluster::try_from(toml::from_str::<Config>(file)?)?;
+
+// FLUSTER_NODES=redis://10.0.0.1,redis://10.0.0.2 FLUSTER_RESPONSE_TIMEOUT=200ms
+let ours = |(name, value): (String, String)| {
+    Some((name.strip_prefix("FLUSTER_")?.to_lowercase(), value.into()))
+};
+let variables: serde_json::Map<_, _> = std::env::vars().filter_map(ours).collect();
+let by_variables = FlusterCluster::try_from(serde_json::from_value::<Config>(variables.into())?)?;
+# Ok(()) }
+```
+
+"#;
+
 fn chapter() -> String {
     let mut text = String::from(
         "Every option: the method that sets it, its key in a file (feature `serde`, [`Config`](https://docs.rs/fluster/latest/fluster/struct.Config.html)),\n\
@@ -238,8 +266,11 @@ fn chapter() -> String {
          environment has it (the crate `envy`, for one): `FLUSTER_DEADLINE=2s` for the prefix `FLUSTER_`. Numbers and\n  \
          `true` are texts there, nodes are URLs with commas between them, and a parameter of the penalty is\n  \
          `FLUSTER_PENALTY_MAX_WAIT`.\n\
-         * A key that is unknown or given twice, and a value that cannot be, is one error with the key's name.\n\n\
-         # The cluster\n\n\
+         * A key that is unknown or given twice, and a value that cannot be, is one error with the key's name.\n\n",
+    );
+    text.push_str(WAYS);
+    text.push_str(
+        "# The cluster\n\n\
          | method | key | variable | default | what | when to change it |\n|---|---|---|---|---|---|\n",
     );
     for row in options() {
