@@ -62,12 +62,12 @@ impl Guard {
 }
 
 /// A process that must not outlive this one.
-pub(super) fn watch(child: &Child) {
+pub fn watch(child: &Child) {
     GUARD.tell("watch", child.id());
 }
 
 /// A watched process that has ended and been waited for.
-pub(super) fn forget(pid: u32) {
+pub fn forget(pid: u32) {
     GUARD.tell("forget", pid);
 }
 

@@ -55,7 +55,7 @@ pub use daemon::{Daemon, http, need};
 #[cfg(target_os = "linux")]
 pub use dns::Dns;
 pub use fake::{Fake, answer_to_echo, bulk};
-pub use guard::new_dir;
+pub use guard::{forget, new_dir, watch};
 #[cfg(target_os = "linux")]
 pub use netns::{Island, Net, in_a_network};
 pub use port::PortClaim;
