@@ -103,7 +103,7 @@ impl CacheMeter {
 }
 
 impl<V, C: Codec<V>> Cache<V, C> {
-    /// The value of `key`, when there is one.
+    /// The value of `key`, when there is one. [Example](crate::guide::by_example#a-cache).
     ///
     /// # Errors
     ///
@@ -133,7 +133,7 @@ impl<V, C: Codec<V>> Cache<V, C> {
     }
 
     /// Keeps `value` under `key` for `ttl`, 1 ms to 100 years, on as many replicas as the quorum says;
-    /// the others follow in the background.
+    /// the others follow in the background. [Example](crate::guide::by_example#a-cache).
     ///
     /// It ends what this process has under way for the key, as [`delete`](Self::delete) does: a computation, a read
     /// repair, a write that has not reached all replicas. Of two writes of one key that overlap, either may stay.

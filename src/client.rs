@@ -61,27 +61,27 @@ impl Client {
         Self { backend, rank }
     }
 
-    /// The node that this client talks to.
+    /// The node that this client talks to. [Example](crate::guide::by_example#routing).
     #[must_use]
     pub fn node(&self) -> &NodeId {
         self.backend.id()
     }
 
-    /// The node's place among the candidates of the key that was asked for: 0 is the owner.
+    /// The node's place among the candidates of the key that was asked for: 0 is the owner. [Example](crate::guide::by_example#routing).
     #[must_use]
     pub fn rank(&self) -> usize {
         self.rank
     }
 
     /// Whether the node serves the key in place of its owner, which was out when the client was asked
-    /// for.
+    /// for. [Example](crate::guide::by_example#routing).
     #[must_use]
     pub fn is_stand_in(&self) -> bool {
         self.rank > 0
     }
 
     /// An exclusive connection to the node, from a pool: for transactions with `WATCH`, blocking reads
-    /// and everything else that must not share a connection.
+    /// and everything else that must not share a connection. [Example](crate::guide::by_example#an-exclusive-connection).
     ///
     /// # Errors
     ///

@@ -53,19 +53,48 @@ use crate::tasks;
 
 /// A set of independent Redis servers, seen as one: keys have nodes, nodes have stand-ins.
 ///
+/// | I want to | call |
+/// |---|---|
+/// | build it from URLs | [`from_urls`](Self::from_urls) |
+/// | build it with settings, names, weights | [`builder`](Self::builder), then [`build`](ClusterBuilder::build) |
+/// | send a command | [`run`](Self::run); or any method of `redis::AsyncCommands` on a clone |
+/// | send one whose key does not stand in it | [`run_with_key`](Self::run_with_key) |
+/// | send many commands at once | [`pipeline`](Self::pipeline) |
+/// | read, write or delete many keys, with a result for each | [`get_many`](Self::get_many), [`set_many`](Self::set_many), [`del_many`](Self::del_many) |
+/// | stay on one node, and decide myself what to repeat | [`get_client`](Self::get_client) |
+/// | block, or change the connection | [`get_client`](Self::get_client), then [`dedicated`](crate::Client::dedicated) |
+/// | read and write as one step | [`transaction`](Self::transaction) |
+/// | listen to channels | [`subscribe`](Self::subscribe), [`psubscribe`](Self::psubscribe) |
+/// | go through all keys | [`scan`](Self::scan) |
+/// | ask every node | [`fan_out`](Self::fan_out), [`clients`](Self::clients) |
+/// | keep values on several nodes | [`replicas`](Self::replicas) |
+/// | cache what is costly | [`cache`](Self::cache) |
+/// | queue jobs | [`queue`](Self::queue) |
+/// | know where a key is | [`get_node`](Self::get_node), [`get_node_of`](Self::get_node_of) |
+/// | give a call less time | [`with_deadline`](Self::with_deadline) |
+/// | add and remove nodes under load | [`add_node`](Self::add_node), [`set_nodes`](Self::set_nodes); [`plan`](Self::plan) says what moves |
+/// | take a node out of service | [`drain_node`](Self::drain_node) |
+/// | see how it is | [`status`](Self::status), [`events`](Self::events) |
+/// | end it | [`shutdown`](Self::shutdown) |
+///
 /// Cheap to clone; all clones are the same cluster. Background tasks start with the first call inside
 /// a tokio runtime and end with [`shutdown`](Self::shutdown) or with the last clone.
 ///
 /// ```no_run
 /// use fluster::FlusterCluster;
-/// use redis::AsyncCommands;
 ///
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// let cluster = FlusterCluster::from_urls(["redis://10.0.0.1", "redis://10.0.0.2", "redis://10.0.0.3"])?;
-/// let visits: u64 = cluster.get_client("user:42")?.incr("user:42", 1).await?;
+/// let visits: u64 = cluster.run(redis::cmd("INCR").arg("user:42")).await?;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
+#[doc(alias = "shard")]
+#[doc(alias = "sharding")]
+#[doc(alias = "pool")]
+#[doc(alias = "ring")]
+#[doc(alias = "client")]
+#[doc(alias = "connection manager")]
 pub struct FlusterCluster {
     handle: Arc<Handle>,
     view: View,
@@ -131,7 +160,7 @@ impl FlusterCluster {
     }
 
     /// A handle to the same cluster whose commands for all nodes (`DBSIZE`, `KEYS`, `FLUSHALL`, ...) make
-    /// do with the nodes that answer.
+    /// do with the nodes that answer. [Example](crate::guide::by_example#many-keys).
     ///
     /// Without it such a command fails, and names the nodes, when one is out.
     #[must_use]
@@ -157,7 +186,7 @@ impl FlusterCluster {
             .unwrap_or(self.engine().limits().deadline)
     }
 
-    /// A cluster of these servers with all defaults; see [`Node`] for the forms of a URL.
+    /// A cluster of these servers with all defaults; see [`Node`] for the forms of a URL. [Example](crate::guide::by_example#building).
     ///
     /// Needs no runtime and does no network I/O. A server that is down is no error.
     ///
@@ -168,12 +197,12 @@ impl FlusterCluster {
         Self::builder().urls(urls).build()
     }
 
-    /// A builder, for everything else.
+    /// A builder, for everything else. [Example](crate::guide::by_example#building).
     pub fn builder() -> ClusterBuilder {
         ClusterBuilder::default()
     }
 
-    /// Adds a node under load. About its share of the keys moves to it; all others stay.
+    /// Adds a node under load. About its share of the keys moves to it; all others stay. [Example](crate::guide::by_example#nodes).
     ///
     /// # Errors
     ///
@@ -185,7 +214,7 @@ impl FlusterCluster {
         })
     }
 
-    /// Removes a node under load. Its keys move to the others; what is in flight on it is finished.
+    /// Removes a node under load. Its keys move to the others; what is in flight on it is finished. [Example](crate::guide::by_example#nodes).
     ///
     /// # Errors
     ///
@@ -205,7 +234,7 @@ impl FlusterCluster {
         })
     }
 
-    /// Replaces the whole set of nodes under load.
+    /// Replaces the whole set of nodes under load. [Example](crate::guide::by_example#nodes).
     ///
     /// Nodes that keep their name and URL keep their connections and their health; a new URL under an
     /// old name is a new server. Concurrent changes are applied one after the other; readers never wait.
@@ -243,7 +272,7 @@ impl FlusterCluster {
         self.engine().plan(&nodes)
     }
 
-    /// What happens to the cluster from now on.
+    /// What happens to the cluster from now on. [Example](crate::guide::by_example#watching).
     #[must_use]
     pub fn events(&self) -> Events {
         Events::new(self.engine().listen())
@@ -251,7 +280,7 @@ impl FlusterCluster {
 
     /// Refuses new calls, gives those in flight `grace` to finish, then ends every task and closes every
     /// connection. Calls from now on, also through clients still held, get
-    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed).
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed). [Example](crate::guide::by_example#nodes).
     ///
     /// Outside a runtime, and where none was given, nobody is waited for: it all ends at once.
     ///

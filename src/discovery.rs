@@ -171,7 +171,7 @@ pub async fn once<D: Discovery + ?Sized>(
 }
 
 /// The snapshots of a source as a stream that never ends. After an error it waits, 0.2 s at first and
-/// 30 s at most, before it asks again.
+/// 30 s at most, before it asks again. [Example](crate::guide::by_example#sources).
 ///
 /// It is for those who do something else with them; a cluster follows a source by itself.
 pub fn snapshots<D: Discovery>(source: D) -> impl Stream<Item = Result<Snapshot, DiscoveryError>> {

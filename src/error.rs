@@ -168,32 +168,32 @@ impl Error {
         )
     }
 
-    /// The kind of failure.
+    /// The kind of failure. [Example](crate::guide::by_example#errors).
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// What is known of the command.
+    /// What is known of the command. [Example](crate::guide::by_example#errors).
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         self.0.outcome
     }
 
-    /// The node that failed last, when one was involved.
+    /// The node that failed last, when one was involved. [Example](crate::guide::by_example#errors).
     #[must_use]
     pub fn node(&self) -> Option<&NodeId> {
         self.0.node.as_ref()
     }
 
-    /// When the node's next probe is due, where that is known.
+    /// When the node's next probe is due, where that is known. [Example](crate::guide::by_example#errors).
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
     /// Whether the connection failed rather than the command: the node is out, unreachable, silent or
-    /// hung up. The original's `ConnectionError` and `TimeoutError`.
+    /// hung up. The original's `ConnectionError` and `TimeoutError`. [Example](crate::guide::by_example#errors).
     #[must_use]
     pub fn is_connection_error(&self) -> bool {
         matches!(
@@ -206,7 +206,7 @@ impl Error {
         )
     }
 
-    /// The fluster error inside a [`RedisError`], when there is one.
+    /// The fluster error inside a [`RedisError`], when there is one. [Example](crate::guide::by_example#errors).
     #[must_use]
     pub fn from_redis(error: &RedisError) -> Option<&Self> {
         // redis-rs keeps the I/O error behind an `Arc`, and hands out the `Arc` as the source.
@@ -219,7 +219,7 @@ impl Error {
         io.get_ref()?.downcast_ref::<Self>()
     }
 
-    /// Why each node is out, for [`ErrorKind::ClusterEmpty`].
+    /// Why each node is out, for [`ErrorKind::ClusterEmpty`]. [Example](crate::guide::by_example#errors).
     #[must_use]
     pub fn cluster_empty(&self) -> Option<&ClusterEmptyError> {
         match &self.0.source {
@@ -233,7 +233,7 @@ impl Error {
         self.0.class
     }
 
-    /// The code of the server's error reply, such as `WRONGTYPE`, when it is one.
+    /// The code of the server's error reply, such as `WRONGTYPE`, when it is one. [Example](crate::guide::by_example#errors).
     #[must_use]
     pub fn server_code(&self) -> Option<&str> {
         match &self.0.source {

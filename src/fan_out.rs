@@ -52,7 +52,7 @@ impl FlusterCluster {
     }
 
     /// The members of the sorted set `key` on all live nodes with scores from `max` down to `min`, each
-    /// with the highest score any node has for it, cut to whole numbers.
+    /// with the highest score any node has for it, cut to whole numbers. [Example](crate::guide::by_example#many-keys).
     ///
     /// For sorted sets whose members were written to whichever node was there; the original's method of
     /// the same name. Costs one command per node.

@@ -30,7 +30,7 @@ use crate::error::text::{one_line, refuse_name};
 pub struct NodeId(Arc<str>);
 
 impl NodeId {
-    /// The name as a string slice.
+    /// The name as a string slice. [Example](crate::guide::by_example#building).
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -119,7 +119,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node at `url`, named `host:port[/db]` (or the socket's path), of weight 1.
+    /// A node at `url`, named `host:port[/db]` (or the socket's path), of weight 1. [Example](crate::guide::by_example#building).
     ///
     /// # Errors
     ///
@@ -135,7 +135,7 @@ impl Node {
         })
     }
 
-    /// The name: unique in the cluster, and what placement hashes. Default: `host:port[/db]`.
+    /// The name: unique in the cluster, and what placement hashes. Default: `host:port[/db]`. [Example](crate::guide::by_example#building).
     ///
     /// At most 256 bytes, without white space, braces, control characters and others that cannot be seen,
     /// such as those that turn the direction of text: it stands in logs, metrics and on the command line.
@@ -146,21 +146,21 @@ impl Node {
         self
     }
 
-    /// The share of keys relative to the other nodes, at least 1. Default: 1.
+    /// The share of keys relative to the other nodes, at least 1. Default: 1. [Example](crate::guide::by_example#building).
     #[must_use]
     pub fn weight(mut self, weight: u32) -> Self {
         self.weight = weight;
         self
     }
 
-    /// A label for the application's own use, shown in [`status`](crate::FlusterCluster::status).
+    /// A label for the application's own use, shown in [`status`](crate::FlusterCluster::status). [Example](crate::guide::by_example#building).
     #[must_use]
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.insert(key.into(), value.into());
         self
     }
 
-    /// The node's name as an identifier.
+    /// The node's name as an identifier. [Example](crate::guide::by_example#building).
     #[must_use]
     pub fn id(&self) -> NodeId {
         self.id.clone()

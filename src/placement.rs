@@ -104,7 +104,7 @@ pub struct Member<'a> {
 }
 
 impl<'a> Member<'a> {
-    /// A node of weight 1.
+    /// A node of weight 1. [Example](crate::guide::by_example#placement-without-redis).
     #[must_use]
     pub fn new(name: &'a str) -> Self {
         Self {
@@ -115,13 +115,13 @@ impl<'a> Member<'a> {
         }
     }
 
-    /// The node's share of the keys relative to the others, at least 1. Default: 1.
+    /// The node's share of the keys relative to the others, at least 1. Default: 1. [Example](crate::guide::by_example#placement-without-redis).
     #[must_use]
     pub fn weight(self, weight: u32) -> Self {
         Self { weight, ..self }
     }
 
-    /// Host and port; the host of IPv6 without brackets.
+    /// Host and port; the host of IPv6 without brackets. [Example](crate::guide::by_example#other-libraries-placements).
     #[must_use]
     pub fn address(self, host: &'a str, port: u16) -> Self {
         Self {
@@ -130,7 +130,7 @@ impl<'a> Member<'a> {
         }
     }
 
-    /// What ringpop hashes in place of the name.
+    /// What ringpop hashes in place of the name. [Example](crate::guide::by_example#other-libraries-placements).
     #[must_use]
     pub fn identity(self, identity: &'a str) -> Self {
         Self {

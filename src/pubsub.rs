@@ -52,6 +52,7 @@ impl FlusterCluster {
     /// }
     /// # Ok(()) }
     /// ```
+    #[doc(alias = "pubsub")]
     pub async fn subscribe<C: AsRef<[u8]>>(
         &self,
         channels: impl IntoIterator<Item = C>,
@@ -64,7 +65,7 @@ impl FlusterCluster {
     }
 
     /// Listens to all channels that match `patterns`, on every live node, and on those that come back or
-    /// are added once they are there. Each message names its node.
+    /// are added once they are there. Each message names its node. [Example](crate::guide::by_example#listening).
     ///
     /// # Errors
     ///
@@ -123,13 +124,14 @@ pub(crate) struct Topic {
 /// A running subscription; dropping it closes its connections. It ends with the cluster.
 ///
 /// A reader that falls more than 1024 messages or 32 MiB behind loses the newest, and gets a [`Notice::Gap`].
+#[doc(alias = "pubsub")]
 pub struct Subscription {
     receiver: backlog::Receiver,
     task: AbortHandle,
 }
 
 impl Subscription {
-    /// The next notice; `None` when the cluster was shut down.
+    /// The next notice; `None` when the cluster was shut down. [Example](crate::guide::by_example#listening).
     ///
     /// # Cancellation
     ///

@@ -123,21 +123,21 @@ struct Inner {
 }
 
 impl Queue {
-    /// How pushes are spread over the nodes. Default: [`Spread::RoundRobin`].
+    /// How pushes are spread over the nodes. Default: [`Spread::RoundRobin`]. [Example](crate::guide::by_example#a-queue).
     #[must_use]
     pub fn spread(self, spread: Spread) -> Self {
         self.with(|o| o.spread = spread)
     }
 
     /// How long a delivery is its consumer's without a sign of life; then it is delivered again. A consumer
-    /// renews it by itself while the job runs. 100 ms to 7 days. Default: 30 s.
+    /// renews it by itself while the job runs. 100 ms to 7 days. Default: 30 s. [Example](crate::guide::by_example#a-queue).
     #[must_use]
     pub fn visibility(self, visibility: Duration) -> Self {
         self.with(|o| o.visibility = visibility)
     }
 
     /// How often a message is started before it goes to the dead letters; `u32::MAX` for ever. Attempts count what was
-    /// [started](crate::guide::queues#attempts): the first lease that expires does not. Default: 16.
+    /// [started](crate::guide::queues#attempts): the first lease that expires does not. Default: 16. [Example](crate::guide::by_example#a-queue).
     ///
     /// With 1 the first delivery counts at once, and [`prefetch`](Self::prefetch) is 1.
     #[must_use]
@@ -146,7 +146,7 @@ impl Queue {
     }
 
     /// The number of messages on one node, delayed and unacknowledged ones included, above which pushes go to the
-    /// next node. Default: no limit.
+    /// next node. Default: no limit. [Example](crate::guide::by_example#a-queue).
     #[must_use]
     pub fn max_len(self, messages: u64) -> Self {
         self.with(|o| o.max_len = Some(messages))
@@ -154,7 +154,7 @@ impl Queue {
 
     /// The bytes that a payload may have; a longer one is refused before it is sent. At most what the servers'
     /// `proto-max-bulk-len` says (512 MB unless configured): a server ends the connection over a longer one.
-    /// Default: 64 MiB.
+    /// Default: 64 MiB. [Example](crate::guide::by_example#a-queue).
     #[must_use]
     pub fn max_payload(self, bytes: usize) -> Self {
         self.with(|o| o.max_payload = bytes)
@@ -162,14 +162,14 @@ impl Queue {
 
     /// The most deliveries per node that a consumer holds ready, 1 to 10 000; up to twice as many while messages are
     /// delivered again. It begins with one, and doubles while they are used up at once; they take 8 MiB per node, or
-    /// are one. More is faster, and more is delivered twice after a crash. Default: 32.
+    /// are one. More is faster, and more is delivered twice after a crash. Default: 32. [Example](crate::guide::by_example#a-queue).
     #[must_use]
     pub fn prefetch(self, deliveries: usize) -> Self {
         self.with(|o| o.prefetch = deliveries)
     }
 
     /// A handle to the same queue whose calls may take this long, over all nodes, in place of the cluster's
-    /// deadline.
+    /// deadline. [Example](crate::guide::by_example#a-queue).
     #[must_use]
     pub fn within(&self, deadline: Duration) -> Self {
         Self {
@@ -178,7 +178,7 @@ impl Queue {
         }
     }
 
-    /// The queue's name.
+    /// The queue's name. [Example](crate::guide::by_example#a-queue).
     #[must_use]
     pub fn name(&self) -> &str {
         &self.inner.keys.queue

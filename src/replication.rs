@@ -128,24 +128,24 @@ impl ReplicaMember {
 }
 
 impl Replicas {
-    /// The names of the nodes, the first candidate first.
+    /// The names of the nodes, the first candidate first. [Example](crate::guide::by_example#replicas).
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = &NodeId> {
         self.members.iter().map(|m| m.backend.id())
     }
 
-    /// How many replicas were asked for; there are fewer nodes when not so many are live.
+    /// How many replicas were asked for; there are fewer nodes when not so many are live. [Example](crate::guide::by_example#replicas).
     #[must_use]
     pub fn requested(&self) -> usize {
         self.requested
     }
 
-    /// Whether any of the nodes stands in for one that is out.
+    /// Whether any of the nodes stands in for one that is out. [Example](crate::guide::by_example#replicas).
     #[must_use]
     pub fn has_stand_in(&self) -> bool {
         self.members.iter().any(|m| m.stand_in)
     }
 
-    /// Lets reads fill what is missing on nodes that came back lately. Default: they do not.
+    /// Lets reads fill what is missing on nodes that came back lately. Default: they do not. [Example](crate::guide::by_example#replicas).
     #[must_use]
     pub fn read_repair(mut self, repair: ReadRepair) -> Self {
         self.repair = Some(repair);

@@ -47,7 +47,7 @@ impl FlusterCluster {
     }
 
     /// Goes on where [`Scan::token`] was taken, also in another process or under other nodes: new nodes
-    /// are read from their beginning, removed ones are left out.
+    /// are read from their beginning, removed ones are left out. [Example](crate::guide::by_example#scanning).
     ///
     /// # Errors
     ///
@@ -116,7 +116,7 @@ impl Scan {
         }
     }
 
-    /// The next key, or the node that could not be read; `None` when all nodes were.
+    /// The next key, or the node that could not be read; `None` when all nodes were. [Example](crate::guide::by_example#scanning).
     ///
     /// # Cancellation
     ///
@@ -125,14 +125,14 @@ impl Scan {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
-    /// The nodes that could not be read, or not to their end.
+    /// The nodes that could not be read, or not to their end. [Example](crate::guide::by_example#scanning).
     #[must_use]
     pub fn skipped(&self) -> &[NodeId] {
         &self.skipped
     }
 
     /// Where the scan stands, for [`scan_from`](FlusterCluster::scan_from): some keys that came already
-    /// come again, none is left out, and nodes that failed are tried again. Plain ASCII.
+    /// come again, none is left out, and nodes that failed are tried again. Plain ASCII. [Example](crate::guide::by_example#scanning).
     #[must_use]
     pub fn token(&self) -> String {
         let mut token = VERSION.to_owned();

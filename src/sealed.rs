@@ -81,7 +81,7 @@ impl Keyring {
         }
     }
 
-    /// A key from 64 hexadecimal digits.
+    /// A key from 64 hexadecimal digits. [Example](crate::guide::by_example#keys).
     ///
     /// # Errors
     ///
@@ -107,7 +107,7 @@ impl Keyring {
         Ok(Self::from_bytes(bytes))
     }
 
-    /// Keys from a text: one a line, `#` begins a comment. The first one seals.
+    /// Keys from a text: one a line, `#` begins a comment. The first one seals. [Example](crate::guide::by_example#keys).
     ///
     /// # Errors
     ///
@@ -135,7 +135,7 @@ impl Keyring {
     }
 
     /// This ring, which also opens what `others` seal. It goes on to seal with its own first key. Of more than
-    /// 16 keys the last ones are left out.
+    /// 16 keys the last ones are left out. [Example](crate::guide::by_example#keys).
     #[must_use]
     pub fn also(self, others: Self) -> Self {
         let mut keys = self.keys.to_vec();
@@ -147,13 +147,13 @@ impl Keyring {
         Self { keys: keys.into() }
     }
 
-    /// The ids of the keys, the one that seals first. Several keys may share an id.
+    /// The ids of the keys, the one that seals first. Several keys may share an id. [Example](crate::guide::by_example#keys).
     #[must_use]
     pub fn ids(&self) -> Vec<u8> {
         self.keys.iter().map(|key| key.id).collect()
     }
 
-    /// The key as 64 digits: the first one, for those who make one and have to write it down.
+    /// The key as 64 digits: the first one, for those who make one and have to write it down. [Example](crate::guide::by_example#keys).
     #[must_use]
     pub fn to_hex(&self) -> String {
         use fmt::Write as _;

@@ -19,7 +19,10 @@ mod dedicated;
 #[cfg(feature = "discovery")]
 mod discovery;
 mod docker;
+mod documented;
 mod drain;
+#[cfg(feature = "cli")]
+mod examples;
 mod exclusive;
 mod faults;
 mod fuzz;

@@ -49,32 +49,32 @@ impl FlusterCluster {
 }
 
 impl CacheBuilder {
-    /// How many nodes keep a copy of each value. Default: 1.
+    /// How many nodes keep a copy of each value. Default: 1. [Example](crate::guide::by_example#a-cache).
     pub fn replicas(mut self, n: usize) -> Self {
         self.replicas = n;
         self
     }
 
-    /// How many replicas must have a value before `set` returns. Default: [`Quorum::One`].
+    /// How many replicas must have a value before `set` returns. Default: [`Quorum::One`]. [Example](crate::guide::by_example#a-cache).
     pub fn quorum(mut self, quorum: Quorum) -> Self {
         self.quorum = quorum;
         self
     }
 
-    /// Whom reads ask. Default: [`ReadFrom::FirstAvailable`].
+    /// Whom reads ask. Default: [`ReadFrom::FirstAvailable`]. [Example](crate::guide::by_example#a-cache).
     pub fn read_from(mut self, from: ReadFrom) -> Self {
         self.read_from = from;
         self
     }
 
     /// Whether reads fill what a node lost while it was out. Default: [`ReadRepair::default`]; it needs at
-    /// least two replicas.
+    /// least two replicas. [Example](crate::guide::by_example#a-cache).
     pub fn read_repair(mut self, repair: Option<ReadRepair>) -> Self {
         self.read_repair = repair;
         self
     }
 
-    /// The longest time to live of a copy on a stand-in. Default: 60 s; `None`: that of the value.
+    /// The longest time to live of a copy on a stand-in. Default: 60 s; `None`: that of the value. [Example](crate::guide::by_example#a-cache).
     ///
     /// What a stand-in holds is stale as soon as the owner is back and written again; a short life ends
     /// the conflict before the owner's next outage.
@@ -83,7 +83,7 @@ impl CacheBuilder {
         self
     }
 
-    /// The cache, with values as JSON.
+    /// The cache, with values as JSON. [Example](crate::guide::by_example#a-cache).
     ///
     /// # Errors
     ///
@@ -96,7 +96,7 @@ impl CacheBuilder {
         self.codec(crate::cache::codec::Json)
     }
 
-    /// The cache, with values that are bytes themselves: `Vec<u8>`, `String`.
+    /// The cache, with values that are bytes themselves: `Vec<u8>`, `String`. [Example](crate::guide::by_example#a-cache).
     ///
     /// # Errors
     ///
@@ -109,7 +109,7 @@ impl CacheBuilder {
         self.codec(Raw)
     }
 
-    /// The cache, with values in the form that `codec` gives them.
+    /// The cache, with values in the form that `codec` gives them. [Example](crate::guide::by_example#a-cache).
     ///
     /// # Errors
     ///

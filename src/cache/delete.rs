@@ -22,25 +22,25 @@ pub struct Deletion {
 }
 
 impl Deletion {
-    /// Whether every node that may have a copy was reached.
+    /// Whether every node that may have a copy was reached. [Example](crate::guide::by_example#a-cache).
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.unreached.is_empty()
     }
 
-    /// Whether any node had a copy.
+    /// Whether any node had a copy. [Example](crate::guide::by_example#a-cache).
     #[must_use]
     pub fn existed(&self) -> bool {
         self.reached.iter().any(|(_, had)| *had)
     }
 
-    /// The nodes that have no copy now.
+    /// The nodes that have no copy now. [Example](crate::guide::by_example#a-cache).
     pub fn reached(&self) -> impl ExactSizeIterator<Item = &NodeId> {
         self.reached.iter().map(|(node, _)| node)
     }
 
     /// The nodes that may still have a copy, and why they could not be reached. A node that is out may
-    /// come back with it.
+    /// come back with it. [Example](crate::guide::by_example#a-cache).
     #[must_use]
     pub fn unreached(&self) -> &[(NodeId, Error)] {
         &self.unreached
@@ -49,7 +49,7 @@ impl Deletion {
 
 impl<V, C> Cache<V, C> {
     /// Deletes the value of `key` on all of its replicas, live or not, and on every node that may have
-    /// stood in for one of them.
+    /// stood in for one of them. [Example](crate::guide::by_example#a-cache).
     ///
     /// Those are the nodes that would have been a replica while another one was out, as far back as copies
     /// on stand-ins live ([`stand_in_ttl`](crate::cache::CacheBuilder::stand_in_ttl)) and as far as this process

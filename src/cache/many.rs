@@ -20,7 +20,7 @@ const KEYS_AT_ONCE: usize = 1000;
 const WRITES_AT_ONCE: usize = 256;
 
 impl<V, C: Codec<V>> Cache<V, C> {
-    /// The values of `keys`, one result per key in their order; one `MGET` per node and thousand keys.
+    /// The values of `keys`, one result per key in their order; one `MGET` per node and thousand keys. [Example](crate::guide::by_example#a-cache).
     ///
     /// Reads begin at each key's first replica and go on to the next ones as `get` does with
     /// [`ReadFrom::FirstAvailable`]; they are never hedged. With [`ReadFrom::Majority`] each key is read
@@ -85,7 +85,7 @@ impl<V, C: Codec<V>> Cache<V, C> {
     }
 
     /// Keeps the values for `ttl` each, one result per pair in their order; as `set` for each of them, 256
-    /// at a time.
+    /// at a time. [Example](crate::guide::by_example#a-cache).
     ///
     /// # Cancellation
     ///

@@ -44,6 +44,8 @@ use crate::tasks::NO_RUNTIME;
 ///     .await?;
 /// # Ok(()) }
 /// ```
+#[doc(alias = "pool")]
+#[doc(alias = "connection")]
 pub struct DedicatedClient {
     pub(super) loan: Loan,
     pub(super) backend: Arc<Backend>,
@@ -53,14 +55,14 @@ pub struct DedicatedClient {
 }
 
 impl DedicatedClient {
-    /// The node that this connection leads to.
+    /// The node that this connection leads to. [Example](crate::guide::by_example#an-exclusive-connection).
     #[must_use]
     pub fn node(&self) -> &NodeId {
         self.backend.id()
     }
 
     /// How long commands on this connection may wait for their reply; blocking commands get their own
-    /// time on top. Default: the cluster's response time-out, 500 ms.
+    /// time on top. Default: the cluster's response time-out, 500 ms. [Example](crate::guide::by_example#an-exclusive-connection).
     pub fn set_response_timeout(&mut self, timeout: Duration) {
         self.response_timeout = timeout;
     }

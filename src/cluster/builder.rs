@@ -42,7 +42,7 @@ pub struct ClusterBuilder {
 }
 
 impl ClusterBuilder {
-    /// Adds nodes by URL; see [`Node`] for the forms.
+    /// Adds nodes by URL; see [`Node`] for the forms. [Example](crate::guide::by_example#building).
     pub fn urls<U: AsRef<str>>(mut self, urls: impl IntoIterator<Item = U>) -> Self {
         self.nodes.extend(urls.into_iter().map(Node::new));
         self
@@ -64,25 +64,25 @@ impl ClusterBuilder {
         self
     }
 
-    /// Adds one node.
+    /// Adds one node. [Example](crate::guide::by_example#building).
     pub fn node(mut self, node: Node) -> Self {
         self.nodes.push(Ok(node));
         self
     }
 
-    /// How failing nodes are put out and taken back. Default: [`Penalty::default`].
+    /// How failing nodes are put out and taken back. Default: [`Penalty::default`]. [Example](crate::guide::by_example#building).
     pub fn penalty(mut self, penalty: Penalty) -> Self {
         self.options.penalty = penalty;
         self
     }
 
-    /// Where user and password come from, in place of the URL's. Asked at every dial.
+    /// Where user and password come from, in place of the URL's. Asked at every dial. [Example](crate::guide::by_example#building).
     pub fn credentials(mut self, provider: impl CredentialsProvider) -> Self {
         self.options.credentials = Some(Arc::new(provider));
         self
     }
 
-    /// The TLS settings of the `rediss://` nodes. Default: the platform's authorities.
+    /// The TLS settings of the `rediss://` nodes. Default: the platform's authorities. [Example](crate::guide::by_example#tls).
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: crate::connection::tls::Tls) -> Self {
         self.options.tls = tls;
@@ -91,14 +91,14 @@ impl ClusterBuilder {
 
     /// The runtime for background tasks and connections, and for the timers of calls, which may then be
     /// awaited on any thread. Default: that of the first call; [the guide](crate::guide::runtimes) says
-    /// when that is not enough.
+    /// when that is not enough. [Example](crate::guide::by_example#building).
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.options.runtime = Some(runtime);
         self
     }
 
     /// Makes the cluster. Needs no runtime and does no network I/O; a node that is down, or whose name
-    /// does not resolve, is no error.
+    /// does not resolve, is no error. [Example](crate::guide::by_example#building).
     ///
     /// # Errors
     ///
@@ -144,6 +144,8 @@ macro_rules! setters {
         impl ClusterBuilder {
             $(
                 $(#[doc = $doc])+
+                ///
+                /// [Example](crate::guide::by_example#settings).
                 pub fn $name(mut self, $name: setters!(@of $how $type)) -> Self {
                     self.options.$($path)+ = setters!(@$how $name);
                     self

@@ -88,7 +88,7 @@ pub struct Clients {
 
 impl Clients {
     /// Ends after `n` rounds over the nodes, counted from the first client: the original's
-    /// `round_controlled`.
+    /// `round_controlled`. [Example](crate::guide::by_example#routing).
     ///
     /// A round is one pass over the nodes as they are when the first client is asked for; nodes that
     /// are out are passed over, so a round never hangs on them.

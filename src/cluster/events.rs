@@ -147,7 +147,7 @@ impl Events {
         }
     }
 
-    /// The next event; `None` when there will be no more.
+    /// The next event; `None` when there will be no more. [Example](crate::guide::by_example#watching).
     ///
     /// # Cancellation
     ///

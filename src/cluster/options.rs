@@ -25,6 +25,7 @@ use crate::placement::{HashTags, Placement};
     serde(rename_all = "kebab-case")
 )]
 #[non_exhaustive]
+#[doc(alias = "retry")]
 pub enum Failover {
     /// Never: the first failure goes to the caller.
     Never,
@@ -66,6 +67,7 @@ pub enum Refusals {
     serde(rename_all = "kebab-case")
 )]
 #[non_exhaustive]
+#[doc(alias = "outlier detection")]
 pub enum SlowNodes {
     /// It is reported (event, status, `fluster_node_degraded`) and keeps its keys. The default: moving
     /// the keys of a sharded store scatters its data.

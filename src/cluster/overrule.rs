@@ -40,7 +40,7 @@ impl FlusterCluster {
     }
 
     /// Ends what [`drain_node`](Self::drain_node) began: the node serves its own keys again, as soon as its health
-    /// allows. For a node that is not drained it does nothing.
+    /// allows. For a node that is not drained it does nothing. [Example](crate::guide::by_example#nodes).
     ///
     /// # Errors
     ///

@@ -41,7 +41,7 @@ impl FlusterCluster {
         }
     }
 
-    /// The name of the node that serves `key` now.
+    /// The name of the node that serves `key` now. [Example](crate::guide::by_example#routing).
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl FlusterCluster {
         }
     }
 
-    /// The names of the nodes that serve `keys` now, all by the same snapshot, in the order of the keys.
+    /// The names of the nodes that serve `keys` now, all by the same snapshot, in the order of the keys. [Example](crate::guide::by_example#routing).
     ///
     /// # Errors
     ///

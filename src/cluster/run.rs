@@ -102,7 +102,7 @@ impl FlusterCluster {
             .unwrap_or_else(|| Ok(Answer::of_several(Value::Nil)))
     }
 
-    /// The values of `keys`, one result per key in their order: a node that fails fails its own keys only.
+    /// The values of `keys`, one result per key in their order: a node that fails fails its own keys only. [Example](crate::guide::by_example#many-keys).
     ///
     /// # Cancellation
     ///
@@ -119,7 +119,7 @@ impl FlusterCluster {
             .collect()
     }
 
-    /// Sets each key to its value, one result per key in their order. Not atomic over several nodes.
+    /// Sets each key to its value, one result per key in their order. Not atomic over several nodes. [Example](crate::guide::by_example#many-keys).
     ///
     /// # Cancellation
     ///
@@ -139,7 +139,7 @@ impl FlusterCluster {
             .collect()
     }
 
-    /// Deletes `keys`; per key whether it was there, in their order.
+    /// Deletes `keys`; per key whether it was there, in their order. [Example](crate::guide::by_example#many-keys).
     ///
     /// # Cancellation
     ///

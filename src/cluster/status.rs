@@ -18,6 +18,7 @@ use crate::placement::Fingerprint;
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
+#[doc(alias = "health check")]
 pub struct ClusterStatus {
     /// Counts the snapshots published so far.
     pub epoch: u64,
@@ -32,13 +33,13 @@ pub struct ClusterStatus {
 }
 
 impl ClusterStatus {
-    /// How many nodes admit traffic.
+    /// How many nodes admit traffic. [Example](crate::guide::by_example#watching).
     #[must_use]
     pub fn active(&self) -> usize {
         self.nodes.iter().filter(|n| n.admits).count()
     }
 
-    /// The node of this name.
+    /// The node of this name. [Example](crate::guide::by_example#watching).
     #[must_use]
     pub fn node(&self, name: impl AsRef<str>) -> Option<&NodeStatus> {
         self.nodes.iter().find(|n| n.name == *name.as_ref())

@@ -17,7 +17,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// The password of the default user.
+    /// The password of the default user. [Example](crate::guide::by_example#building).
     #[must_use]
     pub fn password(password: impl Into<String>) -> Self {
         Self {
@@ -26,7 +26,7 @@ impl Credentials {
         }
     }
 
-    /// The password of an ACL user.
+    /// The password of an ACL user. [Example](crate::guide::by_example#building).
     #[must_use]
     pub fn user(username: impl Into<String>, password: impl Into<String>) -> Self {
         Self {

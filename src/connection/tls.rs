@@ -55,20 +55,20 @@ impl Pem {
 }
 
 impl Tls {
-    /// The platform's authorities, and no client certificate.
+    /// The platform's authorities, and no client certificate. [Example](crate::guide::by_example#tls).
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Trust the authorities in this PEM file, and no others. Read when the cluster is built.
+    /// Trust the authorities in this PEM file, and no others. Read when the cluster is built. [Example](crate::guide::by_example#tls).
     #[must_use]
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca = Some(Pem::File(path.into()));
         self
     }
 
-    /// Trust the authorities in this PEM text, and no others.
+    /// Trust the authorities in this PEM text, and no others. [Example](crate::guide::by_example#tls).
     #[must_use]
     pub fn ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.ca = Some(Pem::Bytes(pem.into()));
@@ -76,14 +76,14 @@ impl Tls {
     }
 
     /// Present this certificate chain, with this private key: two PEM files, read when the cluster is
-    /// built.
+    /// built. [Example](crate::guide::by_example#tls).
     #[must_use]
     pub fn client_cert_files(mut self, chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.client = Some((Pem::File(chain.into()), Pem::File(key.into())));
         self
     }
 
-    /// Present this certificate chain, with this private key: two PEM texts.
+    /// Present this certificate chain, with this private key: two PEM texts. [Example](crate::guide::by_example#tls).
     #[must_use]
     pub fn client_cert_pem(mut self, chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
         self.client = Some((Pem::Bytes(chain.into()), Pem::Bytes(key.into())));

@@ -81,7 +81,7 @@ enum Table {
 
 impl Consul {
     /// The instances of `service`, from the agent at `url`: `http://host:8500`, or `https://` with the
-    /// feature `tls`. The port is 8500 when left out; a path in the URL goes before all others.
+    /// feature `tls`. The port is 8500 when left out; a path in the URL goes before all others. [Example](crate::guide::by_example#consul).
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl Consul {
     }
 
     /// The instances of all services, read anew every 5 s; one question per service. For a look around,
-    /// and with a filter. More than 4096 services, 65 536 instances or 64 MiB are an error.
+    /// and with a filter. More than 4096 services, 65 536 instances or 64 MiB are an error. [Example](crate::guide::by_example#consul).
     ///
     /// # Errors
     ///
@@ -127,7 +127,7 @@ impl Consul {
         })
     }
 
-    /// The ACL token to ask with; an empty one is none. Default: none, the agent's own.
+    /// The ACL token to ask with; an empty one is none. Default: none, the agent's own. [Example](crate::guide::by_example#consul).
     ///
     /// # Errors
     ///
@@ -148,14 +148,14 @@ impl Consul {
         Ok(self)
     }
 
-    /// The datacenter to ask about. Default: the agent's own.
+    /// The datacenter to ask about. Default: the agent's own. [Example](crate::guide::by_example#consul).
     #[must_use]
     pub fn datacenter(mut self, name: impl Into<String>) -> Self {
         self.datacenter = Some(name.into());
         self
     }
 
-    /// Only instances with this tag; called twice, with both.
+    /// Only instances with this tag; called twice, with both. [Example](crate::guide::by_example#consul).
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.push(tag.into());
@@ -163,7 +163,7 @@ impl Consul {
     }
 
     /// Sorts by the distance from this node (`_agent`: the agent's own) at the source. It makes no
-    /// difference to a cluster, whose order is that of the ids.
+    /// difference to a cluster, whose order is that of the ids. [Example](crate::guide::by_example#consul).
     #[must_use]
     pub fn near(mut self, node: impl Into<String>) -> Self {
         self.near = Some(node.into());
@@ -171,14 +171,14 @@ impl Consul {
     }
 
     /// Instances whose checks fail, too: fluster has its own health checks, and a node that is removed
-    /// whenever its check fails loses its keys each time. One with a warning weighs `Weights.Warning`.
+    /// whenever its check fails loses its keys each time. One with a warning weighs `Weights.Warning`. [Example](crate::guide::by_example#consul).
     #[must_use]
     pub fn any_health(mut self) -> Self {
         self.any_health = true;
         self
     }
 
-    /// Reads the catalogue, which knows no checks, in place of the health endpoint.
+    /// Reads the catalogue, which knows no checks, in place of the health endpoint. [Example](crate::guide::by_example#consul).
     #[must_use]
     pub fn catalog(mut self) -> Self {
         self.table = Table::Catalog;
@@ -186,14 +186,14 @@ impl Consul {
     }
 
     /// How long the agent may keep a question when nothing changes, 1 s to 10 min. An agent that falls
-    /// silent is noticed that much later. Default: 55 s.
+    /// silent is noticed that much later. Default: 55 s. [Example](crate::guide::by_example#consul).
     #[must_use]
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait.clamp(Duration::from_secs(1), Duration::from_secs(600));
         self
     }
 
-    /// What `https://` trusts, and the client's certificate.
+    /// What `https://` trusts, and the client's certificate. [Example](crate::guide::by_example#consul).
     ///
     /// # Errors
     ///

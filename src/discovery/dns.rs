@@ -83,7 +83,7 @@ pub struct Dns {
 }
 
 impl Dns {
-    /// The addresses of `name:port`; the port is 6379 when left out.
+    /// The addresses of `name:port`; the port is 6379 when left out. [Example](crate::guide::by_example#following-a-source).
     ///
     /// # Errors
     ///
@@ -111,14 +111,14 @@ impl Dns {
         }
     }
 
-    /// The time between two look-ups, 50 ms to a day; each waits up to 20 % less or more. Default: 5 s.
+    /// The time between two look-ups, 50 ms to a day; each waits up to 20 % less or more. Default: 5 s. [Example](crate::guide::by_example#following-a-source).
     #[must_use]
     pub fn every(mut self, interval: Duration) -> Self {
         self.every = interval.clamp(OFTENEST, RAREST);
         self
     }
 
-    /// Which addresses are servers. Default: [`Family::Ipv4First`].
+    /// Which addresses are servers. Default: [`Family::Ipv4First`]. [Example](crate::guide::by_example#following-a-source).
     #[must_use]
     pub fn family(mut self, family: Family) -> Self {
         self.family = family;

@@ -43,7 +43,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// A server of weight 1, identified by `host:port`.
+    /// A server of weight 1, identified by `host:port`. [Example](crate::guide::by_example#sources).
     #[must_use]
     pub fn new(host: impl Into<String>, port: u16) -> Self {
         let host = host.into();
@@ -59,19 +59,19 @@ impl Endpoint {
         }
     }
 
-    /// `host:port`, with brackets around an IPv6 address.
+    /// `host:port`, with brackets around an IPv6 address. [Example](crate::guide::by_example#sources).
     #[must_use]
     pub fn address(&self) -> String {
         address(&self.host, self.port)
     }
 
-    /// The node that the source itself has listed, with its scheme and its credentials.
+    /// The node that the source itself has listed, with its scheme and its credentials. [Example](crate::guide::by_example#sources).
     #[must_use]
     pub fn node(&self) -> Option<&Node> {
         self.node.as_ref()
     }
 
-    /// A node at this endpoint: `redis://host:port`, with its id, its weight and its `meta` as labels.
+    /// A node at this endpoint: `redis://host:port`, with its id, its weight and its `meta` as labels. [Example](crate::guide::by_example#sources).
     ///
     /// # Errors
     ///
@@ -162,25 +162,25 @@ fn address(host: &str, port: u16) -> String {
 pub struct Snapshot(Arc<[Endpoint]>);
 
 impl Snapshot {
-    /// The endpoints in the order of their ids.
+    /// The endpoints in the order of their ids. [Example](crate::guide::by_example#sources).
     #[must_use]
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.0
     }
 
-    /// How many endpoints there are.
+    /// How many endpoints there are. [Example](crate::guide::by_example#following-a-source).
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there is none. [Example](crate::guide::by_example#sources).
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The endpoints that `keep` says yes to.
+    /// The endpoints that `keep` says yes to. [Example](crate::guide::by_example#sources).
     #[must_use]
     pub fn filter(&self, keep: impl Fn(&Endpoint) -> bool) -> Self {
         Self(self.0.iter().filter(|e| keep(e)).cloned().collect())

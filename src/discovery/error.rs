@@ -29,7 +29,7 @@ pub enum DiscoveryErrorKind {
 
 impl DiscoveryErrorKind {
     /// The kind as it appears in metrics: `config`, `unreachable`, `timed_out`, `denied`,
-    /// `unavailable`, `invalid`, `not_found`, `panicked`.
+    /// `unavailable`, `invalid`, `not_found`, `panicked`. [Example](crate::guide::by_example#sources).
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ pub struct DiscoveryError {
 }
 
 impl DiscoveryError {
-    /// An error of the source that is called `source`.
+    /// An error of the source that is called `source`. [Example](crate::guide::by_example#sources).
     pub fn new(
         kind: DiscoveryErrorKind,
         source: impl fmt::Display,
@@ -66,13 +66,13 @@ impl DiscoveryError {
         }
     }
 
-    /// What kind of thing went wrong.
+    /// What kind of thing went wrong. [Example](crate::guide::by_example#sources).
     #[must_use]
     pub fn kind(&self) -> DiscoveryErrorKind {
         self.kind
     }
 
-    /// Whether the source could not be asked at all, as opposed to having nothing to say.
+    /// Whether the source could not be asked at all, as opposed to having nothing to say. [Example](crate::guide::by_example#sources).
     #[must_use]
     pub fn is_connection_error(&self) -> bool {
         use DiscoveryErrorKind::{TimedOut, Unreachable};

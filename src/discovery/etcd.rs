@@ -72,7 +72,7 @@ struct Watch {
 
 impl Etcd {
     /// The keys that begin with `prefix`, from the server at `url`: `http://host:2379`, or `https://`
-    /// with the feature `tls`. The port is 2379 when left out.
+    /// with the feature `tls`. The port is 2379 when left out. [Example](crate::guide::by_example#etcd).
     ///
     /// # Errors
     ///
@@ -99,7 +99,7 @@ impl Etcd {
         })
     }
 
-    /// The user and password to log in with. Default: none.
+    /// The user and password to log in with. Default: none. [Example](crate::guide::by_example#etcd).
     #[must_use]
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         let password = password.into();
@@ -108,7 +108,7 @@ impl Etcd {
         self
     }
 
-    /// What `https://` trusts, and the client's certificate.
+    /// What `https://` trusts, and the client's certificate. [Example](crate::guide::by_example#etcd).
     ///
     /// # Errors
     ///

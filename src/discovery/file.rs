@@ -67,7 +67,7 @@ pub struct File {
 }
 
 impl File {
-    /// The list in this file.
+    /// The list in this file. [Example](crate::guide::by_example#sources).
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -79,7 +79,7 @@ impl File {
     }
 
     /// The file has another format, which this reads. What it says is wrong is logged: without secrets,
-    /// please.
+    /// please. [Example](crate::guide::by_example#sources).
     #[must_use]
     pub fn parse_with(
         mut self,

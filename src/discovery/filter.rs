@@ -33,12 +33,12 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Every endpoint matches.
+    /// Every endpoint matches. [Example](crate::guide::by_example#filters).
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// `host:port` must match.
+    /// `host:port` must match. [Example](crate::guide::by_example#filters).
     ///
     /// # Errors
     ///
@@ -48,7 +48,7 @@ impl Filter {
         Ok(self)
     }
 
-    /// The name of the service must match; the endpoint's id, where the source knows no services.
+    /// The name of the service must match; the endpoint's id, where the source knows no services. [Example](crate::guide::by_example#filters).
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl Filter {
         Ok(self)
     }
 
-    /// Every tag must match. An endpoint without tags has none that does not.
+    /// Every tag must match. An endpoint without tags has none that does not. [Example](crate::guide::by_example#filters).
     ///
     /// # Errors
     ///
@@ -68,7 +68,7 @@ impl Filter {
         Ok(self)
     }
 
-    /// Whether the endpoint matches every pattern.
+    /// Whether the endpoint matches every pattern. [Example](crate::guide::by_example#filters).
     #[must_use]
     pub fn matches(&self, endpoint: &Endpoint) -> bool {
         let all = |patterns: &[Regex], text: &str| {
@@ -105,7 +105,7 @@ pub struct Filtered<D> {
 }
 
 impl<D: Discovery> Filtered<D> {
-    /// What `filter` leaves of `source`.
+    /// What `filter` leaves of `source`. [Example](crate::guide::by_example#filters).
     pub fn new(source: D, filter: Filter) -> Self {
         Self { source, filter }
     }

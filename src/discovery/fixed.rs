@@ -24,7 +24,7 @@ pub struct Static {
 }
 
 impl Static {
-    /// The list.
+    /// The list. [Example](crate::guide::by_example#sources).
     pub fn new(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
         Self {
             snapshot: endpoints.into_iter().collect(),
@@ -32,7 +32,7 @@ impl Static {
         }
     }
 
-    /// The list, as URLs of nodes.
+    /// The list, as URLs of nodes. [Example](crate::guide::by_example#sources).
     ///
     /// # Errors
     ///

@@ -94,7 +94,7 @@ impl Default for Follow {
 }
 
 impl Follow {
-    /// Each endpoint becomes the node `redis://host:port`, named by its id.
+    /// Each endpoint becomes the node `redis://host:port`, named by its id. [Example](crate::guide::by_example#following-a-source).
     pub fn new() -> Self {
         Self {
             mapping: Mapping::Plain,
@@ -107,7 +107,7 @@ impl Follow {
     }
 
     /// Each endpoint becomes a node like this one: its scheme, user, password, database and protocol,
-    /// at the endpoint's address, with the endpoint's id, weight and labels.
+    /// at the endpoint's address, with the endpoint's id, weight and labels. [Example](crate::guide::by_example#following-a-source).
     ///
     /// Endpoints that are listed with a whole URL of their own keep it.
     pub fn like(mut self, template: Node) -> Self {
@@ -115,7 +115,7 @@ impl Follow {
         self
     }
 
-    /// Each endpoint becomes what this returns. One that it refuses is left out, with a warning.
+    /// Each endpoint becomes what this returns. One that it refuses is left out, with a warning. [Example](crate::guide::by_example#following-a-source).
     ///
     /// It is called for every endpoint of every snapshot that changed, inside a task of the runtime.
     pub fn map(
@@ -126,20 +126,20 @@ impl Follow {
         self
     }
 
-    /// All nodes weigh 1, whatever the source says. For sources whose weights mean something else.
+    /// All nodes weigh 1, whatever the source says. For sources whose weights mean something else. [Example](crate::guide::by_example#following-a-source).
     pub fn equal_weights(mut self) -> Self {
         self.equal_weights = true;
         self
     }
 
-    /// What to make of a source that answers with nothing. Default: [`EmptyPolicy::KeepLast`].
+    /// What to make of a source that answers with nothing. Default: [`EmptyPolicy::KeepLast`]. [Example](crate::guide::by_example#following-a-source).
     pub fn empty(mut self, policy: EmptyPolicy) -> Self {
         self.empty = policy;
         self
     }
 
     /// How long changes are collected, from the first one on, before they are applied as one. The first
-    /// snapshot is applied at once. Default: 200 ms.
+    /// snapshot is applied at once. Default: 200 ms. [Example](crate::guide::by_example#following-a-source).
     pub fn debounce(mut self, wait: Duration) -> Self {
         self.waits.debounce = wait;
         self
@@ -147,7 +147,7 @@ impl Follow {
 
     /// How long a snapshot that drops more than half of the nodes is held before the source is read
     /// again, and what it says then is believed. Zero: such a snapshot is a change like any other.
-    /// Default: 5 s.
+    /// Default: 5 s. [Example](crate::guide::by_example#following-a-source).
     pub fn hold_shrinks(mut self, wait: Duration) -> Self {
         self.waits.hold = wait;
         self
@@ -155,7 +155,7 @@ impl Follow {
 
     /// The most endpoints that a list may have. A longer one is refused as a whole and the nodes stay: a
     /// source decides how much memory each process that follows it spends. The sources of this crate
-    /// read 65 536 endpoints at most. Default: 4096.
+    /// read 65 536 endpoints at most. Default: 4096. [Example](crate::guide::by_example#following-a-source).
     pub fn max_nodes(mut self, most: usize) -> Self {
         self.max_nodes = most;
         self
@@ -163,7 +163,7 @@ impl Follow {
 
     /// The most points that all nodes of a list together may ask for, on a placement that has points: by
     /// default 128 per unit of weight, of 24 to 32 bytes each. A list that asks for more is refused as a
-    /// whole, and the nodes stay. Default: 4 000 000, such as 1000 nodes of weight 31.
+    /// whole, and the nodes stay. Default: 4 000 000, such as 1000 nodes of weight 31. [Example](crate::guide::by_example#following-a-source).
     pub fn max_points(mut self, most: u64) -> Self {
         self.max_points = most;
         self
@@ -172,7 +172,7 @@ impl Follow {
     /// The nodes that these endpoints become. Those that become none are left out, with one warning in
     /// the log. None at all, with an error in the log, when the list is longer than
     /// [`max_nodes`](Self::max_nodes), or asks for more than [`max_points`](Self::max_points) on the
-    /// default placement.
+    /// default placement. [Example](crate::guide::by_example#following-a-source).
     ///
     /// When a weight is above 256, all are divided by the smallest whole number that brings them to 256 at
     /// most, and are at least 1. What [`map`](Self::map) returns is left as it is.

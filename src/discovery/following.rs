@@ -50,7 +50,7 @@ impl FlusterCluster {
         self.follow_with(source, Follow::new())
     }
 
-    /// [`follow`](Self::follow), in another way: credentials, names, weights, guards.
+    /// [`follow`](Self::follow), in another way: credentials, names, weights, guards. [Example](crate::guide::by_example#following-a-source).
     ///
     /// A cluster follows one source. While it does, nodes that are added or removed by hand stay so
     /// only until the source's next change.
@@ -122,11 +122,11 @@ struct State {
 }
 
 impl Following {
-    /// Ends the following; the nodes stay as they are. The same as dropping it.
+    /// Ends the following; the nodes stay as they are. The same as dropping it. [Example](crate::guide::by_example#following-a-source).
     pub fn stop(self) {}
 
     /// Waits until the source's first list is the set of nodes. For ever, if the source never answers or
-    /// the cluster is shut down.
+    /// the cluster is shut down. [Example](crate::guide::by_example#following-a-source).
     ///
     /// # Cancellation
     ///
@@ -139,28 +139,28 @@ impl Following {
         }
     }
 
-    /// The endpoints in use; none before the first answer.
+    /// The endpoints in use; none before the first answer. [Example](crate::guide::by_example#following-a-source).
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.shared.state.lock().snapshot.clone()
     }
 
     /// How long ago the source gave a list that is not empty; before the first, how long it has been
-    /// asked. A source that is well keeps it below a minute and a half.
+    /// asked. A source that is well keeps it below a minute and a half. [Example](crate::guide::by_example#following-a-source).
     #[must_use]
     pub fn age(&self) -> Duration {
         self.shared.state.lock().confirmed.elapsed()
     }
 
     /// What the last attempt failed with, or why the last list was refused; `None` while the source
-    /// answers and nothing is wrong with its lists.
+    /// answers and nothing is wrong with its lists. [Example](crate::guide::by_example#following-a-source).
     #[must_use]
     pub fn last_error(&self) -> Option<DiscoveryError> {
         let state = self.shared.state.lock();
         state.error.as_ref().or(state.refused.as_ref()).cloned()
     }
 
-    /// Whether the source is still followed: the cluster is not shut down.
+    /// Whether the source is still followed: the cluster is not shut down. [Example](crate::guide::by_example#following-a-source).
     #[must_use]
     pub fn is_running(&self) -> bool {
         !self.task.is_finished()

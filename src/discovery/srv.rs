@@ -100,7 +100,7 @@ fn over(
 }
 
 impl Srv {
-    /// The records of this name, such as `_redis._tcp.cache.internal`.
+    /// The records of this name, such as `_redis._tcp.cache.internal`. [Example](crate::guide::by_example#srv-records).
     ///
     /// # Errors
     ///
@@ -126,7 +126,7 @@ impl Srv {
         })
     }
 
-    /// Asks this name server. Default: those of the machine (`/etc/resolv.conf`).
+    /// Asks this name server. Default: those of the machine (`/etc/resolv.conf`). [Example](crate::guide::by_example#srv-records).
     #[must_use]
     pub fn name_server(mut self, address: SocketAddr) -> Self {
         self.servers.push(address);

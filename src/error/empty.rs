@@ -38,14 +38,14 @@ impl ClusterEmptyError {
         }
     }
 
-    /// Each node that is out, and why.
+    /// Each node that is out, and why. [Example](crate::guide::by_example#errors).
     #[must_use]
     pub fn reasons(&self) -> &[(NodeId, Reason)] {
         &self.reasons
     }
 
     /// The time until the next probe of any node that is not drained; before that, asking again is in vain. A second
-    /// when all of them are drained.
+    /// when all of them are drained. [Example](crate::guide::by_example#errors).
     #[must_use]
     pub fn retry_after(&self) -> Duration {
         self.retry_after

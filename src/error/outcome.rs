@@ -33,14 +33,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether the command surely left no trace, so that sending it again cannot apply it twice.
+    /// Whether the command surely left no trace, so that sending it again cannot apply it twice. [Example](crate::guide::by_example#errors).
     #[must_use]
     pub fn is_safe_to_repeat(self) -> bool {
         matches!(self, Self::NotSent | Self::Rejected)
     }
 
     /// The outcome as it appears in metrics and logs: `not_sent`, `rejected`, `maybe_executed`,
-    /// `answered`.
+    /// `answered`. [Example](crate::guide::by_example#errors).
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

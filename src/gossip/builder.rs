@@ -90,102 +90,102 @@ impl GossipBuilder {
         }
     }
 
-    /// The UDP address to listen at. Default: a free port of 127.0.0.1, which is for trying things out.
+    /// The UDP address to listen at. Default: a free port of 127.0.0.1, which is for trying things out. [Example](crate::guide::by_example#an-instance).
     pub fn bind(mut self, address: SocketAddr) -> Self {
         self.bind = address;
         self
     }
 
-    /// The address at which the others reach this instance, where that is another one. Default: what it is bound to.
+    /// The address at which the others reach this instance, where that is another one. Default: what it is bound to. [Example](crate::guide::by_example#an-instance).
     pub fn advertise(mut self, address: SocketAddr) -> Self {
         self.advertise = Some(address);
         self
     }
 
     /// The name by which this instance owns keys, 1 to 64 bytes. With one that survives a redeployment, such as the
-    /// name of a pod, the keys do too. Default: the advertised address.
+    /// name of a pod, the keys do too. Default: the advertised address. [Example](crate::guide::by_example#an-instance).
     pub fn ring_id(mut self, name: impl Into<String>) -> Self {
         self.ring_id = Some(name.into());
         self
     }
 
-    /// Where this instance takes requests: `http://host:port`. Default: none.
+    /// Where this instance takes requests: `http://host:port`. Default: none. [Example](crate::guide::by_example#an-instance).
     pub fn http(mut self, base: impl Into<String>) -> Self {
         self.http = Some(base.into());
         self
     }
 
-    /// The share of the keys relative to the others, 1 to 256. Default: 1.
+    /// The share of the keys relative to the others, 1 to 256. Default: 1. [Example](crate::guide::by_example#an-instance).
     pub fn weight(mut self, weight: NonZeroU16) -> Self {
         self.weight = weight.get();
         self
     }
 
-    /// A label that the others see: at most 8, keys of 32 bytes, values of 128, 512 together. Default: none.
+    /// A label that the others see: at most 8, keys of 32 bytes, values of 128, 512 together. Default: none. [Example](crate::guide::by_example#an-instance).
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.insert(key.into().into(), value.into().into());
         self
     }
 
     /// Where others are found. Own addresses among them are passed over; a source that fails is asked again for ever.
-    /// Default: nowhere; such an instance waits to be found.
+    /// Default: nowhere; such an instance waits to be found. [Example](crate::guide::by_example#an-instance).
     pub fn seeds(mut self, source: impl Discovery + 'static) -> Self {
         self.seeds = Some(Box::new(source));
         self
     }
 
     /// The keys that datagrams are sealed with. There is no default: see
-    /// [`insecure_plaintext`](Self::insecure_plaintext).
+    /// [`insecure_plaintext`](Self::insecure_plaintext). [Example](crate::guide::by_example#an-instance).
     pub fn keyring(mut self, keyring: Keyring) -> Self {
         self.keyring = Some(keyring);
         self
     }
 
-    /// Without keys: everybody who reaches the port can say anything. For loopback, in tests.
+    /// Without keys: everybody who reaches the port can say anything. For loopback, in tests. [Example](crate::guide::by_example#an-instance).
     pub fn insecure_plaintext(mut self) -> Self {
         self.plaintext = true;
         self
     }
 
-    /// The same, on a network. Whoever reaches the port can take all keys of the cluster over.
+    /// The same, on a network. Whoever reaches the port can take all keys of the cluster over. [Example](crate::guide::by_example#an-instance).
     pub fn insecure_plaintext_on_network(mut self) -> Self {
         (self.plaintext, self.on_network) = (true, true);
         self
     }
 
-    /// The rule by which keys have owners; the same at all instances. Default: [`Placement::ring`].
+    /// The rule by which keys have owners; the same at all instances. Default: [`Placement::ring`]. [Example](crate::guide::by_example#an-instance).
     pub fn placement(mut self, placement: Placement) -> Self {
         self.placement = placement;
         self
     }
 
-    /// How fast the others are watched; the same at all instances. Default: [`GossipProfile::Lan`].
+    /// How fast the others are watched; the same at all instances. Default: [`GossipProfile::Lan`]. [Example](crate::guide::by_example#an-instance).
     pub fn profile(mut self, profile: GossipProfile) -> Self {
         self.profile = profile;
         self
     }
 
     /// Asked once a second: while it says false this instance owns no keys, and goes on to answer. It must not block.
-    /// Default: it always may.
+    /// Default: it always may. [Example](crate::guide::by_example#an-instance).
     pub fn ready_gate(mut self, gate: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         self.gate = Some(Arc::new(gate));
         self
     }
 
-    /// How long a leaving instance waits, out of all rings, before it says good-bye. Default: 1 s; an hour at most.
+    /// How long a leaving instance waits, out of all rings, before it says good-bye. Default: 1 s; an hour at most. [Example](crate::guide::by_example#an-instance).
     pub fn drain(mut self, wait: Duration) -> Self {
         self.drain = wait.min(LONGEST_WAIT);
         self
     }
 
-    /// How long it goes on after that, for requests that are still under way to it. Default: 2 s; an hour at most.
+    /// How long it goes on after that, for requests that are still under way to it. Default: 2 s; an hour at most. [Example](crate::guide::by_example#an-instance).
     pub fn linger(mut self, wait: Duration) -> Self {
         self.linger = wait.min(LONGEST_WAIT);
         self
     }
 
     /// Called while leaving, after the keys are gone and before the others are told. It gets 5 s; several are called
-    /// in order, and an error stops none of them.
+    /// in order, and an error stops none of them. [Example](crate::guide::by_example#an-instance).
     pub fn before_leave<F, T>(mut self, hook: F) -> Self
     where
         F: FnOnce() -> T + Send + 'static,
@@ -195,7 +195,7 @@ impl GossipBuilder {
         self
     }
 
-    /// Called at the end of leaving, in the same way.
+    /// Called at the end of leaving, in the same way. [Example](crate::guide::by_example#an-instance).
     pub fn after_leave<F, T>(mut self, hook: F) -> Self
     where
         F: FnOnce() -> T + Send + 'static,
@@ -205,7 +205,7 @@ impl GossipBuilder {
         self
     }
 
-    /// The runtime to live on. Default: the one that [`start`](Self::start) is called in.
+    /// The runtime to live on. Default: the one that [`start`](Self::start) is called in. [Example](crate::guide::by_example#an-instance).
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self
@@ -218,7 +218,7 @@ impl GossipBuilder {
     }
 
     /// Binds, and begins to look for the others. To be alone is no error:
-    /// [`wait_ready`](Gossip::wait_ready) waits for company.
+    /// [`wait_ready`](Gossip::wait_ready) waits for company. [Example](crate::guide::by_example#an-instance).
     ///
     /// # Errors
     ///

@@ -79,7 +79,7 @@ pub struct GossipConfig {
 }
 
 impl GossipConfig {
-    /// A builder with what is set; what is wrong is said by its [`start`](GossipBuilder::start).
+    /// A builder with what is set; what is wrong is said by its [`start`](GossipBuilder::start). [Example](crate::guide::by_example#an-instance).
     pub fn builder(self) -> GossipBuilder {
         let mut builder = Gossip::builder(self.cluster.clone());
         let option = |name: &str, why: &dyn std::fmt::Display| {

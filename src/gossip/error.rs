@@ -61,7 +61,7 @@ impl GossipError {
         )
     }
 
-    /// What kind of thing is wrong.
+    /// What kind of thing is wrong. [Example](crate::guide::by_example#asking-an-instance).
     #[must_use]
     pub fn kind(&self) -> GossipErrorKind {
         self.kind

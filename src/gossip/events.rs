@@ -115,7 +115,7 @@ impl GossipEvents {
         }
     }
 
-    /// The next event; `None` when there will be no more.
+    /// The next event; `None` when there will be no more. [Example](crate::guide::by_example#asking-an-instance).
     ///
     /// # Cancellation
     ///

@@ -92,7 +92,7 @@ impl Refusal {
         Self::Cluster,
     ];
 
-    /// The reason as it appears in metrics: `key`, `replay`, `size`, `parse`, `cluster`.
+    /// The reason as it appears in metrics: `key`, `replay`, `size`, `parse`, `cluster`. [Example](crate::guide::by_example#asking-an-instance).
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

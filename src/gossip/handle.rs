@@ -47,7 +47,7 @@ impl Drop for Inner {
 }
 
 impl Gossip {
-    /// An instance of the cluster of this name, which keeps others from mixing in: 1 to 64 bytes.
+    /// An instance of the cluster of this name, which keeps others from mixing in: 1 to 64 bytes. [Example](crate::guide::by_example#an-instance).
     pub fn builder(cluster: impl Into<String>) -> GossipBuilder {
         GossipBuilder::new(cluster.into())
     }
@@ -64,25 +64,25 @@ impl Gossip {
         &self.inner.shared
     }
 
-    /// This instance, as the others see it.
+    /// This instance, as the others see it. [Example](crate::guide::by_example#asking-an-instance).
     #[must_use]
     pub fn whoami(&self) -> Arc<Member> {
         Arc::clone(self.shared().view.load().me())
     }
 
-    /// Everybody, at this moment.
+    /// Everybody, at this moment. [Example](crate::guide::by_example#asking-an-instance).
     #[must_use]
     pub fn view(&self) -> Arc<MemberView> {
         self.shared().view.load_full()
     }
 
-    /// Everybody, whenever that changes.
+    /// Everybody, whenever that changes. [Example](crate::guide::by_example#asking-an-instance).
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<Arc<MemberView>> {
         self.shared().changes.subscribe()
     }
 
-    /// The owner of a key: the first candidate among those who are there and ready. `None` while nobody is.
+    /// The owner of a key: the first candidate among those who are there and ready. `None` while nobody is. [Example](crate::guide::by_example#asking-an-instance).
     ///
     /// Some tens of nanoseconds, without a lock. For a few seconds after a change two instances may see two owners.
     #[inline]
@@ -91,20 +91,20 @@ impl Gossip {
         self.shared().view.load().lookup(key)
     }
 
-    /// The first `n` candidates of a key, all different, the owner first.
+    /// The first `n` candidates of a key, all different, the owner first. [Example](crate::guide::by_example#asking-an-instance).
     #[must_use]
     pub fn lookup_n(&self, key: impl AsRef<[u8]>, n: usize) -> Vec<Arc<Member>> {
         self.shared().view.load().lookup_n(key, n)
     }
 
-    /// Whether this instance owns the key.
+    /// Whether this instance owns the key. [Example](crate::guide::by_example#asking-an-instance).
     #[inline]
     #[must_use]
     pub fn owns(&self, key: impl AsRef<[u8]>) -> bool {
         self.shared().view.load().owns(key)
     }
 
-    /// The reachable members that `keep` says yes to, by ring id.
+    /// The reachable members that `keep` says yes to, by ring id. [Example](crate::guide::by_example#asking-an-instance).
     #[must_use]
     pub fn members(&self, keep: impl Fn(&Member) -> bool) -> Vec<Arc<Member>> {
         let view = self.shared().view.load();
@@ -112,7 +112,7 @@ impl Gossip {
         reachable.filter(|member| keep(member)).cloned().collect()
     }
 
-    /// Sets a label that the others see within a second.
+    /// Sets a label that the others see within a second. [Example](crate::guide::by_example#asking-an-instance).
     ///
     /// # Errors
     ///
@@ -121,18 +121,18 @@ impl Gossip {
         self.say(|record| drop(record.labels.insert(key.into(), value.into())))
     }
 
-    /// Takes a label away; whether there was one.
+    /// Takes a label away; whether there was one. [Example](crate::guide::by_example#asking-an-instance).
     pub fn remove_label(&self, key: &str) -> bool {
         let had = self.shared().wishes.lock().said.labels.contains_key(key);
         had && self.say(|record| drop(record.labels.remove(key))).is_ok()
     }
 
-    /// Owns no keys from now on, and goes on to answer; or owns them again. Without effect once leaving has begun.
+    /// Owns no keys from now on, and goes on to answer; or owns them again. Without effect once leaving has begun. [Example](crate::guide::by_example#asking-an-instance).
     pub fn set_draining(&self, on: bool) {
         self.shared().wish(|wishes| wishes.drain(on));
     }
 
-    /// The share of the keys relative to the others, 1 to 256.
+    /// The share of the keys relative to the others, 1 to 256. [Example](crate::guide::by_example#asking-an-instance).
     ///
     /// # Errors
     ///
@@ -160,13 +160,13 @@ impl Gossip {
     }
 
     /// Seals with other keys from now on. In a plaintext cluster it seals from now on, and the others do not hear it
-    /// until they do.
+    /// until they do. [Example](crate::guide::by_example#asking-an-instance).
     pub fn set_keyring(&self, keyring: Keyring) {
         self.shared().wish(|wishes| wishes.keyring = Some(keyring));
     }
 
     /// Says that a member refuses connections, as the kernel tells when its process is gone. It is suspected at once, and
-    /// down when it does not object in time. Not for time-outs, which may be ours.
+    /// down when it does not object in time. Not for time-outs, which may be ours. [Example](crate::guide::by_example#asking-an-instance).
     pub fn doubt(&self, member: &Member) {
         if !member.is_me {
             let id = Id::new(member.address, member.generation);
@@ -174,7 +174,7 @@ impl Gossip {
         }
     }
 
-    /// Forgets a member that is down or has left, here and at all others. Without it, that happens after a day.
+    /// Forgets a member that is down or has left, here and at all others. Without it, that happens after a day. [Example](crate::guide::by_example#asking-an-instance).
     ///
     /// # Errors
     ///
@@ -193,7 +193,7 @@ impl Gossip {
     }
 
     /// Knocks now wherever somebody may be who was lost: the source's addresses, and members that are down. It gives up
-    /// after ten that do not answer within a second. Who leaves does not knock: that report is empty.
+    /// after ten that do not answer within a second. Who leaves does not knock: that report is empty. [Example](crate::guide::by_example#asking-an-instance).
     ///
     /// # Cancellation
     ///
@@ -211,7 +211,7 @@ impl Gossip {
         report.ok().and_then(Result::ok).unwrap_or_default()
     }
 
-    /// Waits until this instance and so many in all are ready.
+    /// Waits until this instance and so many in all are ready. [Example](crate::guide::by_example#an-instance).
     ///
     /// # Errors
     ///
@@ -255,7 +255,7 @@ impl Gossip {
     }
 
     /// Leaves: out of every ring first, then a good-bye, then a while for requests that are still under way to us. A
-    /// second call waits for the first. Lookups go on to answer afterwards; changes are refused.
+    /// second call waits for the first. Lookups go on to answer afterwards; changes are refused. [Example](crate::guide::by_example#asking-an-instance).
     ///
     /// # Cancellation
     ///
@@ -270,13 +270,13 @@ impl Gossip {
         report.ok().flatten().unwrap_or_default()
     }
 
-    /// What happens from now on.
+    /// What happens from now on. [Example](crate::guide::by_example#asking-an-instance).
     #[must_use]
     pub fn events(&self) -> GossipEvents {
         GossipEvents::new(self.shared().events.subscribe())
     }
 
-    /// This instance and its numbers, for a page of the application's own. Numbers are those of the last second.
+    /// This instance and its numbers, for a page of the application's own. Numbers are those of the last second. [Example](crate::guide::by_example#asking-an-instance).
     #[must_use]
     pub fn status(&self) -> GossipStatus {
         GossipStatus::of(self.shared())

@@ -21,7 +21,7 @@ pub(crate) fn chance<const N: usize>() -> Result<[u8; N], KeyError> {
 }
 
 impl Keyring {
-    /// A new key.
+    /// A new key. [Example](crate::guide::by_example#keys).
     ///
     /// # Panics
     ///
@@ -35,7 +35,7 @@ impl Keyring {
     }
 
     /// Keys from a file: one a line, of 64 hexadecimal digits; `#` begins a comment. The first one seals. A file that
-    /// every user can read is taken, with a warning.
+    /// every user can read is taken, with a warning. [Example](crate::guide::by_example#an-instance).
     ///
     /// # Errors
     ///

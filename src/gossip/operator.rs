@@ -43,7 +43,7 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// For a cluster of this name; without keys for one in plaintext.
+    /// For a cluster of this name; without keys for one in plaintext. [Example](crate::guide::by_example#asking-from-outside).
     #[must_use]
     pub fn new(cluster: impl AsRef<str>, keyring: Option<Keyring>) -> Self {
         Self {
@@ -51,7 +51,7 @@ impl Operator {
         }
     }
 
-    /// How the instance at this address is.
+    /// How the instance at this address is. [Example](crate::guide::by_example#asking-from-outside).
     ///
     /// # Errors
     ///
@@ -64,7 +64,7 @@ impl Operator {
         }
     }
 
-    /// Whom the instance at this address knows, by ring id.
+    /// Whom the instance at this address knows, by ring id. [Example](crate::guide::by_example#asking-from-outside).
     ///
     /// # Errors
     ///
@@ -88,7 +88,7 @@ impl Operator {
         }
     }
 
-    /// The first `n` candidates of each key, at most 16 of each, as the instance at this address sees them.
+    /// The first `n` candidates of each key, at most 16 of each, as the instance at this address sees them. [Example](crate::guide::by_example#asking-from-outside).
     ///
     /// # Errors
     ///
@@ -123,7 +123,7 @@ impl Operator {
         Ok(all)
     }
 
-    /// Tells the instance at this address to do something; whether there was something to do.
+    /// Tells the instance at this address to do something; whether there was something to do. [Example](crate::guide::by_example#asking-from-outside).
     ///
     /// # Errors
     ///

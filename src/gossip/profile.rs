@@ -73,7 +73,7 @@ impl GossipProfile {
         }
     }
 
-    /// The profile in one word, as in a configuration: `lan`, `fast`, `wan`.
+    /// The profile in one word, as in a configuration: `lan`, `fast`, `wan`. [Example](crate::guide::by_example#an-instance).
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -46,7 +46,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// The phase in one word: `joining`, `ready`, `draining`, `leaving`.
+    /// The phase in one word: `joining`, `ready`, `draining`, `leaving`. [Example](crate::guide::by_example#asking-an-instance).
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

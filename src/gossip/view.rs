@@ -27,7 +27,7 @@ pub enum MemberState {
 }
 
 impl MemberState {
-    /// The state in one word: `alive`, `suspect`, `down`, `left`.
+    /// The state in one word: `alive`, `suspect`, `down`, `left`. [Example](crate::guide::by_example#asking-an-instance).
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -66,13 +66,13 @@ pub struct Member {
 }
 
 impl Member {
-    /// Whether it can be talked to: it is alive, or only suspected.
+    /// Whether it can be talked to: it is alive, or only suspected. [Example](crate::guide::by_example#asking-an-instance).
     #[must_use]
     pub fn is_reachable(&self) -> bool {
         matches!(self.state, MemberState::Alive | MemberState::Suspect)
     }
 
-    /// Whether it may own keys: it can be talked to, and says that it is ready.
+    /// Whether it may own keys: it can be talked to, and says that it is ready. [Example](crate::guide::by_example#asking-an-instance).
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.is_reachable() && self.phase == Phase::Ready
@@ -159,13 +159,13 @@ impl MemberView {
         })
     }
 
-    /// Counts the pictures since the start.
+    /// Counts the pictures since the start. [Example](crate::guide::by_example#asking-an-instance).
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// The ring in 64 bits: instances with the same one give every key the same owner. `None` while nobody is ready.
+    /// The ring in 64 bits: instances with the same one give every key the same owner. `None` while nobody is ready. [Example](crate::guide::by_example#asking-an-instance).
     #[must_use]
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         self.ring
@@ -173,31 +173,31 @@ impl MemberView {
             .map(|ring| ring.placed.table.fingerprint())
     }
 
-    /// All members, those that are down included, by ring id.
+    /// All members, those that are down included, by ring id. [Example](crate::guide::by_example#asking-an-instance).
     #[must_use]
     pub fn members(&self) -> &[Arc<Member>] {
         &self.members
     }
 
-    /// This instance.
+    /// This instance. [Example](crate::guide::by_example#asking-an-instance).
     #[must_use]
     pub fn me(&self) -> &Arc<Member> {
         &self.me
     }
 
-    /// The member at this address.
+    /// The member at this address. [Example](crate::guide::by_example#asking-an-instance).
     #[must_use]
     pub fn at(&self, address: SocketAddr) -> Option<&Arc<Member>> {
         self.members.iter().find(|member| member.address == address)
     }
 
-    /// Those that own keys, by ring id.
+    /// Those that own keys, by ring id. [Example](crate::guide::by_example#asking-an-instance).
     pub fn ring(&self) -> impl ExactSizeIterator<Item = &Arc<Member>> {
         let places = self.ring.as_ref().map_or(&[][..], |ring| &ring.places);
         places.iter().map(|place| &self.members[*place])
     }
 
-    /// The owner of a key; `None` while nobody is ready.
+    /// The owner of a key; `None` while nobody is ready. [Example](crate::guide::by_example#asking-an-instance).
     #[inline]
     #[must_use]
     pub fn lookup(&self, key: impl AsRef<[u8]>) -> Option<Arc<Member>> {
@@ -206,7 +206,7 @@ impl MemberView {
         self.members.get(place).cloned()
     }
 
-    /// The first `n` candidates of a key, the owner first.
+    /// The first `n` candidates of a key, the owner first. [Example](crate::guide::by_example#asking-an-instance).
     #[must_use]
     pub fn lookup_n(&self, key: impl AsRef<[u8]>, n: usize) -> Vec<Arc<Member>> {
         let Some(ring) = &self.ring else {
@@ -218,7 +218,7 @@ impl MemberView {
             .collect()
     }
 
-    /// Whether this instance owns the key.
+    /// Whether this instance owns the key. [Example](crate::guide::by_example#asking-an-instance).
     #[inline]
     #[must_use]
     pub fn owns(&self, key: impl AsRef<[u8]>) -> bool {

@@ -59,7 +59,7 @@ struct Sentence {
 }
 
 impl<K: Clone + Ord> PenaltyBox<K> {
-    /// An empty box; of `penalty` it uses the waits and the jitter.
+    /// An empty box; of `penalty` it uses the waits and the jitter. [Example](crate::guide::by_example#a-penalty-box-of-anything).
     ///
     /// Parameters that [`Penalty::validate`] refuses are bent into range.
     #[must_use]
@@ -71,7 +71,7 @@ impl<K: Clone + Ord> PenaltyBox<K> {
         }
     }
 
-    /// Puts `key` into the box for the shortest wait and returns how long that is.
+    /// Puts `key` into the box for the shortest wait and returns how long that is. [Example](crate::guide::by_example#a-penalty-box-of-anything).
     ///
     /// A key that is already inside keeps its wait; what is left of it is returned.
     pub fn add(&mut self, key: K, now: Instant, unit: f64) -> Duration {
@@ -85,13 +85,13 @@ impl<K: Clone + Ord> PenaltyBox<K> {
         wait
     }
 
-    /// Whether `key` is inside, waiting or being tried.
+    /// Whether `key` is inside, waiting or being tried. [Example](crate::guide::by_example#a-penalty-box-of-anything).
     #[must_use]
     pub fn is_penalized(&self, key: &K) -> bool {
         self.inside.contains_key(key)
     }
 
-    /// The keys whose wait is over, in the order of their release, each handed out once.
+    /// The keys whose wait is over, in the order of their release, each handed out once. [Example](crate::guide::by_example#a-penalty-box-of-anything).
     ///
     /// They stay inside until [`released`](Self::released) or [`failed`](Self::failed) says how
     /// the attempt went.
@@ -99,7 +99,7 @@ impl<K: Clone + Ord> PenaltyBox<K> {
         std::iter::from_fn(move || self.pop_due(now))
     }
 
-    /// The next key whose wait is over, handed out once, as by [`due`](Self::due).
+    /// The next key whose wait is over, handed out once, as by [`due`](Self::due). [Example](crate::guide::by_example#a-penalty-box-of-anything).
     pub fn pop_due(&mut self, now: Instant) -> Option<K> {
         if self.waiting.first()?.0 > now {
             return None;
@@ -111,7 +111,7 @@ impl<K: Clone + Ord> PenaltyBox<K> {
         Some(key)
     }
 
-    /// Notes that `key` was tried and is still down, and returns its next, longer wait.
+    /// Notes that `key` was tried and is still down, and returns its next, longer wait. [Example](crate::guide::by_example#a-penalty-box-of-anything).
     ///
     /// `None` when it is not inside: it was released or removed meanwhile.
     pub fn failed(&mut self, key: &K, now: Instant, unit: f64) -> Option<Duration> {
@@ -122,7 +122,7 @@ impl<K: Clone + Ord> PenaltyBox<K> {
         Some(wait)
     }
 
-    /// Takes `key` out of the box; says whether it was inside.
+    /// Takes `key` out of the box; says whether it was inside. [Example](crate::guide::by_example#a-penalty-box-of-anything).
     pub fn released(&mut self, key: &K) -> bool {
         let Some(sentence) = self.inside.remove(key) else {
             return false;
@@ -133,13 +133,13 @@ impl<K: Clone + Ord> PenaltyBox<K> {
         true
     }
 
-    /// When the next wait ends.
+    /// When the next wait ends. [Example](crate::guide::by_example#a-penalty-box-of-anything).
     #[must_use]
     pub fn next_release(&self) -> Option<Instant> {
         self.waiting.first().map(|(until, _)| *until)
     }
 
-    /// Lets `key` go at `until` if that is sooner; says whether it is.
+    /// Lets `key` go at `until` if that is sooner; says whether it is. [Example](crate::guide::by_example#a-penalty-box-of-anything).
     pub fn pull_forward(&mut self, key: &K, until: Instant) -> bool {
         match self.inside.get(key) {
             Some(Sentence {
@@ -154,13 +154,13 @@ impl<K: Clone + Ord> PenaltyBox<K> {
         }
     }
 
-    /// How many keys are inside.
+    /// How many keys are inside. [Example](crate::guide::by_example#a-penalty-box-of-anything).
     #[must_use]
     pub fn len(&self) -> usize {
         self.inside.len()
     }
 
-    /// Whether nobody is inside.
+    /// Whether nobody is inside. [Example](crate::guide::by_example#a-penalty-box-of-anything).
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.inside.is_empty()

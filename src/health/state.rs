@@ -5,6 +5,8 @@ use std::fmt;
 /// What a node does for traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[doc(alias = "health check")]
+#[doc(alias = "circuit breaker")]
 pub enum NodeState {
     /// Serves.
     Up,
@@ -17,14 +19,14 @@ pub enum NodeState {
 }
 
 impl NodeState {
-    /// Whether a node in this state is sent traffic.
+    /// Whether a node in this state is sent traffic. [Example](crate::guide::by_example#watching).
     #[must_use]
     pub fn admits(self) -> bool {
         matches!(self, Self::Up | Self::Probation)
     }
 
     /// The state as it appears in metrics, events and logs: `up`, `down`, `half_open`,
-    /// `probation`.
+    /// `probation`. [Example](crate::guide::by_example#watching).
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -132,7 +132,7 @@ macro_rules! named {
             /// All there are.
             pub const ALL: &'static [Self] = &[$(Self::$value,)+];
 
-            /// The name, as it stands in a RULE string.
+            /// The name, as it stands in a RULE string. [Example](crate::guide::by_example#other-libraries-placements).
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$value => $name,)+ }

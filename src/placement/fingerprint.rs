@@ -30,7 +30,7 @@ use super::tags::HashTags;
 pub struct Fingerprint(u64);
 
 impl Fingerprint {
-    /// The fingerprint as a number.
+    /// The fingerprint as a number. [Example](crate::guide::by_example#placement-without-redis).
     #[must_use]
     pub fn as_u64(self) -> u64 {
         self.0

@@ -49,6 +49,8 @@ pub use self::node::RingNode;
 /// assert_eq!(ring.get("user:1234").map(|node| *node.payload()), Some("10.0.0.1:6379"));
 /// ```
 #[derive(Clone)]
+#[doc(alias = "ketama")]
+#[doc(alias = "consistent hashing")]
 pub struct HashRing<T = ()> {
     points_per_weight: NonZeroU32,
     /// In the order of adding; a point's owner is the index here.
@@ -81,7 +83,7 @@ impl<'r, T> Iterator for RingCandidates<'r, T> {
 impl<T> FusedIterator for RingCandidates<'_, T> {}
 
 impl<T> HashRing<T> {
-    /// An empty ring with 128 points per unit of weight.
+    /// An empty ring with 128 points per unit of weight. [Example](crate::guide::by_example#a-ring-of-anything).
     #[must_use]
     pub fn new() -> Self {
         const POINTS: NonZeroU32 = NonZeroU32::new(DEFAULT_POINTS).unwrap();
@@ -107,7 +109,7 @@ impl<T> HashRing<T> {
         }
     }
 
-    /// Adds a node with a payload; `false`, and nothing changes, when the name is there already.
+    /// Adds a node with a payload; `false`, and nothing changes, when the name is there already. [Example](crate::guide::by_example#a-ring-of-anything).
     ///
     /// Weight 0 is allowed: such a node is in the ring but gets no keys.
     ///
@@ -121,7 +123,7 @@ impl<T> HashRing<T> {
         self.len() > nodes
     }
 
-    /// Removes a node and gives its payload back; `None` when there is no such node.
+    /// Removes a node and gives its payload back; `None` when there is no such node. [Example](crate::guide::by_example#a-ring-of-anything).
     ///
     /// Its keys go to the next candidate of each; no other key moves.
     pub fn remove_node(&mut self, name: &str) -> Option<T> {
@@ -133,13 +135,13 @@ impl<T> HashRing<T> {
         Some(self.nodes.remove(removed as usize).payload)
     }
 
-    /// The name of the node that owns `key`; `None` when no node has points.
+    /// The name of the node that owns `key`; `None` when no node has points. [Example](crate::guide::by_example#a-ring-of-anything).
     #[must_use]
     pub fn get_node(&self, key: impl AsRef<[u8]>) -> Option<&str> {
         self.get(key).map(RingNode::name)
     }
 
-    /// The node that owns `key`; `None` when no node has points.
+    /// The node that owns `key`; `None` when no node has points. [Example](crate::guide::by_example#a-ring-of-anything).
     #[must_use]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Option<&RingNode<T>> {
         self.points
@@ -164,7 +166,7 @@ impl<T> HashRing<T> {
     }
 
     /// The names of the first `count` candidates of `key`, the owner first; fewer when fewer nodes
-    /// have points.
+    /// have points. [Example](crate::guide::by_example#a-ring-of-anything).
     #[must_use]
     pub fn get_replicas(&self, key: impl AsRef<[u8]>, count: usize) -> Vec<&str> {
         self.candidates(key)
@@ -173,7 +175,7 @@ impl<T> HashRing<T> {
             .collect()
     }
 
-    /// All nodes that have points, in the order in which they would own `key`.
+    /// All nodes that have points, in the order in which they would own `key`. [Example](crate::guide::by_example#a-ring-of-anything).
     ///
     /// Allocates only from the ninth on.
     pub fn candidates(&self, key: impl AsRef<[u8]>) -> RingCandidates<'_, T> {
@@ -184,7 +186,7 @@ impl<T> HashRing<T> {
         }
     }
 
-    /// The node with this name.
+    /// The node with this name. [Example](crate::guide::by_example#a-ring-of-anything).
     #[must_use]
     pub fn node(&self, name: &str) -> Option<&RingNode<T>> {
         self.indices
@@ -192,37 +194,37 @@ impl<T> HashRing<T> {
             .map(|&index| &self.nodes[index as usize])
     }
 
-    /// The payload of the node with this name, to be changed in place.
+    /// The payload of the node with this name, to be changed in place. [Example](crate::guide::by_example#a-ring-of-anything).
     pub fn payload_mut(&mut self, name: &str) -> Option<&mut T> {
         self.indices
             .get(name)
             .map(|&index| &mut self.nodes[index as usize].payload)
     }
 
-    /// How many nodes there are, those of weight 0 included.
+    /// How many nodes there are, those of weight 0 included. [Example](crate::guide::by_example#a-ring-of-anything).
     #[must_use]
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Whether there are no nodes.
+    /// Whether there are no nodes. [Example](crate::guide::by_example#a-ring-of-anything).
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
     }
 
-    /// Whether a node has this name.
+    /// Whether a node has this name. [Example](crate::guide::by_example#a-ring-of-anything).
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.indices.contains_key(name)
     }
 
-    /// The nodes in the order of adding.
+    /// The nodes in the order of adding. [Example](crate::guide::by_example#a-ring-of-anything).
     pub fn iter(&self) -> std::slice::Iter<'_, RingNode<T>> {
         self.nodes.iter()
     }
 
-    /// How many points a node has per unit of weight. Default: 128.
+    /// How many points a node has per unit of weight. Default: 128. [Example](crate::guide::by_example#a-ring-of-anything).
     #[must_use]
     pub fn virtual_nodes(&self) -> NonZeroU32 {
         self.points_per_weight
@@ -263,7 +265,7 @@ impl<T> HashRing<T> {
 }
 
 impl HashRing<()> {
-    /// Adds a node; `false`, and nothing changes, when the name is there already.
+    /// Adds a node; `false`, and nothing changes, when the name is there already. [Example](crate::guide::by_example#a-ring-of-anything).
     ///
     /// Weight 0 is allowed: such a node is in the ring but gets no keys.
     ///

@@ -24,13 +24,13 @@ pub struct Live {
 }
 
 impl Live {
-    /// All of `nodes` nodes admit traffic.
+    /// All of `nodes` nodes admit traffic. [Example](crate::guide::by_example#placement-without-redis).
     #[must_use]
     pub fn all(nodes: u32) -> Self {
         Self::from_fn(nodes, |_| true)
     }
 
-    /// None of `nodes` nodes admits traffic.
+    /// None of `nodes` nodes admits traffic. [Example](crate::guide::by_example#placement-without-redis).
     #[must_use]
     pub fn none(nodes: u32) -> Self {
         Self::from_fn(nodes, |_| false)
@@ -58,7 +58,7 @@ impl Live {
         }
     }
 
-    /// A copy in which `node` admits traffic or not; the same again when there is no such node.
+    /// A copy in which `node` admits traffic or not; the same again when there is no such node. [Example](crate::guide::by_example#placement-without-redis).
     #[must_use]
     pub fn with(&self, node: usize, admits: bool) -> Self {
         Self::from_fn(self.nodes, |n| {
@@ -66,7 +66,7 @@ impl Live {
         })
     }
 
-    /// Whether `node` admits traffic; `false` when there is no such node.
+    /// Whether `node` admits traffic; `false` when there is no such node. [Example](crate::guide::by_example#placement-without-redis).
     #[inline]
     #[must_use]
     pub fn contains(&self, node: usize) -> bool {
@@ -75,19 +75,19 @@ impl Live {
             .is_some_and(|word| word >> (node % 64) & 1 == 1)
     }
 
-    /// How many nodes admit traffic.
+    /// How many nodes admit traffic. [Example](crate::guide::by_example#placement-without-redis).
     #[must_use]
     pub fn count(&self) -> usize {
         self.ascending.len()
     }
 
-    /// How many nodes there are, live or not.
+    /// How many nodes there are, live or not. [Example](crate::guide::by_example#placement-without-redis).
     #[must_use]
     pub fn nodes(&self) -> u32 {
         self.nodes
     }
 
-    /// The live nodes, ascending.
+    /// The live nodes, ascending. [Example](crate::guide::by_example#placement-without-redis).
     #[must_use = "iterators are lazy and do nothing unless consumed"]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = usize> + DoubleEndedIterator + '_ {
         self.ascending.iter().map(|&node| node as usize)

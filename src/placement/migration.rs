@@ -45,7 +45,7 @@ pub struct Move {
 }
 
 impl Migration {
-    /// The share of all keys whose owner changes, 0 to 1.
+    /// The share of all keys whose owner changes, 0 to 1. [Example](crate::guide::by_example#placement-without-redis).
     #[must_use]
     pub fn moved(&self) -> f64 {
         // The shares of a whole ring add up to a last digit more than 1; and not `sum`, whose nothing is -0.
@@ -53,13 +53,13 @@ impl Migration {
         moved.min(1.0)
     }
 
-    /// The pairs of nodes between which keys move, the largest share first.
+    /// The pairs of nodes between which keys move, the largest share first. [Example](crate::guide::by_example#placement-without-redis).
     #[must_use]
     pub fn moves(&self) -> &[Move] {
         &self.moves
     }
 
-    /// Whether the shares are those of all hashes; otherwise they were counted on some keys.
+    /// Whether the shares are those of all hashes; otherwise they were counted on some keys. [Example](crate::guide::by_example#placement-without-redis).
     ///
     /// They are exact between two tables of one hash function that are both rings or both by remainder, for
     /// keys that the function spreads evenly and that have no hash tag (with tags, the tags count).
@@ -68,13 +68,13 @@ impl Migration {
         self.sampled.is_none()
     }
 
-    /// How many keys were looked up, unless the shares are exact.
+    /// How many keys were looked up, unless the shares are exact. [Example](crate::guide::by_example#placement-without-redis).
     #[must_use]
     pub fn sampled_keys(&self) -> Option<u32> {
         self.sampled
     }
 
-    /// How far [`moved`](Self::moved) may be off: half of a 95 % confidence interval; 0 when exact.
+    /// How far [`moved`](Self::moved) may be off: half of a 95 % confidence interval; 0 when exact. [Example](crate::guide::by_example#placement-without-redis).
     #[must_use]
     pub fn margin(&self) -> f64 {
         self.sampled.map_or(0.0, |keys| {
@@ -115,7 +115,7 @@ impl serde::Serialize for Migration {
 }
 
 impl Table {
-    /// What moves when this table is replaced by `to`: keys whose owner has another name there.
+    /// What moves when this table is replaced by `to`: keys whose owner has another name there. [Example](crate::guide::by_example#placement-without-redis).
     ///
     /// Exact between two rings, or two tables by remainder, of one key hash; see
     /// [`Migration::is_exact`]. Otherwise 16 384 keys are looked up in both, or 64 to 1024 under proxenos, where

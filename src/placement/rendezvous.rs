@@ -94,7 +94,7 @@ impl<'r, T> Iterator for RendezvousCandidates<'r, T> {
 impl<T> FusedIterator for RendezvousCandidates<'_, T> {}
 
 impl<T> Rendezvous<T> {
-    /// No nodes yet, to be scored by XXH3 and their weights.
+    /// No nodes yet, to be scored by XXH3 and their weights. [Example](crate::guide::by_example#rendezvous-of-anything).
     #[must_use]
     pub fn new() -> Self {
         Self::of(Placement::rendezvous())
@@ -133,7 +133,7 @@ impl<T> Rendezvous<T> {
         }
     }
 
-    /// Adds a node with a payload; `false`, and nothing changes, when the name is there already.
+    /// Adds a node with a payload; `false`, and nothing changes, when the name is there already. [Example](crate::guide::by_example#rendezvous-of-anything).
     ///
     /// Weight 0 is allowed: such a node is there but gets no keys. Costs a pass over all nodes;
     /// `collect` takes many at once.
@@ -152,7 +152,7 @@ impl<T> Rendezvous<T> {
             .map(|added| added > 0)
     }
 
-    /// Removes a node and gives its payload back; `None` when there is no such node.
+    /// Removes a node and gives its payload back; `None` when there is no such node. [Example](crate::guide::by_example#rendezvous-of-anything).
     ///
     /// Its keys go to the next candidate of each; no other key moves.
     pub fn remove_node(&mut self, name: &str) -> Option<T> {
@@ -166,20 +166,20 @@ impl<T> Rendezvous<T> {
         Some(node.payload)
     }
 
-    /// The name of the node that owns `key`; `None` when no node has a weight.
+    /// The name of the node that owns `key`; `None` when no node has a weight. [Example](crate::guide::by_example#rendezvous-of-anything).
     #[must_use]
     pub fn select(&self, key: impl AsRef<[u8]>) -> Option<&str> {
         self.get(key).map(RingNode::name)
     }
 
-    /// The node that owns `key`; `None` when no node has a weight.
+    /// The node that owns `key`; `None` when no node has a weight. [Example](crate::guide::by_example#rendezvous-of-anything).
     #[must_use]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Option<&RingNode<T>> {
         let table = self.table.as_ref()?;
         Some(&self.nodes[self.weighty[table.owner(key.as_ref())]])
     }
 
-    /// The owner of each key, in the order of the keys.
+    /// The owner of each key, in the order of the keys. [Example](crate::guide::by_example#rendezvous-of-anything).
     #[must_use]
     pub fn get_node_batch<K: AsRef<[u8]>>(
         &self,
@@ -189,7 +189,7 @@ impl<T> Rendezvous<T> {
     }
 
     /// The names of the first `count` candidates of `key`, the owner first; fewer when fewer nodes
-    /// have a weight.
+    /// have a weight. [Example](crate::guide::by_example#rendezvous-of-anything).
     #[must_use]
     pub fn get_replicas(&self, key: impl AsRef<[u8]>, count: usize) -> Vec<&str> {
         self.candidates(key)
@@ -198,7 +198,7 @@ impl<T> Rendezvous<T> {
             .collect()
     }
 
-    /// All nodes that have a weight, in the order in which they would own `key`.
+    /// All nodes that have a weight, in the order in which they would own `key`. [Example](crate::guide::by_example#rendezvous-of-anything).
     ///
     /// Each of the first eight (of the first one, with proxenos) costs what [`Rendezvous::get`] does;
     /// then the others are sorted.
@@ -210,37 +210,37 @@ impl<T> Rendezvous<T> {
         }
     }
 
-    /// The node with this name.
+    /// The node with this name. [Example](crate::guide::by_example#rendezvous-of-anything).
     #[must_use]
     pub fn node(&self, name: &str) -> Option<&RingNode<T>> {
         self.indices.get(name).map(|&index| &self.nodes[index])
     }
 
-    /// The payload of the node with this name, to be changed in place.
+    /// The payload of the node with this name, to be changed in place. [Example](crate::guide::by_example#rendezvous-of-anything).
     pub fn payload_mut(&mut self, name: &str) -> Option<&mut T> {
         let index = *self.indices.get(name)?;
         Some(&mut self.nodes[index].payload)
     }
 
-    /// How many nodes there are, those of weight 0 included.
+    /// How many nodes there are, those of weight 0 included. [Example](crate::guide::by_example#rendezvous-of-anything).
     #[must_use]
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Whether there are no nodes.
+    /// Whether there are no nodes. [Example](crate::guide::by_example#rendezvous-of-anything).
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
     }
 
-    /// Whether a node has this name.
+    /// Whether a node has this name. [Example](crate::guide::by_example#rendezvous-of-anything).
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.indices.contains_key(name)
     }
 
-    /// The nodes in the order of adding.
+    /// The nodes in the order of adding. [Example](crate::guide::by_example#rendezvous-of-anything).
     pub fn iter(&self) -> std::slice::Iter<'_, RingNode<T>> {
         self.nodes.iter()
     }
@@ -288,7 +288,7 @@ impl<T> Rendezvous<T> {
 }
 
 impl Rendezvous<()> {
-    /// Adds a node; `false`, and nothing changes, when the name is there already.
+    /// Adds a node; `false`, and nothing changes, when the name is there already. [Example](crate::guide::by_example#rendezvous-of-anything).
     ///
     /// # Errors
     ///

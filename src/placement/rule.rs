@@ -84,7 +84,7 @@ enum Rule {
 pub(super) const MAX_POINTS_PER_NODE: u64 = 65_535;
 
 impl Placement {
-    /// Consistent hashing over XXH3 with 128 points per unit of weight.
+    /// Consistent hashing over XXH3 with 128 points per unit of weight. [Example](crate::guide::by_example#placement-without-redis).
     ///
     /// The placement of the library fastring, bit by bit: the first point at or after the key's
     /// hash owns it, and its candidates are the next distinct nodes around the circle. A lookup
@@ -118,7 +118,7 @@ impl Placement {
         }
     }
 
-    /// Weighted rendezvous hashing over XXH3: each node scores each key, and the greatest owns it.
+    /// Weighted rendezvous hashing over XXH3: each node scores each key, and the greatest owns it. [Example](crate::guide::by_example#placement-without-redis).
     ///
     /// Shares follow the weights exactly, and when a node goes its keys spread over all others by
     /// their weights. A lookup looks at every node, some 2 ns each (12 ns with unequal weights), so
@@ -139,7 +139,7 @@ impl Placement {
         }
     }
 
-    /// `murmur3(key) mod nodes`, by the place in the list, with hash tags on.
+    /// `murmur3(key) mod nodes`, by the place in the list, with hash tags on. [Example](crate::guide::by_example#placement-without-redis).
     ///
     /// While the owner is out its keys go to the live node at `murmur3(key) mod live nodes`, so
     /// they spread evenly. Names play no part, there are no weights, and adding a node moves almost all keys:
@@ -183,13 +183,13 @@ impl Placement {
 
     /// Which part of a key is hashed. Default: [`HashTags::Redis`], off for
     /// [`Placement::fluster_py`] and [`Placement::fastring`], and what the library does for those of
-    /// feature `compat`.
+    /// feature `compat`. [Example](crate::guide::by_example#placement-without-redis).
     #[must_use]
     pub fn hash_tags(self, tags: HashTags) -> Self {
         Self { tags, ..self }
     }
 
-    /// The table of these nodes, in this order.
+    /// The table of these nodes, in this order. [Example](crate::guide::by_example#placement-without-redis).
     ///
     /// # Errors
     ///
@@ -210,7 +210,7 @@ impl Placement {
         Ok(Table::new(core, members, nodes, self.tags))
     }
 
-    /// The fingerprint of these nodes under this rule; see [`Fingerprint`].
+    /// The fingerprint of these nodes under this rule; see [`Fingerprint`]. [Example](crate::guide::by_example#placement-without-redis).
     ///
     /// # Errors
     ///

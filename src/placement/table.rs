@@ -85,7 +85,7 @@ impl Table {
         }
     }
 
-    /// The name of a node; `None` when there is no such node.
+    /// The name of a node; `None` when there is no such node. [Example](crate::guide::by_example#placement-without-redis).
     #[must_use]
     pub fn name(&self, node: usize) -> Option<&str> {
         self.names.get(node).map(|name| &**name)
@@ -111,13 +111,13 @@ impl Table {
         self.fingerprint
     }
 
-    /// How many nodes there are; at least 1.
+    /// How many nodes there are; at least 1. [Example](crate::guide::by_example#placement-without-redis).
     #[must_use]
     pub fn nodes(&self) -> u32 {
         self.nodes
     }
 
-    /// Which part of a key the table hashes.
+    /// Which part of a key the table hashes. [Example](crate::guide::by_example#placement-without-redis).
     #[must_use]
     pub fn hash_tags(&self) -> HashTags {
         self.tags
@@ -148,7 +148,7 @@ impl Table {
         }
     }
 
-    /// The node a key belongs to while all are live.
+    /// The node a key belongs to while all are live. [Example](crate::guide::by_example#placement-without-redis).
     ///
     /// Costs what [`Table::first`] costs.
     #[inline]
@@ -166,7 +166,7 @@ impl Table {
         owner.unwrap_or(0)
     }
 
-    /// The first live candidate: the node that serves a key now; `None` when nobody is live.
+    /// The first live candidate: the node that serves a key now; `None` when nobody is live. [Example](crate::guide::by_example#placement-without-redis).
     ///
     /// Never allocates, except by a table for which [`Table::for_live`] has another one for `live`. The cost per key: 6 to 14 ns for the ring (3 to 1000 nodes); for rendezvous
     /// 2 ns per live node (12 ns with unequal weights); one hash for modulo, about 20 ns. A ring whose
@@ -193,7 +193,7 @@ impl Table {
         }
     }
 
-    /// All nodes in the rule's order for a key, the owner first, live or not.
+    /// All nodes in the rule's order for a key, the owner first, live or not. [Example](crate::guide::by_example#placement-without-redis).
     ///
     /// This is the order while all are live: a node's place in it is its rank, and whoever serves
     /// the key without being the first is a stand-in.

@@ -32,7 +32,7 @@ const LAST_READ: Duration = Duration::from_millis(500);
 const WAKE_EVERY: Duration = Duration::from_millis(20);
 
 impl Queue {
-    /// A consumer of the group `group`: of all consumers of a group one gets each message, and each group gets all.
+    /// A consumer of the group `group`: of all consumers of a group one gets each message, and each group gets all. [Example](crate::guide::by_example#a-worker).
     ///
     /// It starts to read every node at once, in the background, nodes that are added later included. The group is
     /// made where it is not there yet, and begins with the oldest message that is left. It holds one exclusive
@@ -96,7 +96,7 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// The next delivery; `None` when none came within `wait`. Nodes that have something take turns.
+    /// The next delivery; `None` when none came within `wait`. Nodes that have something take turns. [Example](crate::guide::by_example#a-worker).
     ///
     /// # Errors
     ///
@@ -163,7 +163,7 @@ impl Consumer {
     }
 
     /// Acknowledges many deliveries, one command per node; one result per delivery, as
-    /// [`Delivery::ack`] gives it.
+    /// [`Delivery::ack`] gives it. [Example](crate::guide::by_example#a-worker).
     ///
     /// # Cancellation
     ///
@@ -202,7 +202,7 @@ impl Consumer {
     }
 
     /// Stops fetching, gives back what was fetched and not popped, and takes the consumer's name off the servers.
-    /// Deliveries that were popped can still be settled.
+    /// Deliveries that were popped can still be settled. [Example](crate::guide::by_example#a-worker).
     ///
     /// Takes half a second at most, and the cluster's deadline where a node does not answer.
     ///
@@ -218,7 +218,7 @@ impl Consumer {
     }
 
     /// The name of the consumer in its group, as `XINFO CONSUMERS` shows it: the one that was given, eight digits
-    /// that tell processes apart, and the visibility in milliseconds.
+    /// that tell processes apart, and the visibility in milliseconds. [Example](crate::guide::by_example#a-worker).
     #[must_use]
     pub fn name(&self) -> &str {
         &self.shared.consumer

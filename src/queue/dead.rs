@@ -19,7 +19,7 @@ type Entry = (String, Vec<(Vec<u8>, Vec<u8>)>);
 
 impl Queue {
     /// The dead letters of the queue: messages that used up their
-    /// [`max_attempts`](Self::max_attempts), and those that were [rejected](crate::queue::Delivery::reject).
+    /// [`max_attempts`](Self::max_attempts), and those that were [rejected](crate::queue::Delivery::reject). [Example](crate::guide::by_example#looking-after-a-queue).
     ///
     /// They stay on their nodes until they are retried or discarded.
     #[must_use]
@@ -37,7 +37,7 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// The oldest dead letters, `most` of each live node.
+    /// The oldest dead letters, `most` of each live node. [Example](crate::guide::by_example#looking-after-a-queue).
     ///
     /// # Errors
     ///
@@ -61,7 +61,7 @@ impl DeadLetters {
         Ok(letters)
     }
 
-    /// Gives a dead letter to its group once more, with its attempts forgotten. `false` when it is not there any more.
+    /// Gives a dead letter to its group once more, with its attempts forgotten. `false` when it is not there any more. [Example](crate::guide::by_example#looking-after-a-queue).
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl DeadLetters {
         run(Retry { keys, entry }, &client, self.queue.deadline()).await
     }
 
-    /// Removes a dead letter for good. `false` when it is not there any more.
+    /// Removes a dead letter for good. `false` when it is not there any more. [Example](crate::guide::by_example#looking-after-a-queue).
     ///
     /// # Errors
     ///
@@ -114,49 +114,49 @@ impl DeadLetter {
         }
     }
 
-    /// What was pushed; of an entry that no queue has written, all its fields.
+    /// What was pushed; of an entry that no queue has written, all its fields. [Example](crate::guide::by_example#looking-after-a-queue).
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 
-    /// The message's identity; `None` for an entry that no queue has written.
+    /// The message's identity; `None` for an entry that no queue has written. [Example](crate::guide::by_example#looking-after-a-queue).
     #[must_use]
     pub fn id(&self) -> Option<MessageId> {
         self.message.as_ref().map(|m| m.id)
     }
 
-    /// The key it was pushed by, if any.
+    /// The key it was pushed by, if any. [Example](crate::guide::by_example#looking-after-a-queue).
     #[must_use]
     pub fn key(&self) -> Option<&[u8]> {
         self.message.as_ref()?.key.as_deref()
     }
 
-    /// How often it was delivered.
+    /// How often it was delivered. [Example](crate::guide::by_example#looking-after-a-queue).
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.message.as_ref().map_or(0, |m| m.attempts)
     }
 
-    /// The group that gave it up.
+    /// The group that gave it up. [Example](crate::guide::by_example#looking-after-a-queue).
     #[must_use]
     pub fn group(&self) -> &str {
         &self.group
     }
 
-    /// Why.
+    /// Why. [Example](crate::guide::by_example#looking-after-a-queue).
     #[must_use]
     pub fn reason(&self) -> &str {
         &self.reason
     }
 
-    /// The node that has it.
+    /// The node that has it. [Example](crate::guide::by_example#looking-after-a-queue).
     #[must_use]
     pub fn node(&self) -> &NodeId {
         &self.node
     }
 
-    /// When it was given up, by the clock of its node.
+    /// When it was given up, by the clock of its node. [Example](crate::guide::by_example#looking-after-a-queue).
     #[must_use]
     pub fn since(&self) -> SystemTime {
         let ms = self

@@ -49,7 +49,7 @@ impl Queue {
         Ok(set.is_some())
     }
 
-    /// Forgets that [`is_first`](Self::is_first) was asked for `id`.
+    /// Forgets that [`is_first`](Self::is_first) was asked for `id`. [Example](crate::guide::by_example#a-worker).
     ///
     /// # Errors
     ///

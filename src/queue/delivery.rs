@@ -43,25 +43,25 @@ impl Delivery {
         }
     }
 
-    /// What was pushed.
+    /// What was pushed. [Example](crate::guide::by_example#a-worker).
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         &self.message.payload
     }
 
-    /// The message's identity: the same in every delivery of it, and in every copy.
+    /// The message's identity: the same in every delivery of it, and in every copy. [Example](crate::guide::by_example#a-worker).
     #[must_use]
     pub fn id(&self) -> MessageId {
         self.message.id
     }
 
-    /// The key it was pushed by, if any.
+    /// The key it was pushed by, if any. [Example](crate::guide::by_example#a-worker).
     #[must_use]
     pub fn key(&self) -> Option<&[u8]> {
         self.message.key.as_deref()
     }
 
-    /// The node that has it.
+    /// The node that has it. [Example](crate::guide::by_example#a-worker).
     #[must_use]
     pub fn node(&self) -> &NodeId {
         self.source.node()
@@ -69,14 +69,14 @@ impl Delivery {
 
     /// Which attempt this is: 1 for the first delivery. Attempts are what was started. A lease that expired does not
     /// say whether its message was: what comes back from one is not counted the first time, and then handled
-    /// [alone](crate::guide::queues#attempts) and counted.
+    /// [alone](crate::guide::queues#attempts) and counted. [Example](crate::guide::by_example#a-worker).
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.message.attempts.saturating_add(1)
     }
 
     /// Whether the lease is known to have ended: somebody else may be working on it. Looked at with every renewal,
-    /// three times per visibility.
+    /// three times per visibility. [Example](crate::guide::by_example#a-worker).
     #[must_use]
     pub fn is_lost(&self) -> bool {
         let state = self.shared.state.lock();
@@ -84,7 +84,7 @@ impl Delivery {
     }
 
     /// The job is done: the message is removed. `false` when it was not this consumer's any more, because its
-    /// lease had ended or it was settled before: it may be done twice.
+    /// lease had ended or it was settled before: it may be done twice. [Example](crate::guide::by_example#a-worker).
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl Delivery {
     }
 
     /// The job was not done: the message is delivered again after `delay`, up to a year, or goes to the dead letters
-    /// when this was the last of its attempts. `false` as for [`ack`](Self::ack).
+    /// when this was the last of its attempts. `false` as for [`ack`](Self::ack). [Example](crate::guide::by_example#a-worker).
     ///
     /// Without a delay it is there at once, for any consumer of the group; with one, up to a second late.
     ///
@@ -119,7 +119,7 @@ impl Delivery {
     }
 
     /// The job can never be done: the message goes to the dead letters at once, with this reason (its first 1000
-    /// bytes). `false` as for [`ack`](Self::ack).
+    /// bytes). `false` as for [`ack`](Self::ack). [Example](crate::guide::by_example#a-worker).
     ///
     /// # Errors
     ///
@@ -133,7 +133,7 @@ impl Delivery {
     }
 
     /// Makes sure of the delivery for so long from now, also if this process cannot renew its lease meanwhile: up
-    /// to 7 days. `false` as for [`ack`](Self::ack).
+    /// to 7 days. `false` as for [`ack`](Self::ack). [Example](crate::guide::by_example#a-worker).
     ///
     /// For work that blocks the runtime, or hands the job to somebody else. What is extended is also waited for when
     /// this process dies.

@@ -25,7 +25,7 @@ pub struct Depth {
 }
 
 impl Depth {
-    /// Everything but the dead letters.
+    /// Everything but the dead letters. [Example](crate::guide::by_example#looking-after-a-queue).
     #[must_use]
     pub fn total(&self) -> u64 {
         self.messages + self.delayed
@@ -43,7 +43,7 @@ pub struct Drained {
 }
 
 impl Queue {
-    /// The messages on all live nodes, delayed and unacknowledged ones included, dead letters not.
+    /// The messages on all live nodes, delayed and unacknowledged ones included, dead letters not. [Example](crate::guide::by_example#looking-after-a-queue).
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl Queue {
         Ok(sum)
     }
 
-    /// Whether no live node has a message, delayed and unacknowledged ones included.
+    /// Whether no live node has a message, delayed and unacknowledged ones included. [Example](crate::guide::by_example#looking-after-a-queue).
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl Queue {
         Ok(self.len().await? == 0)
     }
 
-    /// What the queue has on each live node.
+    /// What the queue has on each live node. [Example](crate::guide::by_example#looking-after-a-queue).
     ///
     /// # Errors
     ///
@@ -92,7 +92,7 @@ impl Queue {
     }
 
     /// Removes all messages from all live nodes, also those under way, but no dead letters; says how many there
-    /// were on each. A server does nothing else meanwhile: about a second for a few million.
+    /// were on each. A server does nothing else meanwhile: about a second for a few million. [Example](crate::guide::by_example#looking-after-a-queue).
     ///
     /// # Errors
     ///

@@ -23,7 +23,7 @@ const AT_ONCE: usize = 100;
 impl Queue {
     /// Empties `node`, so that it can be removed: this queue and its clones push nothing more to it, what is there for
     /// later goes to the other nodes, and consumers have up to `wait` to do the rest. Says what is left; dead letters
-    /// and what consumers have put off with [`nack`](crate::queue::Delivery::nack) stay until they are dealt with.
+    /// and what consumers have put off with [`nack`](crate::queue::Delivery::nack) stay until they are dealt with. [Example](crate::guide::by_example#looking-after-a-queue).
     ///
     /// Every process that pushes has to do this, or be told: nobody else is stopped from pushing to the node.
     /// [`resume`](Self::resume) undoes it.
@@ -55,7 +55,7 @@ impl Queue {
         }
     }
 
-    /// Lets this queue and its clones push to `node` again after [`drain`](Self::drain).
+    /// Lets this queue and its clones push to `node` again after [`drain`](Self::drain). [Example](crate::guide::by_example#looking-after-a-queue).
     pub fn resume(&self, node: impl AsRef<str>) {
         let mut drained = self.inner.drained.lock();
         drained.remove(&NodeId::from(node.as_ref()));

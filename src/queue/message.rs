@@ -29,7 +29,7 @@ static SOURCE: LazyLock<(RandomState, RandomState)> =
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl MessageId {
-    /// A new identity.
+    /// A new identity. [Example](crate::guide::by_example#a-queue).
     #[must_use]
     pub fn random() -> Self {
         let n = NEXT.fetch_add(1, Relaxed);
@@ -42,7 +42,7 @@ impl MessageId {
         Self(half(&SOURCE.0, 0) << 64 | half(&SOURCE.1, 1))
     }
 
-    /// The identity as a number.
+    /// The identity as a number. [Example](crate::guide::by_example#a-queue).
     #[must_use]
     pub fn as_u128(self) -> u128 {
         self.0

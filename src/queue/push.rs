@@ -71,7 +71,7 @@ impl Queue {
     }
 
     /// [`push`](Self::push) under an id that was given before: for another try after a [`PushError`], or an id
-    /// of the application's own.
+    /// of the application's own. [Example](crate::guide::by_example#a-queue).
     pub async fn push_as(
         &self,
         id: MessageId,
@@ -80,7 +80,7 @@ impl Queue {
         self.push_one(id, None, payload.as_ref(), When::NOW).await
     }
 
-    /// Pushes a message to the node that the cluster places `key` on, or its stand-in.
+    /// Pushes a message to the node that the cluster places `key` on, or its stand-in. [Example](crate::guide::by_example#a-queue).
     ///
     /// Messages of one key are first delivered in the order in which they were pushed, one push after the other, as
     /// long as their node lives. The order ends where several consumers work on them at once, and with every

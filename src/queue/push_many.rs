@@ -25,7 +25,7 @@ const PIECE: usize = 512;
 const PIECE_BYTES: usize = 4 << 20;
 
 impl Queue {
-    /// Pushes many messages, all nodes at once; one result per message, in their order.
+    /// Pushes many messages, all nodes at once; one result per message, in their order. [Example](crate::guide::by_example#a-queue).
     ///
     /// Each message fares as with [`push`](Self::push). They are sent in pieces of up to 512 per node, and each
     /// piece has the cluster's deadline.

@@ -24,20 +24,20 @@ impl Receipt {
         }
     }
 
-    /// The message's identity.
+    /// The message's identity. [Example](crate::guide::by_example#a-queue).
     #[must_use]
     pub fn id(&self) -> MessageId {
         self.id
     }
 
-    /// The node that has it.
+    /// The node that has it. [Example](crate::guide::by_example#a-queue).
     #[must_use]
     pub fn node(&self) -> &NodeId {
         &self.node
     }
 
     /// Whether another node may have it too: it was asked first, and its answer never came. Both copies
-    /// have the same id.
+    /// have the same id. [Example](crate::guide::by_example#a-queue).
     #[must_use]
     pub fn may_be_twice(&self) -> bool {
         self.may_be_twice
@@ -60,26 +60,26 @@ impl PushError {
         Self { id, tried, last }
     }
 
-    /// The message's identity.
+    /// The message's identity. [Example](crate::guide::by_example#a-queue).
     #[must_use]
     pub fn id(&self) -> MessageId {
         self.id
     }
 
     /// The nodes that were asked, in order, and what came of it. Empty when none was: all nodes are out,
-    /// or the push was refused before.
+    /// or the push was refused before. [Example](crate::guide::by_example#a-queue).
     #[must_use]
     pub fn tried(&self) -> &[(NodeId, Error)] {
         &self.tried
     }
 
-    /// The last error, or why no node was asked.
+    /// The last error, or why no node was asked. [Example](crate::guide::by_example#a-queue).
     #[must_use]
     pub fn error(&self) -> &Error {
         &self.last
     }
 
-    /// [`Outcome::MaybeExecuted`] when one of the nodes may have the message; else that of the last error.
+    /// [`Outcome::MaybeExecuted`] when one of the nodes may have the message; else that of the last error. [Example](crate::guide::by_example#a-queue).
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match may_be_executed(&self.tried) {

@@ -18,44 +18,44 @@ pub struct Acks {
 }
 
 impl Acks {
-    /// How many replicas acknowledged the write so far.
+    /// How many replicas acknowledged the write so far. [Example](crate::guide::by_example#replicas).
     #[must_use]
     pub fn count(&self) -> usize {
         self.acked.len()
     }
 
-    /// How many replicas were asked for.
+    /// How many replicas were asked for. [Example](crate::guide::by_example#replicas).
     #[must_use]
     pub fn requested(&self) -> usize {
         self.requested
     }
 
-    /// Whether every replica that was asked for has acknowledged.
+    /// Whether every replica that was asked for has acknowledged. [Example](crate::guide::by_example#replicas).
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.count() == self.requested
     }
 
-    /// The nodes that acknowledged, in the order in which they did.
+    /// The nodes that acknowledged, in the order in which they did. [Example](crate::guide::by_example#replicas).
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = &NodeId> {
         self.acked.iter().map(|(node, _)| node)
     }
 
-    /// The nodes that failed until the quorum was met, and how.
+    /// The nodes that failed until the quorum was met, and how. [Example](crate::guide::by_example#replicas).
     #[must_use]
     pub fn failed(&self) -> &[(NodeId, Error)] {
         &self.failed
     }
 
     /// The nodes whose answer was not waited for; the write goes on there in the background, until the
-    /// call's deadline.
+    /// call's deadline. [Example](crate::guide::by_example#replicas).
     #[must_use]
     pub fn pending(&self) -> &[NodeId] {
         &self.pending
     }
 
     /// The answer of the node that was first to acknowledge: whether a `SET NX` was the first, how many
-    /// fields an `HSET` added.
+    /// fields an `HSET` added. [Example](crate::guide::by_example#replicas).
     ///
     /// # Errors
     ///
@@ -90,26 +90,26 @@ impl QuorumError {
         }
     }
 
-    /// How many acknowledgements were needed.
+    /// How many acknowledgements were needed. [Example](crate::guide::by_example#replicas).
     #[must_use]
     pub fn needed(&self) -> usize {
         self.needed
     }
 
-    /// Who acknowledged all the same, and how the others failed.
+    /// Who acknowledged all the same, and how the others failed. [Example](crate::guide::by_example#replicas).
     #[must_use]
     pub fn acks(&self) -> &Acks {
         &self.acks
     }
 
-    /// [`ErrorKind::Quorum`], or why nothing was sent: [`ErrorKind::Invalid`], [`ErrorKind::Closed`].
+    /// [`ErrorKind::Quorum`], or why nothing was sent: [`ErrorKind::Invalid`], [`ErrorKind::Closed`]. [Example](crate::guide::by_example#replicas).
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.refused.as_ref().map_or(ErrorKind::Quorum, Error::kind)
     }
 
     /// What is known of the write on the replicas together: `NotSent` and `Rejected` only when that is so
-    /// for each of them, `Answered` when all that are not acknowledged were refused by their servers.
+    /// for each of them, `Answered` when all that are not acknowledged were refused by their servers. [Example](crate::guide::by_example#replicas).
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         if let Some(error) = &self.refused {

@@ -35,7 +35,7 @@ pub enum Quorum {
 
 impl Quorum {
     /// The acknowledgements that `replicas` need; `None` when they cannot be met: none at all, or more
-    /// than there are replicas.
+    /// than there are replicas. [Example](crate::guide::by_example#replicas).
     #[must_use]
     pub fn of(self, replicas: usize) -> Option<usize> {
         let needed = match self {

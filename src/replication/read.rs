@@ -31,7 +31,7 @@ enum Heard {
 }
 
 impl Replicas {
-    /// Reads with `cmd`, a command that only reads, from the replicas that `from` says.
+    /// Reads with `cmd`, a command that only reads, from the replicas that `from` says. [Example](crate::guide::by_example#replicas).
     ///
     /// With [`read_repair`](Self::read_repair), a replica that came back lately and has no value is not
     /// believed while another one may have it.

@@ -40,7 +40,7 @@ impl Default for ReadRepair {
 }
 
 impl ReadRepair {
-    /// Doubts nodes for this long after they came back.
+    /// Doubts nodes for this long after they came back. [Example](crate::guide::by_example#replicas).
     #[must_use]
     pub fn within(window: Duration) -> Self {
         Self { window }

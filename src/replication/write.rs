@@ -13,7 +13,7 @@ use crate::replication::background::{Running, leave_writes, send};
 use crate::replication::{Acks, Quorum, QuorumError, ReplicaMember, Replicas, refused};
 
 impl Replicas {
-    /// Sends `cmd` to all replicas at once and returns as soon as `quorum` of them have acknowledged it.
+    /// Sends `cmd` to all replicas at once and returns as soon as `quorum` of them have acknowledged it. [Example](crate::guide::by_example#replicas).
     ///
     /// The others go on in the background, until the call's deadline or the cluster's shutdown. An error
     /// reply is no acknowledgement; every other reply is one, so a `SET .. NX` that found the key counts.

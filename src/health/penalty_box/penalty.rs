@@ -28,6 +28,10 @@ macro_rules! penalty {
         /// ```
         #[derive(Clone, Debug, PartialEq)]
         #[non_exhaustive]
+        #[doc(alias = "backoff")]
+        #[doc(alias = "circuit breaker")]
+        #[doc(alias = "reconnect")]
+        #[doc(alias = "health check")]
         pub struct Penalty {
             $(
                 $(#[doc = $doc])+
@@ -40,6 +44,8 @@ macro_rules! penalty {
                 #[doc = concat!("Sets [`", stringify!($name), "`](field@Self::", stringify!($name), ").")]
                 #[doc = ""]
                 $(#[doc = $doc])+
+                ///
+                /// [Example](crate::guide::by_example#penalty).
                 #[must_use]
                 pub fn $name(mut self, $name: $type) -> Self {
                     self.$name = $name;
@@ -179,7 +185,7 @@ impl Penalty {
         }
     }
 
-    /// Checks that the parameters are in range and do not contradict each other.
+    /// Checks that the parameters are in range and do not contradict each other. [Example](crate::guide::by_example#penalty).
     ///
     /// # Errors
     ///

@@ -36,7 +36,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The reason as it appears in metrics, events and logs: `refused`, `timeout`, `not_redis`, ...
+    /// The reason as it appears in metrics, events and logs: `refused`, `timeout`, `not_redis`, ... [Example](crate::guide::by_example#watching).
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

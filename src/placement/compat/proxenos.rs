@@ -86,7 +86,7 @@ impl Proxenos {
     const DEFAULT_SECRET: Secret =
         Secret(0xd906_b07a_8813_15ce_3088_47a8_c4de_69c6_u128.to_be_bytes());
 
-    /// With this hash method.
+    /// With this hash method. [Example](crate::guide::by_example#other-libraries-placements).
     #[must_use]
     pub fn new(method: ProxenosHash) -> Self {
         Self {
@@ -95,13 +95,13 @@ impl Proxenos {
         }
     }
 
-    /// The seed of the `MMH3` methods. Default: 0.
+    /// The seed of the `MMH3` methods. Default: 0. [Example](crate::guide::by_example#other-libraries-placements).
     #[must_use]
     pub fn seed(self, seed: u32) -> Self {
         Self { seed, ..self }
     }
 
-    /// The key of `SIPHASH`. Default: the one in proxenos's source.
+    /// The key of `SIPHASH`. Default: the one in proxenos's source. [Example](crate::guide::by_example#other-libraries-placements).
     #[must_use]
     pub fn secret(self, secret: [u8; 16]) -> Self {
         let secret = Some(Secret(secret)).filter(|&secret| secret != Self::DEFAULT_SECRET);
@@ -109,7 +109,7 @@ impl Proxenos {
     }
 
     /// The variant of `MMH3_64` and `MMH3_128` that is made for 32-bit machines: `optimize=x86`, with
-    /// other values. Default: no.
+    /// other values. Default: no. [Example](crate::guide::by_example#other-libraries-placements).
     #[must_use]
     pub fn optimize_x86(self, x86: bool) -> Self {
         Self { x86, ..self }

@@ -93,13 +93,13 @@ pub struct RedisArray {
 
 impl RedisArray {
     /// Whether keys go by a ring, as with the option `consistent` of `RedisArray`. Default: no, by the
-    /// place in the list.
+    /// place in the list. [Example](crate::guide::by_example#other-libraries-placements).
     #[must_use]
     pub fn consistent(self, consistent: bool) -> Self {
         Self { consistent, ..self }
     }
 
-    /// The hash function, as with the option `algorithm`. Default: CRC-32 in phpredis's own way.
+    /// The hash function, as with the option `algorithm`. Default: CRC-32 in phpredis's own way. [Example](crate::guide::by_example#other-libraries-placements).
     #[must_use]
     pub fn algorithm(self, algorithm: RedisArrayHash) -> Self {
         Self {

@@ -31,7 +31,7 @@ pub struct Ringpop {
 impl Ringpop {
     const DEFAULT: NonZeroU32 = NonZeroU32::new(100).unwrap();
 
-    /// How many points each member has. Default: 100.
+    /// How many points each member has. Default: 100. [Example](crate::guide::by_example#other-libraries-placements).
     #[must_use]
     pub fn replica_points(self, points: NonZeroU32) -> Self {
         Self {

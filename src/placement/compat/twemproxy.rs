@@ -46,7 +46,7 @@ pub struct Twemproxy {
 }
 
 impl Twemproxy {
-    /// The distribution. Default: [`Distribution::Ketama`].
+    /// The distribution. Default: [`Distribution::Ketama`]. [Example](crate::guide::by_example#other-libraries-placements).
     #[must_use]
     pub fn distribution(self, distribution: Distribution) -> Self {
         Self {
@@ -55,13 +55,13 @@ impl Twemproxy {
         }
     }
 
-    /// The hash function. Default: [`TwemproxyHash::Fnv1a_64`].
+    /// The hash function. Default: [`TwemproxyHash::Fnv1a_64`]. [Example](crate::guide::by_example#other-libraries-placements).
     #[must_use]
     pub fn hash(self, hash: TwemproxyHash) -> Self {
         Self { hash, ..self }
     }
 
-    /// Whether the pool has `auto_eject_hosts: true`. Default: no.
+    /// Whether the pool has `auto_eject_hosts: true`. Default: no. [Example](crate::guide::by_example#other-libraries-placements).
     ///
     /// With it the whole distribution is made anew from the live servers, so keys of live servers move
     /// too while one is out, as they do behind twemproxy. Without it they stay; twemproxy answers

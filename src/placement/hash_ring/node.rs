@@ -18,7 +18,7 @@ pub struct RingNode<T = ()> {
 }
 
 impl<T> RingNode<T> {
-    /// A node to be added by `extend` or `collect`.
+    /// A node to be added by `extend` or `collect`. [Example](crate::guide::by_example#a-ring-of-anything).
     pub fn new(name: impl Into<String>, weight: u32, payload: T) -> Self {
         Self {
             name: name.into(),
@@ -27,19 +27,19 @@ impl<T> RingNode<T> {
         }
     }
 
-    /// The name, unique among its neighbours.
+    /// The name, unique among its neighbours. [Example](crate::guide::by_example#a-ring-of-anything).
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The share of the keys relative to the others; 0 means none.
+    /// The share of the keys relative to the others; 0 means none. [Example](crate::guide::by_example#a-ring-of-anything).
     #[must_use]
     pub fn weight(&self) -> u32 {
         self.weight
     }
 
-    /// What was added with the node.
+    /// What was added with the node. [Example](crate::guide::by_example#a-ring-of-anything).
     #[must_use]
     pub fn payload(&self) -> &T {
         &self.payload
