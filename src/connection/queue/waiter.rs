@@ -87,7 +87,7 @@ impl Taking {
     /// Whether the server took the `MULTI`, if this is its answer.
     pub(super) fn hears_multi(&self, value: &Value) -> Option<bool> {
         let is_its_answer = self.is_transaction() && self.is_fresh();
-        is_its_answer.then(|| !matches!(value, Value::ServerError(_)))
+        is_its_answer.then_some(!matches!(value, Value::ServerError(_)))
     }
 
     /// Whether no reply came yet.
