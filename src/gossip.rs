@@ -32,12 +32,13 @@ mod driver;
 mod endpoints;
 mod error;
 mod events;
+#[cfg(feature = "forward")]
+mod forwarding;
 mod frame;
 mod handle;
 mod heal;
 mod identity;
 mod instance;
-mod keys;
 mod leave;
 mod leaving;
 mod meter;

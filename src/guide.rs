@@ -18,6 +18,7 @@
 //! * [`topology`]: adding and removing nodes under load.
 //! * [`discovery`](https://docs.rs/fluster/latest/fluster/guide/discovery/index.html): nodes from Consul, etcd, DNS or a file (features `discovery`, `discovery-*`).
 //! * [`membership`](https://docs.rs/fluster/latest/fluster/guide/membership/index.html): instances of an application that know each other (feature `gossip`).
+//! * [`forwarding`](https://docs.rs/fluster/latest/fluster/guide/forwarding/index.html): requests that are handled by the owner of their key (feature `forward`).
 //! * [`observability`]: metrics, events, logs, status.
 //! * [`limits`]: what fluster costs, and what it cannot see.
 //! * [`runtimes`]: which runtime does what; programs without async, tests.
@@ -33,6 +34,7 @@
 #[doc = include_str!("guide/by-example.md")]
 #[cfg_attr(feature = "discovery", doc = include_str!("guide/by-example-discovery.md"))]
 #[cfg_attr(feature = "gossip", doc = include_str!("guide/by-example-gossip.md"))]
+#[cfg_attr(all(feature = "forward", feature = "gossip"), doc = include_str!("guide/by-example-forward.md"))]
 pub mod by_example {}
 
 #[doc = include_str!("guide/coming-from.md")]
@@ -68,6 +70,10 @@ pub mod features {}
 
 #[doc = include_str!("guide/figures.md")]
 pub mod figures {}
+
+#[cfg(feature = "forward")]
+#[doc = include_str!("guide/forwarding.md")]
+pub mod forwarding {}
 
 #[doc = include_str!("guide/health.md")]
 pub mod health {}

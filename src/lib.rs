@@ -18,18 +18,22 @@ mod connection;
 pub mod discovery;
 mod error;
 mod fan_out;
+#[cfg(feature = "forward")]
+pub mod forward;
 #[cfg(feature = "gossip")]
 pub mod gossip;
 pub mod guide;
 mod hash;
 mod health;
+#[cfg(any(feature = "forward", feature = "gossip"))]
+mod keys;
 mod node;
 pub mod placement;
 pub mod pubsub;
 pub mod queue;
 pub mod replication;
 mod scan;
-#[cfg(feature = "gossip")]
+#[cfg(any(feature = "forward", feature = "gossip"))]
 mod sealed;
 mod tasks;
 mod topology;

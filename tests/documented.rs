@@ -33,6 +33,7 @@ fn sections() -> BTreeMap<String, String> {
         include_str!("../src/guide/by-example.md"),
         include_str!("../src/guide/by-example-discovery.md"),
         include_str!("../src/guide/by-example-gossip.md"),
+        include_str!("../src/guide/by-example-forward.md"),
     ]
     .concat();
     let (mut all, mut here, mut in_code) = (BTreeMap::new(), String::new(), false);

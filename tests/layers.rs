@@ -36,6 +36,11 @@ const OTHER_CLOCKS: &[(&str, &[&str], &str)] = &[
         "its `Instant` is tokio's, which a test pauses by itself",
     ),
     (
+        "forward/forwarder",
+        &["SystemTime::now"],
+        "instances have no other clock in common, and marks are told apart by their time",
+    ),
+    (
         "gossip/builder",
         &["SystemTime::now"],
         "generations and operators' questions are told apart by the time of the day",
@@ -170,6 +175,7 @@ const FLOORS: &[(&str, usize)] = &[
     ("client", 1),
     ("connection", 1),
     ("error", 1),
+    ("keys", 1),
     ("tasks", 1),
     // The cluster.
     ("cluster", 2),
@@ -183,6 +189,7 @@ const FLOORS: &[(&str, usize)] = &[
     ("transaction", 3),
     // Optional edges.
     ("discovery", 4),
+    ("forward", 4),
     ("gossip", 4),
 ];
 
@@ -207,6 +214,16 @@ const PURE: &[&str] = &[
 
 /// Pure, too, though they stand above others; of the network they may name addresses.
 const PURE_ABOVE: &[&str] = &[
+    "forward/arrival",
+    "forward/attempt",
+    "forward/base",
+    "forward/envelope",
+    "forward/error",
+    "forward/headers",
+    "forward/key",
+    "forward/known",
+    "forward/mark",
+    "forward/peers",
     "gossip/counters",
     "gossip/frame",
     "gossip/heal",

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use super::builder::wall;
 use super::frame::{PAYLOAD, Refusal};
 use super::instance::Instance;
-use super::keys::chance;
 use super::shared::Shared;
 use super::status::{GossipStatus, MemberStatus};
 use super::sync::PerSecond;
 use crate::clock;
+use crate::keys::chance;
 
 /// An older question, or one of a future, is not answered: somebody may have kept it.
 const FRESH: u64 = 30_000;

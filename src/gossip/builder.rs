@@ -16,13 +16,13 @@ use super::driver::{Driver, Gate};
 use super::error::{GossipError, GossipErrorKind};
 use super::identity::{is_reachable, plain};
 use super::instance::{Instance, Setup};
-use super::keys::chance;
 use super::profile::GossipProfile;
 use super::record::{Phase, Record};
 use super::rule::Rule;
 use super::shared::{Leaving, Shared};
 use crate::clock;
 use crate::discovery::Discovery;
+use crate::keys::chance;
 use crate::placement::Placement;
 use crate::sealed::Keyring;
 use crate::tasks::{NO_RUNTIME, Tasks};
@@ -264,7 +264,7 @@ impl GossipBuilder {
             wall: wall(),
             record: record.clone(),
             times: self.profile.times(),
-            keyring: self.keyring,
+            keyring: self.keyring.clone(),
             seed: chance().map_err(key_error)?,
         };
         let socket = {

@@ -162,7 +162,19 @@ impl Gossip {
     /// Seals with other keys from now on. In a plaintext cluster it seals from now on, and the others do not hear it
     /// until they do. [Example](crate::guide::by_example#asking-an-instance).
     pub fn set_keyring(&self, keyring: Keyring) {
+        #[cfg(feature = "forward")]
+        self.shared().keyring.store(Some(Arc::new(keyring.clone())));
         self.shared().wish(|wishes| wishes.keyring = Some(keyring));
+    }
+
+    #[cfg(feature = "forward")]
+    pub(crate) fn current_keyring(&self) -> Option<Keyring> {
+        self.shared().keyring.load().as_deref().cloned()
+    }
+
+    #[cfg(feature = "forward")]
+    pub(crate) fn cluster_name(&self) -> &str {
+        &self.shared().cluster
     }
 
     /// Says that a member refuses connections, as the kernel tells when its process is gone. It is suspected at once, and

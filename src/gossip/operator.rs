@@ -12,8 +12,8 @@ use super::builder::wall;
 use super::error::{GossipError, GossipErrorKind};
 use super::frame::{Kind, LARGEST, PAYLOAD, Seal};
 use super::identity::{Id, NOWHERE};
-use super::keys::chance;
 use super::status::{GossipStatus, MemberStatus};
+use crate::keys::chance;
 use crate::sealed::Keyring;
 
 /// How long one answer is waited for, and how often it is asked.

@@ -39,6 +39,9 @@ pub(crate) struct Shared {
     /// The source of seeds should be asked again.
     pub(crate) want_seeds: Notify,
     pub(crate) numbers: Mutex<Numbers>,
+    /// What requests that are forwarded are marked with.
+    #[cfg(feature = "forward")]
+    pub(crate) keyring: arc_swap::ArcSwapOption<Keyring>,
     pub(crate) left: watch::Sender<Option<LeaveReport>>,
     leaving: Mutex<Option<Leaving>>,
     /// What the leaving runs on, while there is a handle.
@@ -122,6 +125,8 @@ impl Shared {
                 key_ids,
                 ..Numbers::default()
             }),
+            #[cfg(feature = "forward")]
+            keyring: arc_swap::ArcSwapOption::new(instance.keyring().cloned().map(Arc::new)),
             left: watch::Sender::new(None),
             leaving: Mutex::new(Some(leaving)),
             tasks: Mutex::new(Weak::new()),
