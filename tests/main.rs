@@ -25,6 +25,8 @@ mod drain;
 mod examples;
 mod exclusive;
 mod faults;
+#[cfg(all(feature = "forward", feature = "gossip"))]
+mod forward;
 mod fuzz;
 #[cfg(feature = "gossip")]
 mod gossip;
