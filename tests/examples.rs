@@ -335,3 +335,43 @@ fn axum_limits_caches_works_measures_and_ends_in_order() {
     }
     running.ends_by("-TERM");
 }
+
+#[test]
+fn rate_limiter_has_one_bucket_for_a_key_whichever_instance_is_asked() {
+    let dir = new_dir("rate-limiter");
+    let keys = dir.join("gossip.key");
+    std::fs::write(&keys, "5a".repeat(32)).unwrap();
+    let udp: Vec<_> = (0..3)
+        .map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap())
+        .collect();
+    let tcp: Vec<_> = (0..3)
+        .map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap())
+        .collect();
+    let gossip: Vec<_> = udp.iter().map(|s| s.local_addr().unwrap()).collect();
+    let listen: Vec<_> = tcp.iter().map(|s| s.local_addr().unwrap()).collect();
+    drop((udp, tcp));
+    let start = |n: usize| {
+        let mut command = example("rate_limiter", &[]);
+        command.args(["--gossip", &gossip[n].to_string()]);
+        command.args(["--http", &listen[n].to_string()]);
+        command.args(["--seed", &gossip[usize::from(n == 0)].to_string()]);
+        command.arg("--key-file").arg(&keys);
+        Running::start(command)
+    };
+    let all = [0, 1, 2].map(start);
+    let mut round = 0;
+    // Each has a bucket of its own until they know each other.
+    wait_until(SOON, || {
+        round += 1;
+        let began = Instant::now();
+        let ask = |n: usize| http(listen[n % 3].port(), "POST", &format!("/limit/{round}"), "");
+        let answers: Vec<_> = (0..30).map_while(|n| ask(n).ok()).collect();
+        let taken = answers.iter().filter(|(status, _)| *status == 200).count();
+        let refused = answers.iter().filter(|(status, _)| *status == 429).count();
+        let most = 6.0 + 5.0 * began.elapsed().as_secs_f64();
+        taken + refused == 30 && taken >= 5 && (taken as f64) < most
+    });
+    for running in all {
+        running.ends_by("-TERM");
+    }
+}

@@ -91,6 +91,21 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
+#[test]
+fn what_it_shows_of_the_rate_limiter_is_in_the_example() {
+    let example = include_str!("../examples/rate_limiter.rs");
+    let shown = block(README, "```rust,ignore");
+    assert!(shown.lines().count() > 4, "{shown}");
+    assert!(
+        example.contains(shown),
+        "the README shows something else:\n{shown}"
+    );
+    assert!(
+        example.lines().count() < 100,
+        "an example is under 100 lines"
+    );
+}
+
 /// The program that the README shows first, as it is.
 fn quickstart() -> Command {
     let mut cargo = Command::new(env!("CARGO"));
