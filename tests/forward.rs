@@ -367,6 +367,7 @@ async fn a_request_that_reaches_any_instance_is_handled_by_the_owner_of_its_key(
                 (method, &*target),
                 "byte for byte"
             );
+            assert_eq!(seen.instance, owner);
             assert_eq!(seen.body, body);
             assert_eq!(seen.headers["x-mine"], "1");
             assert_eq!(seen.headers["host"], "limiter.example");

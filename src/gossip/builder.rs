@@ -264,7 +264,7 @@ impl GossipBuilder {
             wall: wall(),
             record: record.clone(),
             times: self.profile.times(),
-            keyring: self.keyring.clone(),
+            keyring: self.keyring,
             seed: chance().map_err(key_error)?,
         };
         let socket = {
