@@ -35,6 +35,8 @@ mod events;
 #[cfg(feature = "forward")]
 mod forwarding;
 mod frame;
+#[cfg(test)]
+mod fuzz;
 mod handle;
 mod heal;
 mod identity;
