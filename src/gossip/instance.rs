@@ -21,7 +21,7 @@ use self::seek::Seek;
 use super::counters::Counters;
 use super::events::GossipEvent;
 use super::frame::{Frame, Kind, Refusal, Seal};
-use super::identity::{Id, plain};
+use super::identity::{Id, NOWHERE, plain};
 use super::profile::Times;
 use super::record::Record;
 use super::records::Records;
@@ -181,7 +181,11 @@ impl Instance {
             Kind::List => self.on_list(now, &frame),
             Kind::Leave => self.on_leave(now, &frame),
             Kind::Forget => self.on_forget(now, &frame),
-            Kind::Admin => self.out.push_back(Output::Admin(frame.payload)),
+            // Whoever asks is no instance; what one answers is for whoever asked it.
+            Kind::Admin if frame.sender.addr == NOWHERE => {
+                self.out.push_back(Output::Admin(frame.payload));
+            }
+            Kind::Admin => self.refuse(Refusal::Elsewhere),
         }
         self.settle(now);
     }
