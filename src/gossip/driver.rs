@@ -240,6 +240,7 @@ impl Driver {
             rate(counters.received_bytes, numbers.counters.received_bytes),
         );
         numbers.counters = counters;
+        numbers.items = self.instance.items();
         numbers.backlog = self.instance.backlog();
         numbers.diverged = self.instance.diverged();
         // The application's recorder may take its time, or ask for our numbers.

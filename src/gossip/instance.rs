@@ -24,7 +24,7 @@ use super::frame::{Frame, Kind, Refusal, Seal};
 use super::identity::{Id, NOWHERE, plain};
 use super::profile::Times;
 use super::record::Record;
-use super::records::Records;
+use super::records::{Counted, Records};
 use super::replay::Replays;
 use super::swim::{News, Swim, Word};
 use super::sync::{Budget, PerSecond};
@@ -382,6 +382,11 @@ impl Instance {
         if self.ring.map(|(ring, _)| ring) != fingerprint {
             self.ring = fingerprint.map(|fingerprint| (fingerprint, now));
         }
+    }
+
+    /// What was odd among the items that others told.
+    pub(crate) fn items(&self) -> Counted {
+        self.records.lock().counted
     }
 
     /// Changes that are still passed on: of members, of items.
