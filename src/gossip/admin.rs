@@ -1,7 +1,7 @@
 //! Operators' questions, over the port of the instances and sealed like everything else: who has the key may ask.
 
-use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::builder::wall;
 use super::frame::{PAYLOAD, Refusal};
+use super::identity::plain;
 use super::instance::Instance;
 use super::shared::Shared;
 use super::status::{GossipStatus, MemberStatus};
@@ -18,12 +19,12 @@ use crate::keys::chance;
 
 /// An older question, or one of a future, is not answered: somebody may have kept it.
 const FRESH: u64 = 30_000;
-/// Questions that are known, so that none is answered twice. One that is shown again after so many others is answered
-/// again, which changes nothing: acts need a ticket.
-const MOST_SEEN: usize = 1_024;
+/// Questions that are known, so that none is answered twice. When there are more, those that are older than what is
+/// kept are not answered any more.
+const MOST_SEEN: usize = 4_096;
 /// Answers in a second: what is answered is longer than what is asked.
 const ANSWERS: u32 = 200;
-/// A ticket is good for one act, and not for long.
+/// A ticket is good for one act, and not for long: within it, who asks again hears what came of it.
 const TICKET: Duration = Duration::from_secs(10);
 const MOST_TICKETS: usize = 16;
 /// Keys that are looked up at once, and candidates of each.
@@ -35,6 +36,10 @@ pub(crate) const HEAD: usize = 64;
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Question {
+    /// Who is asked: nobody else answers, whoever passes it on.
+    pub(crate) to: SocketAddr,
+    /// Which start of the process there: what was asked of an earlier one is not answered by a later one.
+    pub(crate) start: u64,
     pub(crate) id: u64,
     /// The wall clock of whoever asks, in milliseconds.
     pub(crate) at: u64,
@@ -43,6 +48,9 @@ pub(crate) struct Question {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Ask {
+    /// Which start of the process it is. The one question that can be asked without knowing that; its answer is no
+    /// longer than itself.
+    Start,
     Status,
     /// From so many on.
     Members(u32),
@@ -74,6 +82,7 @@ pub(crate) struct Answer {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum What {
+    Start(u64),
     Status(Box<GossipStatus>),
     /// How many there are in all, and some of them.
     Members(u32, Vec<MemberStatus>),
@@ -84,69 +93,145 @@ pub(crate) enum What {
 }
 
 /// Where questions are answered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Desk {
-    seen: VecDeque<u64>,
-    tickets: VecDeque<([u8; 16], Instant)>,
-    rate: Option<PerSecond>,
+    /// What the socket is bound to.
+    bound: SocketAddr,
+    /// Which start of the process this is; nobody can guess it.
+    start: u64,
+    seen: Seen,
+    tickets: VecDeque<Ticket>,
+    rate: PerSecond,
+}
+
+#[derive(Debug)]
+struct Ticket {
+    secret: [u8; 16],
+    since: Instant,
+    /// What was done with it, and what came of that.
+    used: Option<(Act, bool)>,
+}
+
+/// Questions that were answered, by their time.
+#[derive(Debug, Default)]
+struct Seen {
+    known: BTreeSet<(u64, u64)>,
+    /// Older ones may have been forgotten.
+    floor: u64,
+}
+
+impl Seen {
+    fn is_new(&self, at: u64, id: u64, wall: u64) -> bool {
+        at.abs_diff(wall) <= FRESH && at >= self.floor && !self.known.contains(&(at, id))
+    }
+
+    fn keep(&mut self, at: u64, id: u64, wall: u64) {
+        self.known = self.known.split_off(&(wall.saturating_sub(2 * FRESH), 0));
+        self.known.insert((at, id));
+        if self.known.len() > MOST_SEEN
+            && let Some((at, _)) = self.known.pop_first()
+        {
+            self.floor = self.floor.max(at + 1);
+        }
+    }
+}
+
+/// Whether an address that is asked is ours, though it may not be the one that we tell: the socket may be bound to all
+/// of this machine. The loopback of another machine has the same addresses.
+fn is_ours(
+    asked: SocketAddr,
+    from: SocketAddr,
+    advertised: SocketAddr,
+    bound: SocketAddr,
+    is_local: impl FnOnce(IpAddr) -> bool,
+) -> bool {
+    let asked = plain(asked);
+    if asked == advertised || (asked == plain(bound) && !bound.ip().is_unspecified()) {
+        return true;
+    }
+    let is_port = bound.ip().is_unspecified() && asked.port() == bound.port();
+    match asked.ip().is_loopback() || asked.ip().is_unspecified() {
+        true => is_port && plain(from).ip().is_loopback(),
+        false => is_port && is_local(asked.ip()),
+    }
+}
+
+/// Whether an interface of this machine has the address.
+fn is_local(ip: IpAddr) -> bool {
+    UdpSocket::bind((ip, 0)).is_ok()
 }
 
 impl Desk {
-    pub(crate) fn sweep(&mut self, now: Instant) {
-        self.tickets
-            .retain(|(_, at)| now.saturating_duration_since(*at) < TICKET);
+    pub(crate) fn new(bound: SocketAddr, start: u64) -> Self {
+        Self {
+            bound,
+            start,
+            seen: Seen::default(),
+            tickets: VecDeque::new(),
+            rate: PerSecond::new(ANSWERS, clock::now()),
+        }
     }
 
-    /// The answer to a question; the reason for what is no question, is late, or was answered before. `None` for one
-    /// too many.
+    pub(crate) fn sweep(&mut self, now: Instant) {
+        self.tickets
+            .retain(|ticket| now.saturating_duration_since(ticket.since) < TICKET);
+    }
+
+    /// The answer to a question; the reason for what is no question, is another one's, is late, or was answered before.
+    /// `None` for one too many.
     pub(crate) fn answer(
         &mut self,
         question: &[u8],
+        from: SocketAddr,
         shared: &Arc<Shared>,
         instance: &mut Instance,
     ) -> Result<Vec<u8>, Option<Refusal>> {
-        let now = clock::now();
+        let (now, wall) = (clock::now(), wall());
         let (question, _later) =
             postcard::take_from_bytes::<Question>(question).map_err(|_| Some(Refusal::Parse))?;
-        let rate = self
-            .rate
-            .get_or_insert_with(|| PerSecond::new(ANSWERS, now));
-        if question.at.abs_diff(wall()) > FRESH || self.seen.contains(&question.id) {
+        let Question {
+            to, start, id, at, ..
+        } = question;
+        if !self.seen.is_new(at, id, wall) || (start != self.start && question.ask != Ask::Start) {
             return Err(Some(Refusal::Replay));
         }
-        if !rate.take(now) {
+        if !self.rate.take(now) {
             return Err(None);
         }
-        if self.seen.len() == MOST_SEEN {
-            self.seen.pop_front();
+        let advertised = shared.view.load().me().address;
+        if !is_ours(to, from, advertised, self.bound, is_local) {
+            return Err(Some(Refusal::Elsewhere));
         }
-        self.seen.push_back(question.id);
+        self.seen.keep(at, id, wall);
         let what = match question.ask {
             Ask::Status => What::Status(Box::new(GossipStatus::of(shared))),
             Ask::Members(from) => members(shared, from as usize),
             Ask::Lookup(keys, n) => candidates(shared, &keys, n),
+            Ask::Start => What::Start(self.start),
             Ask::Ticket => {
-                let ticket = chance().map_err(|_| None)?;
+                let secret = chance().map_err(|_| None)?;
                 self.tickets.truncate(MOST_TICKETS - 1);
-                self.tickets.push_front((ticket, now));
-                What::Ticket(ticket)
+                self.tickets.push_front(Ticket {
+                    secret,
+                    since: now,
+                    used: None,
+                });
+                What::Ticket(secret)
             }
-            Ask::Act(ticket, act) => {
+            Ask::Act(secret, act) => {
                 self.sweep(now);
-                let place = self
-                    .tickets
-                    .iter()
-                    .position(|(known, _)| *known == ticket)
-                    .ok_or(Some(Refusal::Replay))?;
-                self.tickets.remove(place);
-                What::Done(done(act, now, shared, instance))
+                let ticket = self.tickets.iter_mut().find(|known| known.secret == secret);
+                let ticket = ticket.ok_or(Some(Refusal::Replay))?;
+                let (used, done) = *ticket
+                    .used
+                    .get_or_insert_with(|| (act, done(act, now, shared, instance)));
+                if used != act {
+                    return Err(Some(Refusal::Replay));
+                }
+                What::Done(done)
             }
         };
-        encode(&Answer {
-            id: question.id,
-            what,
-        })
-        .ok_or(None)
+        encode(&Answer { id, what }).ok_or(None)
     }
 }
 
@@ -199,3 +284,6 @@ fn encode(answer: &Answer) -> Option<Vec<u8>> {
     let bytes = postcard::to_allocvec(answer).ok()?;
     (bytes.len() <= PAYLOAD).then_some(bytes)
 }
+
+#[cfg(test)]
+mod tests;

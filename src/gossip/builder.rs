@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
 
 use super::Gossip;
+use super::admin::Desk;
 use super::driver::{Driver, Gate};
 use super::error::{GossipError, GossipErrorKind};
 use super::identity::{is_reachable, plain};
@@ -267,6 +268,7 @@ impl GossipBuilder {
             keyring: self.keyring,
             seed: chance().map_err(key_error)?,
         };
+        let start = chance().map_err(key_error)?;
         let socket = {
             let _inside = runtime.enter();
             tokio::net::UdpSocket::from_std(socket).map_err(|e| {
@@ -291,7 +293,9 @@ impl GossipBuilder {
                 )
             })?;
         let shared = Arc::new(shared);
-        let driver = Driver::new(Arc::clone(&shared), instance, socket, rule, self.gate);
+        let bound = socket.local_addr().unwrap_or(address);
+        let desk = Desk::new(bound, u64::from_le_bytes(start));
+        let driver = Driver::new(Arc::clone(&shared), instance, socket, rule, self.gate, desk);
         let spawned = tasks.spawn(driver.run());
         let spawned = spawned.and_then(|_| match self.seeds {
             Some(source) => tasks

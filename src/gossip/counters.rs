@@ -11,7 +11,7 @@ pub(crate) struct Counters {
     pub(crate) sent_bytes: u64,
     pub(crate) received_bytes: u64,
     /// By reason.
-    pub(crate) refused: [u64; 5],
+    pub(crate) refused: [u64; 6],
     /// Datagrams that did not fit, or came too fast to be answered.
     pub(crate) dropped: u64,
     /// Probes that were not answered directly.

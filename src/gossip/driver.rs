@@ -56,6 +56,7 @@ impl Driver {
         socket: UdpSocket,
         rule: Rule,
         gate: Option<Gate>,
+        desk: Desk,
     ) -> Self {
         Self {
             meter: Meter::new(&shared.cluster),
@@ -65,7 +66,7 @@ impl Driver {
             rule,
             gate,
             next_second: clock::now(),
-            desk: Desk::default(),
+            desk,
             heals: Vec::new(),
             untold: Vec::new(),
             told: BTreeMap::new(),
@@ -134,18 +135,9 @@ impl Driver {
                 Output::Event(event) => self.tell(event),
                 Output::WantSeeds => self.shared.want_seeds.notify_one(),
                 Output::Admin(question) => {
-                    let answer = self
-                        .desk
-                        .answer(&question, &self.shared, &mut self.instance);
-                    match (answer, from) {
-                        (Ok(answer), Some(from)) => {
-                            if let Some(bytes) = self.instance.close(Kind::Admin, &answer) {
-                                self.instance.counters.sent[Kind::Admin as usize] += 1;
-                                self.send(from, &bytes);
-                            }
-                        }
-                        (Err(Some(reason)), _) => self.instance.refuse(reason),
-                        (Ok(_) | Err(None), _) => self.instance.counters.dropped += 1,
+                    // It came with a datagram.
+                    if let Some(from) = from {
+                        self.answer(&question, from);
                     }
                 }
             }
@@ -155,6 +147,20 @@ impl Driver {
                 // Whoever asked may be gone.
                 let _ = heal.send(report.clone());
             }
+        }
+    }
+
+    fn answer(&mut self, question: &[u8], from: SocketAddr) {
+        let (shared, instance) = (&self.shared, &mut self.instance);
+        match self.desk.answer(question, from, shared, instance) {
+            Ok(answer) => {
+                if let Some(bytes) = self.instance.close(Kind::Admin, &answer) {
+                    self.instance.counters.sent[Kind::Admin as usize] += 1;
+                    self.send(from, &bytes);
+                }
+            }
+            Err(Some(reason)) => self.instance.refuse(reason),
+            Err(None) => self.instance.counters.dropped += 1,
         }
     }
 
@@ -234,6 +240,7 @@ impl Driver {
             rate(counters.received_bytes, numbers.counters.received_bytes),
         );
         numbers.counters = counters;
+        numbers.items = self.instance.items();
         numbers.backlog = self.instance.backlog();
         numbers.diverged = self.instance.diverged();
         // The application's recorder may take its time, or ask for our numbers.

@@ -81,18 +81,21 @@ pub enum Refusal {
     Parse,
     /// It is of another cluster, or sealed where ours is not, or the other way round.
     Cluster,
+    /// An operator's question to another instance, or to us by an address that we do not know to be ours.
+    Elsewhere,
 }
 
 impl Refusal {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Key,
         Self::Replay,
         Self::Size,
         Self::Parse,
         Self::Cluster,
+        Self::Elsewhere,
     ];
 
-    /// The reason as it appears in metrics: `key`, `replay`, `size`, `parse`, `cluster`. [Example](crate::guide::by_example#asking-an-instance).
+    /// The reason as it appears in metrics: `key`, `replay`, `size`, `parse`, `cluster`, `elsewhere`. [Example](crate::guide::by_example#asking-an-instance).
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -101,6 +104,7 @@ impl Refusal {
             Self::Size => "size",
             Self::Parse => "parse",
             Self::Cluster => "cluster",
+            Self::Elsewhere => "elsewhere",
         }
     }
 }

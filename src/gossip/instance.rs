@@ -21,10 +21,10 @@ use self::seek::Seek;
 use super::counters::Counters;
 use super::events::GossipEvent;
 use super::frame::{Frame, Kind, Refusal, Seal};
-use super::identity::{Id, plain};
+use super::identity::{Id, NOWHERE, plain};
 use super::profile::Times;
 use super::record::Record;
-use super::records::Records;
+use super::records::{Counted, Records};
 use super::replay::Replays;
 use super::swim::{News, Swim, Word};
 use super::sync::{Budget, PerSecond};
@@ -185,7 +185,11 @@ impl Instance {
             Kind::List => self.on_list(now, &frame),
             Kind::Leave => self.on_leave(now, &frame),
             Kind::Forget => self.on_forget(now, &frame),
-            Kind::Admin => self.out.push_back(Output::Admin(frame.payload)),
+            // Whoever asks is no instance; what one answers is for whoever asked it.
+            Kind::Admin if frame.sender.addr == NOWHERE => {
+                self.out.push_back(Output::Admin(frame.payload));
+            }
+            Kind::Admin => self.refuse(Refusal::Elsewhere),
         }
         self.settle(now);
     }
@@ -390,6 +394,11 @@ impl Instance {
         if self.ring.map(|(ring, _)| ring) != fingerprint {
             self.ring = fingerprint.map(|fingerprint| (fingerprint, now));
         }
+    }
+
+    /// What was odd among the items that others told.
+    pub(crate) fn items(&self) -> Counted {
+        self.records.lock().counted
     }
 
     /// Changes that are still passed on: of members, of items.

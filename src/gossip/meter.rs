@@ -86,6 +86,13 @@ impl Meter {
                 .absolute(packets[kind as usize]);
             }
         }
+        for (result, value) in [
+            ("refused", numbers.items.refused),
+            ("unknown", numbers.items.unknown),
+            ("forked", numbers.items.forked),
+        ] {
+            metrics::counter!("fluster_gossip_items_total", "cluster" => cluster(), "result" => result).absolute(value);
+        }
         for reason in Refusal::ALL {
             metrics::counter!("fluster_gossip_refused_total", "cluster" => cluster(), "reason" => reason.as_str())
                 .absolute(counters.refused[reason as usize]);

@@ -1,5 +1,6 @@
 //! Asking instances from outside: what `fluster gossip` does.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -40,6 +41,8 @@ const LONGEST_KEY: usize = PAYLOAD - HEAD - LENGTH;
 #[derive(Clone)]
 pub struct Operator {
     seal: Seal,
+    /// What instances advertise that are reached by other addresses.
+    known_as: BTreeMap<SocketAddr, SocketAddr>,
 }
 
 impl Operator {
@@ -48,17 +51,28 @@ impl Operator {
     pub fn new(cluster: impl AsRef<str>, keyring: Option<Keyring>) -> Self {
         Self {
             seal: Seal::new(cluster.as_ref(), keyring),
+            known_as: BTreeMap::new(),
         }
+    }
+
+    /// The instance that is reached at one address advertises another one: a port is mapped, or addresses are
+    /// translated on the way. Without this it takes questions for another one's: an instance answers what was asked of
+    /// the address that it advertises or is bound to, and no other; what was asked of one of them is not answered by
+    /// another, whoever passes it on. [Example](crate::guide::by_example#asking-from-outside).
+    #[must_use]
+    pub fn known_as(mut self, at: SocketAddr, advertised: SocketAddr) -> Self {
+        self.known_as.insert(at, advertised);
+        self
     }
 
     /// How the instance at this address is. [Example](crate::guide::by_example#asking-from-outside).
     ///
     /// # Errors
     ///
-    /// No answer in three tries of 500 ms: nobody is there, with another key or another cluster, or the clocks of the
-    /// two machines are more than 30 s apart.
+    /// No answer in three tries of 500 ms: nobody is there, with another key or another cluster, it advertises another
+    /// address ([`known_as`](Self::known_as)), or the clocks of the two machines are more than 30 s apart.
     pub async fn status(&self, at: SocketAddr) -> Result<GossipStatus, GossipError> {
-        match self.ask(&Line::to(at).await?, Ask::Status).await? {
+        match self.ask(&self.line(at).await?, Ask::Status).await? {
             What::Status(status) => Ok(*status),
             _ => Err(silent(at)),
         }
@@ -70,7 +84,7 @@ impl Operator {
     ///
     /// As [`status`](Self::status).
     pub async fn members(&self, at: SocketAddr) -> Result<Vec<MemberStatus>, GossipError> {
-        let line = Line::to(at).await?;
+        let line = self.line(at).await?;
         let mut all: Vec<MemberStatus> = Vec::new();
         loop {
             let What::Members(of, some) = self.ask(&line, Ask::Members(all.len() as u32)).await?
@@ -108,7 +122,7 @@ impl Operator {
             return Err(GossipError::new(GossipErrorKind::Option, why));
         }
         let n = u8::try_from(n).unwrap_or(u8::MAX);
-        let line = Line::to(at).await?;
+        let line = self.line(at).await?;
         let mut all = Vec::with_capacity(keys.len());
         while let Some(rest) = keys.get(all.len()..).filter(|rest| !rest.is_empty()) {
             let asked = at_once(rest);
@@ -123,23 +137,36 @@ impl Operator {
         Ok(all)
     }
 
-    /// Tells the instance at this address to do something; whether there was something to do. [Example](crate::guide::by_example#asking-from-outside).
+    /// Tells the instance at this address to do something; whether there was something to do. It is done once, however
+    /// often it has to be said until an answer comes. [Example](crate::guide::by_example#asking-from-outside).
     ///
     /// # Errors
     ///
-    /// As [`status`](Self::status).
+    /// As [`status`](Self::status). When an instance that answered before does not answer this, it may have done it, or
+    /// do it within the next ten seconds; the error says so.
     pub async fn act(&self, at: SocketAddr, act: Act) -> Result<bool, GossipError> {
-        let line = Line::to(at).await?;
-        for _ in 0..TRIES {
-            let What::Ticket(ticket) = self.ask(&line, Ask::Ticket).await? else {
-                return Err(silent(at));
-            };
-            // A ticket is good once, so an act whose answer was lost is not repeated with it.
-            if let Ok(What::Done(done)) = self.once(&line, Ask::Act(ticket, act)).await {
-                return Ok(done);
-            }
+        let line = self.line(at).await?;
+        let What::Ticket(ticket) = self.ask(&line, Ask::Ticket).await? else {
+            return Err(silent(at));
+        };
+        // A ticket is good for one act: what is said again with it is not done again.
+        match self.ask(&line, Ask::Act(ticket, act)).await {
+            Ok(What::Done(done)) => Ok(done),
+            Ok(_) => Err(unsaid(at)),
+            Err(e) if e.kind() == GossipErrorKind::Timeout => Err(unsaid(at)),
+            Err(e) => Err(e),
         }
-        Err(silent(at))
+    }
+
+    /// A socket to the instance there, and which start of it it is.
+    async fn line(&self, at: SocketAddr) -> Result<Line, GossipError> {
+        let to = self.known_as.get(&at).copied().unwrap_or(at);
+        let mut line = Line::to(at, to).await?;
+        match self.ask(&line, Ask::Start).await? {
+            What::Start(start) => line.start = start,
+            _ => return Err(silent(at)),
+        }
+        Ok(line)
     }
 
     async fn ask(&self, line: &Line, ask: Ask) -> Result<What, GossipError> {
@@ -153,11 +180,13 @@ impl Operator {
     }
 
     async fn once(&self, line: &Line, ask: Ask) -> Result<What, GossipError> {
-        let Line { at, socket } = line;
+        let Line { at, socket, .. } = line;
         let broken = |why: String| broken(*at, why);
         let id = u64::from_le_bytes(chance().map_err(|e| broken(e.to_string()))?);
         let nonce = chance().map_err(|e| broken(e.to_string()))?;
         let question = Question {
+            to: line.to,
+            start: line.start,
             id,
             at: wall(),
             ask,
@@ -174,7 +203,8 @@ impl Operator {
             loop {
                 let length = socket.recv(&mut buffer).await.ok()?;
                 let frame = self.seal.open(&buffer[..length]).ok();
-                let frame = frame.filter(|frame| frame.kind == Kind::Admin);
+                // What an instance says, and not a question that comes back.
+                let frame = frame.filter(|f| f.kind == Kind::Admin && f.sender.addr != NOWHERE);
                 let answer = frame.and_then(|f| {
                     postcard::take_from_bytes::<Answer>(&f.payload)
                         .ok()
@@ -197,11 +227,15 @@ impl Operator {
 /// those of the next: each has its id.
 struct Line {
     at: SocketAddr,
+    /// By which address the instance knows itself.
+    to: SocketAddr,
+    /// Which start of it is asked; 0 until that is known.
+    start: u64,
     socket: UdpSocket,
 }
 
 impl Line {
-    async fn to(at: SocketAddr) -> Result<Self, GossipError> {
+    async fn to(at: SocketAddr, to: SocketAddr) -> Result<Self, GossipError> {
         let any: IpAddr = match at {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -213,7 +247,12 @@ impl Line {
             .connect(at)
             .await
             .map_err(|e| broken(at, e.to_string()))?;
-        Ok(Self { at, socket })
+        Ok(Self {
+            at,
+            to,
+            start: 0,
+            socket,
+        })
     }
 }
 
@@ -240,8 +279,17 @@ fn silent(at: SocketAddr) -> GossipError {
     GossipError::new(
         GossipErrorKind::Timeout,
         format!(
-            "{at} does not answer: nobody is there, or it has another key or cluster name, or the clocks differ by \
-             more than 30 s"
+            "{at} does not answer: nobody is there, or it has another key or cluster name, or it advertises another \
+             address and that is to be named, or the clocks differ by more than 30 s"
+        ),
+    )
+}
+
+fn unsaid(at: SocketAddr) -> GossipError {
+    GossipError::new(
+        GossipErrorKind::Timeout,
+        format!(
+            "{at} was told and does not answer any more: it may have done it, or do it within ten seconds; ask for its status"
         ),
     )
 }

@@ -17,6 +17,7 @@ use super::identity::Id;
 use super::instance::Instance;
 use super::leave::LeaveReport;
 use super::record::Record;
+use super::records::Counted;
 use super::rule::Rule;
 use super::view::MemberView;
 use crate::clock;
@@ -82,6 +83,8 @@ pub(crate) enum LeaveStep {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Numbers {
     pub(crate) counters: Counters,
+    /// What was odd among the items that others tell.
+    pub(crate) items: Counted,
     /// Since the second before: bytes out, bytes in.
     pub(crate) rate: (f64, f64),
     pub(crate) backlog: (usize, usize),

@@ -324,28 +324,42 @@ impl Fills {
 /// What each exchange may still send: whoever answers must not be made to shout.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
-    exchanges: Vec<(SocketAddr, u32, u32, Instant)>,
+    exchanges: Vec<Exchange>,
+}
+
+#[derive(Debug)]
+struct Exchange {
+    with: SocketAddr,
+    token: u32,
+    /// Datagrams that went out.
+    spent: u32,
+    since: Instant,
 }
 
 impl Budget {
     /// Whether one datagram more of this exchange may go out.
     pub(crate) fn spend(&mut self, with: SocketAddr, token: u32, now: Instant) -> bool {
         self.exchanges
-            .retain(|(.., since)| now.saturating_duration_since(*since) < LASTS);
+            .retain(|exchange| now.saturating_duration_since(exchange.since) < LASTS);
         let is_full = self.exchanges.len() >= MOST_EXCHANGES;
         let known = self
             .exchanges
             .iter_mut()
-            .find(|(addr, of, ..)| (*addr, *of) == (with, token));
+            .find(|exchange| (exchange.with, exchange.token) == (with, token));
         match known {
-            Some((_, _, spent, _)) if *spent >= MOST_DATAGRAMS => false,
-            Some((_, _, spent, _)) => {
-                *spent += 1;
-                true
+            Some(exchange) => {
+                let may = exchange.spent < MOST_DATAGRAMS;
+                exchange.spent += u32::from(may);
+                may
             }
             None if is_full => false,
             None => {
-                self.exchanges.push((with, token, 1, now));
+                self.exchanges.push(Exchange {
+                    with,
+                    token,
+                    spent: 1,
+                    since: now,
+                });
                 true
             }
         }

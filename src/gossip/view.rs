@@ -276,6 +276,8 @@ impl fmt::Debug for MemberView {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     #[cfg(feature = "compat")]
     use crate::placement;
@@ -324,6 +326,52 @@ mod tests {
             assert_eq!((fewer.ring().len(), fewer.members().len()), (3, 4));
             assert!((0.1..0.4).contains(&ring.moved(&fewer)));
             assert_eq!(fewer.added(&ring).len(), 1);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_order_and_the_states_one_set_of_owners_has_one_ring_and_another_set_another(
+            all in proptest::collection::vec((0_u8..2, 0_u8..5, 0_u8..4, 1_u16..5), 1..12),
+            seed in any::<u64>(),
+        ) {
+            use MemberState::{Alive, Down, Left, Suspect};
+            use Phase::{Draining, Joining, Leaving, Ready};
+            let named = |n: usize| member(n as u16 + 1, &format!("i{n}"));
+            let mut members = Vec::new();
+            let mut owners = Vec::new();
+            for (n, (owns, state, phase, weight)) in all.iter().copied().enumerate() {
+                let mut member = named(n);
+                member.weight = weight;
+                if owns == 1 {
+                    owners.push(member.clone());
+                }
+                (member.state, member.phase) = match (owns, state % 2) {
+                    (1, 0) => (Alive, Ready),
+                    (1, _) => (Suspect, Ready),
+                    (_, 0) => ([Down, Left][usize::from(state / 2) % 2], [Ready, Leaving][usize::from(phase) % 2]),
+                    (_, _) => ([Alive, Suspect][usize::from(state / 2)], [Joining, Draining, Leaving][usize::from(phase) % 3]),
+                };
+                members.push(member);
+            }
+            // We are the first one, whatever we own.
+            let me = Member { phase: Joining, ..named(0) };
+            let of = |members: &[Member]| {
+                let is_there = members.iter().any(|m| m.is_me);
+                let me = (!is_there).then(|| me.clone());
+                let members: Vec<_> = members.iter().cloned().chain(me).collect();
+                view(&members, None).fingerprint()
+            };
+            let ring = of(&owners);
+            prop_assert_eq!(of(&members), ring);
+            fastrand::Rng::with_seed(seed).shuffle(&mut members);
+            prop_assert_eq!(of(&members), ring);
+            prop_assert_eq!(ring.is_none(), owners.is_empty());
+            if let Some(last) = owners.pop() {
+                prop_assert_ne!(of(&owners), ring, "without {}", last.ring_id);
+                owners.push(Member { weight: last.weight + 1, ..last });
+                prop_assert_ne!(of(&owners), ring);
+            }
         }
     }
 

@@ -4,6 +4,7 @@ mod complaints;
 mod hostile;
 mod net;
 mod seeds;
+mod thousand;
 mod times;
 
 use std::cmp::Reverse;
@@ -240,10 +241,11 @@ impl World {
                             .as_ref()
                             .is_some_and(|i| i.me().generation == member.generation);
                         let is_false = lives && other.paused.is_none() && !other.left;
-                        if is_false && std::env::var_os("VSIM_TELL").is_some() {
-                            println!("{:?}: i{n} gave {} up", now - self.start, member.ring_id);
-                        }
                         self.false_downs += u64::from(is_false);
+                        self.tell(|| format!("i{n} gave {} up: false {is_false}", member.ring_id));
+                    }
+                    if let GossipEvent::MemberSuspected(member) = &event {
+                        self.tell(|| format!("i{n} suspects {}", member.ring_id));
                     }
                     let told = &mut self.nodes[n].told;
                     // Nobody comes twice, and nobody goes who is not there.
@@ -409,6 +411,13 @@ impl World {
             for b in other {
                 self.net.cuts.extend([(*a, *b), (*b, *a)]);
             }
+        }
+    }
+
+    /// With `VSIM_TELL` set, what happens is told: to understand a seed.
+    pub(super) fn tell(&self, what: impl FnOnce() -> String) {
+        if std::env::var_os("VSIM_TELL").is_some() {
+            println!("{:?}: {}", self.now - self.start, what());
         }
     }
 

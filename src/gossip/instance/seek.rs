@@ -34,12 +34,30 @@ pub(super) struct Seek {
     /// Everybody at once, by an operator's wish.
     all: Option<All>,
     report: Option<HealReport>,
-    doubts: Vec<(Id, u16, Instant, Instant)>,
+    doubts: Vec<Doubt>,
     forgotten: VecDeque<Id>,
-    /// Since when the source does not list somebody who is down, and when it was last looked at.
-    unlisted: BTreeMap<SocketAddr, (Instant, Instant)>,
+    /// Who is down, and not listed by the source.
+    unlisted: BTreeMap<SocketAddr, Unlisted>,
     /// Who has another ring of the same members.
     pub(super) diverged: BTreeSet<SocketAddr>,
+}
+
+/// Somebody of whom the application says that nobody listens there.
+#[derive(Debug)]
+struct Doubt {
+    whom: Id,
+    /// Whoever objects has a higher one.
+    incarnation: u16,
+    /// When it is given up.
+    due: Instant,
+    since: Instant,
+}
+
+/// When the source was looked at, and lacked somebody.
+#[derive(Debug)]
+struct Unlisted {
+    first: Instant,
+    last: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +86,7 @@ impl Seek {
 
     pub(super) fn next_deadline(&self, alone: bool) -> Option<Instant> {
         let knock = alone.then(|| self.knocking.due());
-        let doubt = self.doubts.iter().map(|(_, _, due, _)| *due).min();
+        let doubt = self.doubts.iter().map(|doubt| doubt.due).min();
         [Some(self.next_heal), knock, doubt]
             .into_iter()
             .flatten()
@@ -78,8 +96,8 @@ impl Seek {
     pub(super) fn shift(&mut self, lag: Duration) {
         self.next_heal += lag;
         self.knocking.shift(lag);
-        for (_, _, due, _) in &mut self.doubts {
-            *due += lag;
+        for doubt in &mut self.doubts {
+            doubt.due += lag;
         }
         let all = self.all.iter_mut().flat_map(|all| all.awaited.values_mut());
         for due in self.awaited.values_mut().chain(all) {
@@ -105,7 +123,7 @@ impl Seek {
     pub(super) fn is_unlisted(&self, addr: SocketAddr) -> bool {
         // A source that does not answer says nothing: its silence makes nobody older.
         let looks = self.unlisted.get(&addr);
-        looks.is_some_and(|(first, last)| last.saturating_duration_since(*first) >= TOLD_FOR)
+        looks.is_some_and(|looks| looks.last.saturating_duration_since(looks.first) >= TOLD_FOR)
     }
 }
 
@@ -131,7 +149,11 @@ impl Instance {
             .into_iter()
             .filter(|addr| !doors.is_empty() && !doors.contains(addr))
         {
-            self.seek.unlisted.entry(addr).or_insert((now, now)).1 = now;
+            let look = Unlisted {
+                first: now,
+                last: now,
+            };
+            self.seek.unlisted.entry(addr).or_insert(look).last = now;
         }
         self.seek.doors = doors;
     }
@@ -284,12 +306,11 @@ impl Instance {
 
     /// The kernel says that nobody listens there. Like any suspicion, it can be refuted.
     pub(crate) fn doubt(&mut self, now: Instant, whom: Id) {
+        let age = |doubt: &Doubt| now.saturating_duration_since(doubt.since);
         self.seek
             .doubts
-            .retain(|(.., since)| now.saturating_duration_since(*since) < Duration::from_secs(60));
-        let recently = |(id, _, _, since): &(Id, u16, Instant, Instant)| {
-            *id == whom && now.saturating_duration_since(*since) < DOUBTED
-        };
+            .retain(|doubt| age(doubt) < Duration::from_secs(60));
+        let recently = |doubt: &Doubt| doubt.whom == whom && age(doubt) < DOUBTED;
         if self.seek.doubts.iter().any(recently) {
             return;
         }
@@ -306,8 +327,12 @@ impl Instance {
                 }],
                 true,
             );
-            let due = now + self.swim.suspicion();
-            self.seek.doubts.push((whom, known.incarnation, due, now));
+            self.seek.doubts.push(Doubt {
+                whom,
+                incarnation: known.incarnation,
+                due: now + self.swim.suspicion(),
+                since: now,
+            });
             self.look_now = true;
             self.settle(now);
         }
@@ -318,12 +343,12 @@ impl Instance {
             .seek
             .doubts
             .drain(..)
-            .partition::<Vec<_>, _>(|(_, _, due, _)| *due <= now);
+            .partition::<Vec<_>, _>(|doubt| doubt.due <= now);
         self.seek.doubts = waiting;
-        for (id, incarnation, ..) in due {
-            let known = self.swim.known().find(|known| known.id == id);
+        for doubt in due {
+            let known = self.swim.known().find(|known| known.id == doubt.whom);
             if let Some(known) = known
-                && (known.incarnation, known.life) == (incarnation, Life::Suspect)
+                && (known.incarnation, known.life) == (doubt.incarnation, Life::Suspect)
             {
                 self.swim.apply(
                     now,

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::gossip::record::Phase;
+use crate::gossip::sync::{self, Entry, Life, Told, Version};
 
 fn id(port: u16, generation: u64) -> Id {
     Id::new(SocketAddr::from(([10, 0, 0, 1], port)), generation)
@@ -114,7 +115,86 @@ fn a_kind_that_is_not_known_is_kept_and_passed_on_as_it_came() {
     assert_eq!((r.counted.unknown, r.counted.refused), (32, 147));
 }
 
+/// What is told of two members, by a store of records.
+fn entries(r: &Records) -> Vec<Entry> {
+    let told = |id| Told {
+        id,
+        incarnation: 0,
+        life: Life::Alive,
+        down_for: 0,
+    };
+    let entry = |id| Entry {
+        told: told(id),
+        items: r
+            .items(id)
+            .map(|(kind, item)| Version {
+                kind,
+                version: item.version,
+                check: item.hash as u16,
+            })
+            .collect(),
+    };
+    [id(2, 5), id(3, 5)].map(entry).into()
+}
+
+/// One tells the other what that lacks, and gets what it lacks itself; whether there was anything.
+fn exchange(one: &mut Records, other: &mut Records) -> bool {
+    let difference = sync::compare(&entries(one), &entries(other));
+    let bytes = |r: &Records, keys: &[ItemKey]| -> Vec<_> {
+        let items = keys.iter().filter_map(|key| r.item(*key));
+        items.map(|item| Arc::clone(&item.bytes)).collect()
+    };
+    let (lacks, wants) = (
+        bytes(one, &difference.items),
+        bytes(other, &difference.wants),
+    );
+    for item in &lacks {
+        other.offer(item);
+    }
+    for item in &wants {
+        one.offer(item);
+    }
+    !lacks.is_empty() || !wants.is_empty()
+}
+
+fn store(offers: &[(u16, u64, String, u8)]) -> Records {
+    let mut r = records();
+    r.is_up(id(3, 5));
+    for (port, version, name, kind) in offers {
+        let mut item = item(id(*port, 5), *version, name);
+        item[0] = *kind;
+        r.offer(&item);
+    }
+    r
+}
+
 proptest! {
+    // Merging is what an exchange does: commutative, idempotent and associative.
+    #[test]
+    fn two_stores_of_records_that_exchange_are_equal_whoever_asks_and_in_whatever_order_three_meet(
+        offers in proptest::collection::vec(
+            proptest::collection::vec((2_u16..4, 1_u64..4, "[a-c]", prop_oneof![Just(RECORD), Just(42)]), 0..8),
+            3,
+        ),
+    ) {
+        let stores = || -> [Records; 3] { std::array::from_fn(|n| store(&offers[n])) };
+        let all = store(&offers.concat()).digest();
+        let mut merged = Vec::new();
+        for (first, second) in [(0, 1), (1, 0), (1, 2), (2, 1), (0, 2), (2, 0)] {
+            let mut three = stores();
+            let [one, other] = three.get_disjoint_mut([first, second]).expect("two of them");
+            exchange(one, other);
+            prop_assert_eq!(one.digest(), other.digest());
+            prop_assert!(!exchange(one, other), "nothing is left to tell");
+            let third = 3 - first - second;
+            let [one, last] = three.get_disjoint_mut([first, third]).expect("two of them");
+            exchange(last, one);
+            prop_assert_eq!(one.digest(), last.digest());
+            merged.push(last.digest());
+        }
+        prop_assert!(merged.iter().all(|digest| *digest == all), "{:?}", merged);
+    }
+
     // A semilattice: whatever the order and however often, all end with the same.
     #[test]
     fn records_merge_to_the_same_in_any_order(

@@ -51,6 +51,9 @@ pub struct Whom {
     /// The address of an instance; more of them in case one is away
     #[arg(long, value_name = "ADDR", required = true)]
     pub at: Vec<SocketAddr>,
+    /// The address that it advertises, where it is reached by another one: a mapped port
+    #[arg(long = "as", value_name = "ADDR")]
+    pub known_as: Option<SocketAddr>,
     /// The name of the cluster
     #[arg(long, value_name = "NAME")]
     pub cluster: String,

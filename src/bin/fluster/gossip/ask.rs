@@ -35,7 +35,14 @@ impl Asked {
                 ));
             }
         };
-        let operator = Operator::new(&whom.cluster, keyring);
+        let mut operator = Operator::new(&whom.cluster, keyring);
+        match (whom.known_as, &whom.at[..]) {
+            (Some(known_as), [at]) => operator = operator.known_as(*at, known_as),
+            (Some(_), _) => {
+                return Err(Fault::usage("--as says who one instance is: give one --at"));
+            }
+            (None, _) => {}
+        }
         let mut last = Fault::usage("give --at ADDR");
         for at in &whom.at {
             match operator.status(*at).await {
