@@ -1,5 +1,4 @@
 //! `REDIS_URLS=redis://10.0.0.1,redis://10.0.0.2 cargo run --example quickstart`
-
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let urls = std::env::var("REDIS_URLS").unwrap_or("redis://127.0.0.1:6379".into());

@@ -4,7 +4,7 @@
     scripts/demo-picture.py [COMMAND...]     default: make demo
 
 It writes docs/demo.svg, and docs/demo-link.md, by which the front page of the documentation holds the picture itself.
-The frame is the last one in which a server is out: nothing in it is made up, and it is as long as that run had it.
+The frame is one in which a server has been out for some time, as that run had it: nothing in it is made up.
 Needs nothing but Python's standard library.
 """
 
@@ -20,7 +20,9 @@ import termios
 from pathlib import Path
 
 COLUMNS, ROWS = 104, 50
-CHARACTER, LINE, MARGIN = 8.4, 19, 16
+CHARACTER, LINE, MARGIN = 8.4, 18, 14
+# The picture has to leave room for what stands below it on the first screen.
+SCALE = 0.85
 COLOURS = {31: "#ff7b72", 32: "#7ee787", 33: "#e3b341"}
 CODES = re.compile(r"\x1b\[\??([0-9;]*)([A-Za-z])")
 
@@ -99,10 +101,19 @@ def frames(command):
         sys.exit(f"{' '.join(command)} failed")
 
 
+def seconds(frame):
+    found = (re.match(r" *([0-9.]+) s  \d+ operations", text) for text in texts(frame))
+    return next((float(match[1]) for match in found if match), 0.0)
+
+
 def chosen(every):
-    best = None
+    best = since = None
     for frame in every:
-        if any(re.search(r"\bdown\b", text) for text in texts(frame)):
+        if not any(re.search(r"\bdown\b", text) for text in texts(frame)):
+            continue
+        since = seconds(frame) if since is None else since
+        # The demo's rates are those of the last second.
+        if seconds(frame) <= since + 1.5:
             best = frame
     if best is None:
         sys.exit("no frame has a server that is out")
@@ -124,7 +135,7 @@ def svg(frame, title):
     width = round(2 * MARGIN + CHARACTER * max(len(line) for line in frame))
     height = 2 * MARGIN + LINE * (len(frame) + 1)
     out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width * SCALE:.0f}" height="{height * SCALE:.0f}" viewBox="0 0 {width} {height}" role="img">',
         f"<title>{html.escape(title)}</title>",
         f'<rect width="{width}" height="{height}" rx="8" fill="#0d1117"/>',
         '<g font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, DejaVu Sans Mono, monospace" font-size="14"'

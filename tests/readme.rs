@@ -46,8 +46,8 @@ fn the_first_screen_has_all_of_it_and_the_rest_is_short() {
         screen.contains("]\n\n[demo]: docs/demo.svg\n"),
         "the picture"
     );
-    let (_, wants) = screen.split_once("I want to\n").expect("where to go");
-    assert_eq!(wants.matches("\n* [").count(), 8, "eight links");
+    let (_, wants) = screen.split_once("I want to").expect("where to go");
+    assert_eq!(wants.matches("| [").count(), 8, "eight links");
     assert_eq!(wants.matches("](").count(), 8, "one each");
 }
 
