@@ -37,6 +37,7 @@ mod scripts;
 pub(crate) mod settings;
 pub(crate) mod status;
 mod target;
+pub(crate) mod warm_up;
 
 use std::fmt;
 use std::sync::Arc;

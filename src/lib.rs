@@ -64,6 +64,7 @@ pub use crate::cluster::config::{Config, NodeConfig};
 pub use crate::cluster::events::{Event, Events, TopologyChange};
 pub use crate::cluster::options::{Failover, Refusals, SlowNodes};
 pub use crate::cluster::status::{ClusterStatus, NodeStatus};
+pub use crate::cluster::warm_up::WarmUp;
 pub use crate::connection::credentials::{Credentials, CredentialsFuture, CredentialsProvider};
 
 #[cfg(feature = "tls")]

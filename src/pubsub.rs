@@ -59,7 +59,7 @@ impl FlusterCluster {
     ) -> Result<Subscription, Error> {
         let topics = channels.into_iter().map(|c| Topic {
             name: c.as_ref().into(),
-            everywhere: false,
+            kind: Kind::Channel,
         });
         self.listen(topics.collect()).await
     }
@@ -76,7 +76,31 @@ impl FlusterCluster {
     ) -> Result<Subscription, Error> {
         let topics = patterns.into_iter().map(|c| Topic {
             name: c.as_ref().into(),
-            everywhere: true,
+            kind: Kind::Pattern,
+        });
+        self.listen(topics.collect()).await
+    }
+
+    /// Listens to sharded channels, which are apart from the others of the same name: what `SPUBLISH` says there, each
+    /// on the node of the channel's name. Redis 7 or later. [Example](crate::guide::by_example#listening).
+    ///
+    /// Nodes are independent servers here, so this hears no more and costs no less than
+    /// [`subscribe`](Self::subscribe). It is for channels that other applications use by `SSUBSCRIBE` and `SPUBLISH`.
+    ///
+    /// # Errors
+    ///
+    /// As [`subscribe`](Self::subscribe); [`ErrorKind::Server`] from a server before Redis 7.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe: what was opened is closed.
+    pub async fn ssubscribe<C: AsRef<[u8]>>(
+        &self,
+        channels: impl IntoIterator<Item = C>,
+    ) -> Result<Subscription, Error> {
+        let topics = channels.into_iter().map(|c| Topic {
+            name: c.as_ref().into(),
+            kind: Kind::Sharded,
         });
         self.listen(topics.collect()).await
     }
@@ -117,8 +141,26 @@ fn no_task(why: SpawnError) -> Error {
 #[derive(Clone, Debug)]
 pub(crate) struct Topic {
     name: Arc<[u8]>,
-    /// A pattern: it is listened to on all nodes.
-    everywhere: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Channel,
+    /// It is listened to on all nodes.
+    Pattern,
+    Sharded,
+}
+
+impl Kind {
+    /// The commands that begin and end listening to it.
+    fn verbs(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Channel => ("SUBSCRIBE", "UNSUBSCRIBE"),
+            Self::Pattern => ("PSUBSCRIBE", "PUNSUBSCRIBE"),
+            Self::Sharded => ("SSUBSCRIBE", "SUNSUBSCRIBE"),
+        }
+    }
 }
 
 /// A running subscription; dropping it closes its connections. It ends with the cluster.

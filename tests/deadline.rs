@@ -90,6 +90,8 @@ async fn walk(hurry: &FlusterCluster, jobs: Option<(fluster::queue::Consumer, Ve
     let _ = call!(scan.next());
     assert!(call!(hurry.subscribe(["c"])).is_err());
     assert!(call!(hurry.psubscribe(["c*"])).is_err());
+    assert!(call!(hurry.ssubscribe(["c"])).is_err());
+    assert!(!call!(hurry.warm_up()).is_complete());
 
     let both = hurry.replicas("k", 2).unwrap();
     let _ = call!(both.write(&set, Quorum::All));

@@ -369,3 +369,52 @@ async fn an_outage_is_told_in_order_and_shown_by_status() {
         "{events:?}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_is_warm_dials_nothing_for_its_first_commands() {
+    let servers: [Server; 3] = fleet();
+    let cluster = FlusterCluster::from_urls(urls(&servers)).unwrap();
+    let warm = cluster.with_deadline(SOON).warm_up().await;
+    assert!(warm.is_complete() && cluster.is_ready(), "{warm:?}");
+    assert_eq!(warm.ready.len(), 3);
+    let dials =
+        |cluster: &FlusterCluster| cluster.status().nodes.iter().map(|n| n.dials).sum::<u64>();
+    let before = dials(&cluster);
+    assert_eq!(before, 3, "one each");
+    for n in 0..100 {
+        let key = format!("k{n}");
+        let () = cluster
+            .run(redis::cmd("SET").arg(&key).arg(n))
+            .await
+            .unwrap();
+    }
+    assert_eq!(dials(&cluster), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_warms_up_is_told_which_nodes_do_not_answer_and_why() {
+    let servers: [Server; 3] = fleet();
+    servers[0].kill();
+    servers[1].raw(["ACL", "SETUSER", "default", "-ping"]);
+    let cluster = FlusterCluster::from_urls(urls(&servers)).unwrap();
+    let warm = cluster.with_deadline(SOON).warm_up().await;
+    let failed: Vec<_> = warm
+        .failed
+        .iter()
+        .map(|(node, e)| (node.as_str(), e.kind()))
+        .collect();
+    assert_eq!(
+        failed,
+        [(servers[0].name(), ErrorKind::Connect)],
+        "{warm:?}"
+    );
+    assert_eq!(warm.ready.len(), 2, "who may not PING is there");
+    assert!(!warm.is_complete() && cluster.is_ready());
+
+    servers[1].kill();
+    servers[2].kill();
+    let cluster = FlusterCluster::from_urls(urls(&servers)).unwrap();
+    let warm = cluster.with_deadline(SOON).warm_up().await;
+    assert_eq!((warm.ready.len(), warm.failed.len()), (0, 3), "{warm:?}");
+    eventually(SOON, || !cluster.is_ready()).await;
+}

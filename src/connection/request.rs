@@ -223,7 +223,7 @@ fn refusal_on_lane(cmd: &Cmd, found: Option<(&'static Spec, bool)>) -> Option<St
         let name = name();
         return Some(match &*name {
             "SUBSCRIBE" | "PSUBSCRIBE" | "SSUBSCRIBE" => format!(
-                "{name} needs a connection of its own; call `cluster.subscribe(..)` or `psubscribe(..)`"
+                "{name} needs a connection of its own; call `cluster.subscribe(..)`, `psubscribe(..)` or `ssubscribe(..)`"
             ),
             _ => format!(
                 "{name} changes the state of a connection that others share; send it over `client.dedicated().await?`"

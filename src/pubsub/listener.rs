@@ -10,9 +10,9 @@ use redis::{PushInfo, PushKind};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::timeout_at;
 
-use super::Topic;
 use super::backlog::Sender;
 use super::message::{Message, Notice};
+use super::{Kind, Topic};
 use crate::backend::Backend;
 use crate::clock::{self, later};
 use crate::cluster::Engine;
@@ -138,7 +138,7 @@ impl Listener {
                 topics.insert(topic);
             };
             for (i, topic) in self.topics.iter().enumerate() {
-                if topic.everywhere {
+                if topic.kind == Kind::Pattern {
                     snapshot
                         .live
                         .iter()
@@ -262,15 +262,9 @@ impl Ear {
         let old: Vec<usize> = self.topics.difference(&wanted).copied().collect();
         let changes = new.iter().map(|t| (*t, true));
         for (topic, on) in changes.chain(old.iter().map(|t| (*t, false))) {
-            let Topic { name, everywhere } = &all[topic];
-            let verb = match (on, everywhere) {
-                (true, false) => "SUBSCRIBE",
-                (true, true) => "PSUBSCRIBE",
-                (false, false) => "UNSUBSCRIBE",
-                (false, true) => "PUNSUBSCRIBE",
-            };
-            let mut cmd = redis::cmd(verb);
-            cmd.arg(&**name);
+            let (begin, end) = all[topic].kind.verbs();
+            let mut cmd = redis::cmd(if on { begin } else { end });
+            cmd.arg(&*all[topic].name);
             self.call(&cmd).await?;
         }
         self.topics = wanted;

@@ -38,7 +38,7 @@ impl Message {
     pub(super) fn read(node: &NodeId, push: PushInfo) -> Option<Self> {
         let mut data = push.data.into_iter().map(bytes);
         let pattern = match push.kind {
-            PushKind::Message => None,
+            PushKind::Message | PushKind::SMessage => None,
             PushKind::PMessage => Some(data.next()?),
             _ => return None,
         };

@@ -93,6 +93,36 @@ async fn patterns_are_heard_on_every_node() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sharded_channels_are_apart_from_the_others_and_move_as_they_do() {
+    let servers: [Server; 3] = fleet();
+    let cluster = FlusterCluster::from_urls(urls(&servers)).unwrap();
+    let mut news = cluster.ssubscribe(["news", "weather"]).await.unwrap();
+    let mut plain = cluster.subscribe(["news"]).await.unwrap();
+    let say = async |verb: &str, what: &str| {
+        let mut cmd = redis::cmd(verb);
+        cluster.run::<i64>(cmd.arg("news").arg(what)).await.unwrap()
+    };
+    assert_eq!(say("PUBLISH", "plain").await, 1);
+    assert_eq!(say("SPUBLISH", "sharded").await, 1);
+    let owner = cluster.get_node("news").unwrap();
+    let (heard, other) = (message(&mut news).await, message(&mut plain).await);
+    assert_eq!((text(&heard.payload), &heard.node), ("sharded", &owner));
+    assert_eq!((text(&heard.channel), heard.pattern), ("news", None));
+    assert_eq!((text(&other.payload), other.node), ("plain", owner.clone()));
+
+    let server = servers.iter().find(|s| owner == *s.name()).unwrap();
+    server.kill();
+    let stand_in = gap(&mut news).await;
+    assert_eq!(cluster.get_node("news").unwrap(), *stand_in);
+    assert_eq!(say("SPUBLISH", "from the stand-in").await, 1);
+    let heard = message(&mut news).await;
+    assert_eq!(
+        (text(&heard.payload), heard.node),
+        ("from the stand-in", cluster.get_node("news").unwrap())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscription_moves_to_the_stand_in_and_back_and_says_so() {
     let servers: [Server; 3] = fleet();
     let mut cluster = FlusterCluster::from_urls(urls(&servers)).unwrap();

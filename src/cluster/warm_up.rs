@@ -1,0 +1,96 @@
+//! Connections before the first command, and whether it is worth to take traffic.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, stream};
+
+use crate::clock;
+use crate::cluster::FlusterCluster;
+use crate::connection::request::LaneRequest;
+use crate::error::{Error, Outcome};
+use crate::node::NodeId;
+
+/// So many nodes are connected to at once.
+const AT_ONCE: usize = 64;
+
+/// What [`FlusterCluster::warm_up`] found.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct WarmUp {
+    /// The nodes that answer, in the order in which they did.
+    pub ready: Vec<NodeId>,
+    /// The others, each with its reason.
+    pub failed: Vec<(NodeId, Error)>,
+}
+
+impl WarmUp {
+    /// Whether every node answers. [Example](FlusterCluster::warm_up).
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.failed.is_empty()
+    }
+}
+
+impl FlusterCluster {
+    /// Connects to every node now, 64 at once, rather than with its first command, and says which of them answer.
+    ///
+    /// For the start of an application, before it takes traffic: no first request waits for a dial, and wrong addresses
+    /// and passwords are in the log of the roll-out. Nodes that are out are not asked, and are among the failed ones. It ends
+    /// by the handle's deadline (default 1 s; [`with_deadline`](Self::with_deadline)). A node that fails is judged as if a
+    /// command had failed; nothing else follows from it, and the cluster may be used whatever comes of this.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe: connections that were made are kept.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cluster = fluster::FlusterCluster::from_urls(["redis://10.0.0.1", "redis://10.0.0.2"])?;
+    /// let warm = cluster.with_deadline(Duration::from_secs(3)).warm_up().await;
+    /// for (node, error) in &warm.failed {
+    ///     eprintln!("starting without {node}: {error}");
+    /// }
+    /// if !cluster.is_ready() {
+    ///     return Err("no Redis server answers".into());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "connect")]
+    pub async fn warm_up(&self) -> WarmUp {
+        let engine = self.engine();
+        let deadline = clock::now() + self.deadline();
+        let ping = redis::cmd("PING");
+        let nodes = Arc::clone(&engine.topology_full().nodes);
+        let ping = &ping;
+        let asked = nodes.iter().map(Arc::clone).map(|backend| async move {
+            let answer = backend.call(LaneRequest::ours(ping), deadline).await;
+            let answer = answer.and_then(|reply| {
+                let value = reply.into_value().extract_error();
+                value.map_err(|e| Error::answered(backend.id(), e))
+            });
+            (backend.id().clone(), answer)
+        });
+        let mut answers = stream::iter(asked).buffer_unordered(AT_ONCE);
+        let (mut ready, mut failed) = (Vec::new(), Vec::new());
+        while let Some((node, answer)) = answers.next().await {
+            match answer {
+                // A server that has another answer than PONG, for want of a permission, is there.
+                Err(e) if e.outcome() != Outcome::Answered => failed.push((node, e)),
+                _ => ready.push(node),
+            }
+        }
+        WarmUp { ready, failed }
+    }
+
+    /// Whether any node serves, so that calls have somewhere to go: for an application's own readiness probe.
+    ///
+    /// `false` means that every call fails now. A node is thought to serve until something shows that it does not, so ask
+    /// after [`warm_up`](Self::warm_up). How many serve: [`status`](Self::status). [Example](Self::warm_up).
+    #[must_use]
+    #[doc(alias = "readiness")]
+    pub fn is_ready(&self) -> bool {
+        self.engine().topology().live.count() > 0
+    }
+}
