@@ -17,7 +17,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use fluster::FlusterCluster;
-use fluster::cache::{self, Cache};
+use fluster::cache::JsonCache;
 use fluster::queue::{Consumer, Queue};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::{Deserialize, Serialize};
@@ -36,7 +36,7 @@ struct Page {
 #[derive(Clone)]
 struct App {
     cluster: FlusterCluster,
-    pages: Cache<Page, cache::Json>,
+    pages: JsonCache<Page>,
     mails: Queue,
     metrics: PrometheusHandle,
 }

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use fluster::FlusterCluster;
-use fluster::cache::{Cache, Json};
+use fluster::cache::JsonCache;
 use fluster::replication::{HedgeAfter, ReadFrom};
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cluster = FlusterCluster::from_urls(urls.split(','))?;
     let copies = urls.split(',').count().min(2);
 
-    let pages: Cache<Page, Json> = cluster
+    let pages: JsonCache<Page> = cluster
         .cache("page:")
         .replicas(copies)
         // When the first server is slower than usual, the second one is asked as well.

@@ -101,6 +101,9 @@ class Prometheus:
         try:
             return json.loads(get(url))["data"]
         except urllib.error.HTTPError as e:
+            if e.code == 503:
+                # It starts still, and says so in HTML.
+                raise OSError(f"Prometheus is not ready: {e}") from e
             raise Failure(f"{parameters}: {json.load(e).get('error', e)}") from e
 
     def series(self, expr, start, end):

@@ -42,19 +42,34 @@ use crate::replication::{
 /// [the guide](crate::guide::replication).
 ///
 /// ```no_run
+/// # #[cfg(feature = "serde")]
+/// # mod example {
 /// use std::time::Duration;
-/// use fluster::cache::Cache;
+/// use fluster::cache::JsonCache;
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct User {
+///     name: String,
+/// }
 ///
 /// # async fn run(cluster: fluster::FlusterCluster) -> Result<(), Box<dyn std::error::Error>> {
-/// let pages: Cache<String> = cluster.cache("page:").replicas(2).raw()?;
-/// pages.set("home", &"<html>".to_owned(), Duration::from_secs(300)).await?;
-/// assert_eq!(pages.get("home").await?.as_deref(), Some("<html>"));
+/// let users: JsonCache<User> = cluster.cache("user:").replicas(2).json()?;
+/// users.set("42", &User { name: "Ann".into() }, Duration::from_secs(300)).await?;
+/// let found = users.get("42").await?;
+/// assert_eq!(found.map(|user| user.name).as_deref(), Some("Ann"));
 /// # Ok(()) }
+/// # }
 /// ```
+///
+/// Text and bytes as they are: `Cache<String>` and `Cache<Vec<u8>>`, made by [`raw`](CacheBuilder::raw).
 pub struct Cache<V, C = Raw> {
     inner: Arc<Inner<C>>,
     value: PhantomData<fn(V) -> V>,
 }
+
+/// A [`Cache`] of values as JSON, for whatever serde knows; made by [`json`](CacheBuilder::json).
+#[cfg(feature = "serde")]
+pub type JsonCache<V> = Cache<V, Json>;
 
 struct Inner<C> {
     cluster: FlusterCluster,

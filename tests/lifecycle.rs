@@ -405,7 +405,7 @@ async fn whoever_warms_up_is_told_which_nodes_do_not_answer_and_why() {
         .collect();
     assert_eq!(
         failed,
-        [(servers[0].name(), ErrorKind::Connect)],
+        [(&*servers[0].name().to_string(), ErrorKind::Connect)],
         "{warm:?}"
     );
     assert_eq!(warm.ready.len(), 2, "who may not PING is there");

@@ -89,7 +89,7 @@ impl CacheBuilder {
     ///
     /// As [`codec`](Self::codec).
     #[cfg(feature = "serde")]
-    pub fn json<V>(self) -> Result<Cache<V, crate::cache::codec::Json>, BuildError>
+    pub fn json<V>(self) -> Result<crate::cache::JsonCache<V>, BuildError>
     where
         V: serde::Serialize + serde::de::DeserializeOwned,
     {

@@ -20,6 +20,12 @@ pub type CodecError = Box<dyn std::error::Error + Send + Sync>;
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not turn values of type `{V}` into bytes",
+    label = "no way from `{V}` to bytes and back",
+    note = "values that serde knows: `JsonCache<{V}>`, made by `.json()`, with the feature `serde`",
+    note = "`String` and `Vec<u8>`: `Cache<{V}>`, made by `.raw()`; any other form: `.codec(..)` with a `Codec<{V}>` of your own"
+)]
 pub trait Codec<V>: Send + Sync + 'static {
     /// The bytes of a value.
     ///
