@@ -27,6 +27,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 DASHBOARD = ROOT / "docker/grafana/dashboards/fluster.json"
 CONFIG = ROOT / "docker/prometheus/prometheus.yml"
 REDIS = os.environ.get("REDIS_SERVER", "redis-server")
+# The demo service is one process and passes nothing on; `make gossip-demo` does, and tests/docker.rs holds these panels to
+# the metrics that there are.
+NOT_HERE = "fluster_forward_"
 # Seconds: before the outages, of one server dead, of all up again, of another one silent, after that.
 BEFORE, DEAD, BETWEEN, SILENT, AFTER = 16, 12, 12, 8, 16
 STEP = 2
@@ -156,6 +159,8 @@ def check_panels(dashboard, prometheus, start, end):
             raise Failure(f"the panel {panel['title']} has no query")
         for target in panel["targets"]:
             count += 1
+            if NOT_HERE in target["expr"]:
+                continue
             found = list(prometheus.series(without_variables(target["expr"], names), start, end))
             wanted = re.findall(r"{{(\w+)}}", target["legendFormat"])
             lacking = sorted({label for labels, _ in found for label in wanted if label not in labels})

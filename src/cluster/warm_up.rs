@@ -24,7 +24,7 @@ pub struct WarmUp {
 }
 
 impl WarmUp {
-    /// Whether every node answers. [Example](FlusterCluster::warm_up).
+    /// Whether every node answers. [Example](crate::guide::by_example#warming-up).
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.failed.is_empty()
@@ -87,9 +87,10 @@ impl FlusterCluster {
     /// Whether any node serves, so that calls have somewhere to go: for an application's own readiness probe.
     ///
     /// `false` means that every call fails now. A node is thought to serve until something shows that it does not, so ask
-    /// after [`warm_up`](Self::warm_up). How many serve: [`status`](Self::status). [Example](Self::warm_up).
-    #[must_use]
+    /// after [`warm_up`](Self::warm_up). How many serve: [`status`](Self::status).
+    /// [Example](crate::guide::by_example#warming-up).
     #[doc(alias = "readiness")]
+    #[must_use]
     pub fn is_ready(&self) -> bool {
         self.engine().topology().live.count() > 0
     }
