@@ -195,16 +195,16 @@ fn a_doubted_member_that_lives_objects_and_a_dead_one_is_down_after_the_time_of_
 }
 
 #[test]
-fn a_few_instances_that_lose_five_percent_give_nobody_up_in_ten_minutes() {
+fn a_few_instances_that_lose_five_percent_give_nobody_up_in_half_an_hour() {
     for n in 2..=4 {
         let mut world = World::started(n as u64, n);
         world.net.loss = 0.05;
         world.net.delay = (0, 60);
         world.until(secs(20), "join", World::agrees);
-        world.run(secs(600));
+        world.run(secs(1_800));
         let suspected = world.count(|e| matches!(e, GossipEvent::MemberSuspected(_)));
         assert!(
-            suspected > 5,
+            suspected > 10,
             "{suspected}: they have to object now and then"
         );
         assert_eq!(world.false_downs, 0, "of {n}, {suspected} suspicions");
