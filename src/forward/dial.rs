@@ -9,6 +9,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::base::Base;
+#[cfg(feature = "forward-tls")]
+use crate::build_error::BuildError;
+#[cfg(feature = "forward-tls")]
+use crate::connection::tls::Tls;
 
 /// Bytes to and fro, sealed or not.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -34,7 +38,7 @@ pub(crate) struct Connectors {
 
 #[cfg(feature = "forward-tls")]
 impl Connectors {
-    pub(crate) fn new(tls: &crate::Tls) -> Result<Self, crate::BuildError> {
+    pub(crate) fn new(tls: &Tls) -> Result<Self, BuildError> {
         let connector = tls.connector(false)?;
         let speaking = |protocol: &[u8]| {
             let mut config = (**connector.config()).clone();
