@@ -1,8 +1,13 @@
 //! Instances that know each other, over real sockets.
 
 mod bad_input;
+mod child;
+#[cfg(target_os = "linux")]
+mod islands;
 mod operator;
 mod process;
+mod proxy;
+mod weather;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

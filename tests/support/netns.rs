@@ -81,6 +81,24 @@ impl Net {
         self.each_island(|n| format!("ip route add 10.77.{n}.0/30 dev fl{n} src 10.77.{n}.1"));
     }
 
+    /// Islands reach each other, through here.
+    pub fn routes_between_islands(&self, islands: &[Island]) {
+        sh("echo 1 > /proc/sys/net/ipv4/ip_forward");
+        for island in islands {
+            let [a, b, n, _] = island.address.octets();
+            island.inside(&format!("ip route add default via {a}.{b}.{n}.1"));
+        }
+    }
+
+    /// The cable to the island is plugged in, or pulled out.
+    pub fn link_is_up(&self, island: &Island, is_up: bool) {
+        let n = island.address.octets()[2];
+        sh(&format!(
+            "ip link set fl{n} {}",
+            if is_up { "up" } else { "down" }
+        ));
+    }
+
     fn each_island(&self, line: impl Fn(u8) -> String) {
         let lines: Vec<_> = (1..=self.islands.load(Relaxed)).map(line).collect();
         sh(&lines.join("\n"));
@@ -135,7 +153,7 @@ echo 0 > /proc/sys/net/ipv4/icmp_ratelimit",
     }
 
     /// What a command line must begin with to run in here.
-    pub(super) fn enter(&self) -> [String; 2] {
+    pub fn enter(&self) -> [String; 2] {
         let pid = self.holder.id();
         ["nsenter".into(), format!("--net=/proc/{pid}/ns/net")]
     }
