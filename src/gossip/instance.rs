@@ -84,6 +84,8 @@ pub(crate) struct Instance {
     budget: Budget,
     asks: PerSecond,
     answers: PerSecond,
+    /// When a datagram of another instance came last.
+    heard_at: Instant,
     /// When somebody is asked next whether we know the same.
     next_sync: Instant,
     /// A new member, who is asked at once.
@@ -126,6 +128,7 @@ impl Instance {
             budget: Budget::default(),
             asks: PerSecond::new(1, now),
             answers: PerSecond::new(5, now),
+            heard_at: now,
             next_sync: now + setup.times.sync,
             sync_with: None,
             ring: None,
@@ -174,6 +177,7 @@ impl Instance {
         }
         self.counters.received[frame.kind as usize] += 1;
         self.records.lock().now = now;
+        self.heard_at = now;
         self.heard(frame.sender.addr);
         match frame.kind {
             Kind::Swim => self.on_swim(now, &frame),
@@ -219,7 +223,7 @@ impl Instance {
         self.catch_up(now);
         self.records.lock().now = now;
         if !self.own.is_outside() {
-            self.swim.tick(now);
+            self.swim.tick(now, self.is_deaf(now));
         }
         if self.next_sync <= now {
             self.next_sync = now + self.jittered(self.times.sync);
@@ -238,7 +242,15 @@ impl Instance {
         }
     }
 
+    /// Whether there are several others, and we have heard none of them for two of our probes: it is we who are cut off.
+    /// A single one may as well be dead.
+    fn is_deaf(&self, now: Instant) -> bool {
+        let silence = now.saturating_duration_since(self.heard_at);
+        self.swim.active() > 1 && silence > 2 * self.times.probe
+    }
+
     fn shift(&mut self, lag: Duration) {
+        self.heard_at += lag;
         self.swim.shift(lag);
         self.seek.shift(lag);
         self.own.shift(lag);

@@ -94,6 +94,8 @@ struct Due {
     at: Instant,
     order: u64,
     timer: Timer<Id>,
+    /// Whether it waits for the second time.
+    again: bool,
 }
 
 impl PartialEq for Due {
@@ -236,12 +238,21 @@ impl Swim {
             .collect();
     }
 
-    /// Lets the timers go off that are due.
-    pub(crate) fn tick(&mut self, now: Instant) {
+    /// Lets the timers go off that are due. Whoever is deaf gives those whom it suspects their time once more: it does
+    /// not hear them object, and they would be down for all others too who hear its word before they give it up.
+    pub(crate) fn tick(&mut self, now: Instant, is_deaf: bool) {
         while let Some(Reverse(due)) = self.timers.peek()
             && due.at <= now
             && let Some(Reverse(due)) = self.timers.pop()
         {
+            if is_deaf && !due.again && matches!(due.timer, Timer::ChangeSuspectToDown { .. }) {
+                self.timers.push(Reverse(Due {
+                    at: now + self.config.suspect_to_down_after,
+                    again: true,
+                    ..due
+                }));
+                continue;
+            }
             // It fails where foca itself says that it recovers: a probe that was cut short by our own lag.
             let _ = self.foca.handle_timer(due.timer, &mut self.out);
             self.settle(now);
@@ -385,6 +396,7 @@ impl Swim {
                 at: now + after,
                 order: self.order,
                 timer,
+                again: false,
             }));
         }
     }
