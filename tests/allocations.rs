@@ -9,6 +9,9 @@
 )]
 
 mod counting;
+#[cfg(feature = "gossip")]
+#[path = "counting/datagrams.rs"]
+mod datagrams;
 mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

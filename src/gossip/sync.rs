@@ -4,6 +4,8 @@
 //! chunks, each for a range of addresses; the asker answers each chunk by itself with what the other lacks and what it
 //! wants. A chunk that is lost costs the others nothing.
 
+mod grown;
+
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use self::grown::grown;
 use super::frame::PAYLOAD;
 use super::identity::Id;
 use super::records::ItemKey;
@@ -65,6 +68,7 @@ pub(crate) struct Version {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
     pub(crate) told: Told,
+    #[serde(deserialize_with = "grown")]
     pub(crate) items: Vec<Version>,
 }
 
@@ -91,13 +95,17 @@ pub(crate) enum List {
         token: u32,
         from: Option<SocketAddr>,
         to: Option<SocketAddr>,
+        #[serde(deserialize_with = "grown")]
         entries: Vec<Entry>,
     },
     /// What the receiver lacks, and what the sender wants.
     Fill {
         token: u32,
+        #[serde(deserialize_with = "grown")]
         members: Vec<Told>,
+        #[serde(deserialize_with = "grown")]
         items: Vec<Vec<u8>>,
+        #[serde(deserialize_with = "grown")]
         wants: Vec<(SocketAddr, u8)>,
     },
 }
