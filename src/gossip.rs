@@ -33,6 +33,8 @@ mod endpoints;
 mod error;
 mod events;
 mod frame;
+#[cfg(test)]
+mod fuzz;
 mod handle;
 mod heal;
 mod identity;
