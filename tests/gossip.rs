@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use fluster::discovery::{Endpoint, Static};
 use fluster::gossip::{Gossip, GossipBuilder, GossipEvent, Keyring, MemberState};
+use futures_util::FutureExt as _;
 
 pub const LONG: Duration = Duration::from_secs(30);
 
@@ -223,9 +224,11 @@ async fn labels_weights_draining_and_the_gate_reach_all() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_are_changed_while_all_run_and_nobody_is_lost() {
+async fn keys_are_changed_at_twenty_under_load_and_nobody_is_lost() {
     let (old, new) = (Keyring::generate(), Keyring::generate());
-    let all = cluster(&old, 3).await;
+    let all = cluster(&old, 20).await;
+    let mut events: Vec<_> = all.iter().map(Gossip::events).collect();
+    let mut load = 0..;
     for ring in [
         old.clone().also(new.clone()),
         new.clone().also(old),
@@ -233,17 +236,72 @@ async fn keys_are_changed_while_all_run_and_nobody_is_lost() {
     ] {
         for gossip in &all {
             gossip.set_keyring(ring.clone());
+            // Something is always under way.
+            let n: usize = load.next().unwrap();
+            all[n % 20].set_label("load", &n.to_string()).unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
     let known = [all[0].whoami().address];
-    let late = builder(&new, 3, &known).start().await.unwrap();
-    late.wait_ready(4, LONG).await.unwrap();
+    let late = builder(&new, 20, &known).start().await.unwrap();
+    late.wait_ready(21, LONG).await.unwrap();
     until("all see it", || {
-        all.iter().all(|g| g.members(|_| true).len() == 4)
+        all.iter().all(|g| g.members(|_| true).len() == 21)
     })
     .await;
-    assert_eq!(all[0].status().key_ids.len(), 1);
+    until("the last labels", || {
+        let last = |g: &Gossip| {
+            let of = |n: &str| g.members(|m| &*m.ring_id == n)[0].labels["load"].clone();
+            (0..20).all(|n| *of(&format!("i{n}")) == *(40 + n).to_string())
+        };
+        all.iter().all(last)
+    })
+    .await;
+    // Numbers are those of the last second.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    for (gossip, events) in all.iter().zip(&mut events) {
+        let status = gossip.status();
+        assert_eq!((status.key_ids.len(), status.refused), (1, 0));
+        while let Some(Some(event)) = events.next().now_or_never() {
+            assert!(!matches!(event, GossipEvent::MemberDown(_)), "{event:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_clusters_that_were_started_apart_are_one_when_the_source_lists_both() {
+    let dir = crate::support::new_dir("seeds");
+    let files = [dir.join("one"), dir.join("two")];
+    let key = Keyring::generate();
+    let mut all = Vec::new();
+    for n in 0..5 {
+        let file = &files[n / 3];
+        if n % 3 == 0 {
+            std::fs::write(file, "").unwrap();
+        }
+        let source = fluster::discovery::File::new(file);
+        let gossip = builder(&key, n, &[]).seeds(source).start().await.unwrap();
+        let mut list = std::fs::read_to_string(file).unwrap();
+        list += &format!("{}\n", gossip.whoami().address);
+        std::fs::write(file, list).unwrap();
+        all.push(gossip);
+    }
+    let sizes = |one: usize, two: usize| {
+        let of = |g: &Gossip| g.view().ring().len();
+        all[..3].iter().all(|g| of(g) == one) && all[3..].iter().all(|g| of(g) == two)
+    };
+    until("two clusters", || sizes(3, 2)).await;
+    assert_ne!(all[0].view().fingerprint(), all[4].view().fingerprint());
+    let both = files.clone().map(|f| std::fs::read_to_string(f).unwrap());
+    for file in &files {
+        std::fs::write(file, both.concat()).unwrap();
+    }
+    let took = until("one cluster", || {
+        sizes(5, 5) && fingerprints_are_equal(&all)
+    })
+    .await;
+    println!("one after {took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,9 +1,12 @@
 //! What cannot be: clear errors with the remedy, never a hang.
 
+use std::collections::BTreeSet;
+use std::net::UdpSocket;
 use std::num::NonZeroU16;
 
-use fluster::gossip::{Gossip, GossipBuilder, GossipErrorKind, Keyring};
+use fluster::gossip::{Gossip, GossipBuilder, GossipErrorKind, Keyring, Operator};
 
+use super::proxy::Proxy;
 use super::*;
 
 fn plain() -> GossipBuilder {
@@ -140,7 +143,7 @@ fn without_a_runtime_it_says_so() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn seeds_that_never_answer_are_ourselves_or_of_another_cluster_do_no_harm() {
     let key = Keyring::generate();
-    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let other = Gossip::builder("other")
         .keyring(key.clone())
         .start()
@@ -148,7 +151,7 @@ async fn seeds_that_never_answer_are_ourselves_or_of_another_cluster_do_no_harm(
         .unwrap();
     let friend = builder(&key, 0, &[]).start().await.unwrap();
     let bind = {
-        let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let free = UdpSocket::bind("127.0.0.1:0").unwrap();
         free.local_addr().unwrap()
     };
     let known = [
@@ -190,4 +193,144 @@ async fn whoever_waits_for_too_many_is_told_how_many_there_are() {
     assert_eq!(error.kind(), GossipErrorKind::Timeout);
     assert!(error.to_string().starts_with("1 of 3 instances"), "{error}");
     assert!(gossip.owns("any"), "alone is no error");
+}
+
+/// What an instance of somebody else sends to whom it takes for one of its own.
+async fn knocks(stranger: GossipBuilder) -> Vec<u8> {
+    let door = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let known = [door.local_addr().unwrap()];
+    let _stranger = stranger.seeds(seeds(&known)).start().await.unwrap();
+    let mut buffer = vec![0; 2_048];
+    let knock = tokio::time::timeout(LONG, door.recv(&mut buffer)).await;
+    let length = knock.expect("it knocks").unwrap();
+    buffer.truncate(length);
+    buffer
+}
+
+/// Sends to one instance, and hears whether it answers.
+struct Enemy<'a> {
+    socket: UdpSocket,
+    at: SocketAddr,
+    victim: &'a Gossip,
+    operator: Operator,
+    events: fluster::gossip::GossipEvents,
+    met: BTreeSet<&'static str>,
+}
+
+impl Enemy<'_> {
+    /// So many; all are refused for one of the reasons, and none is answered.
+    async fn send(&mut self, what: &str, reasons: &[&str], mut make: impl FnMut(usize) -> Vec<u8>) {
+        const EACH: usize = 10_000;
+        let before = self.refused().await;
+        for n in 0..EACH {
+            self.socket.send_to(&make(n), self.at).unwrap();
+            if n % 50 == 49 {
+                // Its answer says that it has read what came before the question: nothing is lost in its socket.
+                let advertised = self.operator.status(self.at).await.unwrap();
+                assert_eq!(advertised.members["alive"], 2, "{what}");
+            }
+        }
+        assert_eq!(self.refused().await - before, EACH as u64, "{what}");
+        let mut answer = [0; 2_048];
+        let answer = self.socket.recv(&mut answer);
+        assert_eq!(
+            answer.unwrap_err().kind(),
+            std::io::ErrorKind::WouldBlock,
+            "{what}: answered"
+        );
+        // One event a second and reason.
+        while let Some(Some(event)) = self.events.next().now_or_never() {
+            if let GossipEvent::Refused { reason, .. } = event {
+                assert!(reasons.contains(&reason.as_str()), "{what}: {reason:?}");
+                self.met.insert(reason.as_str());
+            }
+        }
+    }
+
+    /// As of now, not of the last second.
+    async fn refused(&self) -> u64 {
+        tokio::time::sleep(Duration::from_millis(2_200)).await;
+        self.victim.status().refused
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_bad_datagrams_of_each_kind_are_counted_and_get_no_answer() {
+    let (key, proxy) = (Keyring::generate(), Proxy::new(2, 1));
+    proxy.tap(0);
+    let mut all = Vec::new();
+    for n in 0..2 {
+        let known = [proxy.advertise(0), proxy.advertise(1)];
+        let gossip = builder(&key, n, &known)
+            .bind(proxy.bind(n))
+            .advertise(proxy.advertise(n));
+        all.push(gossip.start().await.unwrap());
+    }
+    for gossip in &all {
+        gossip.wait_ready(2, LONG).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let heard = proxy.tapped();
+    assert!(heard.len() >= 10, "{}", heard.len());
+    let wrong_key = knocks(builder(&Keyring::generate(), 7, &[])).await;
+    let other = Gossip::builder("other").keyring(key.clone());
+    let other_cluster = knocks(other).await;
+    let plaintext = knocks(plain()).await;
+
+    let before: Vec<_> = all.iter().map(|g| g.view().fingerprint()).collect();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let mut enemy = Enemy {
+        socket,
+        at: proxy.bind(0),
+        victim: &all[0],
+        operator: Operator::new("test", Some(key)),
+        events: all[0].events(),
+        met: BTreeSet::new(),
+    };
+    let mut rng = fastrand::Rng::with_seed(1);
+    enemy
+        .send("wrong key", &["key"], |_| wrong_key.clone())
+        .await;
+    enemy
+        .send("other cluster", &["key"], |_| other_cluster.clone())
+        .await;
+    enemy
+        .send("plaintext", &["cluster"], |_| plaintext.clone())
+        .await;
+    enemy
+        .send("replayed", &["replay"], |n| heard[n % heard.len()].clone())
+        .await;
+    let mut draw = rng.fork();
+    enemy
+        .send("truncated", &["size", "key"], |n| {
+            let whole = &heard[n % heard.len()];
+            whole[..draw.usize(..whole.len())].to_vec()
+        })
+        .await;
+    let mut draw = rng.fork();
+    enemy
+        .send("a flipped bit", &["key", "cluster", "parse"], |n| {
+            let mut bytes = heard[n % heard.len()].clone();
+            let bit = draw.usize(..8 * bytes.len());
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            bytes
+        })
+        .await;
+    enemy
+        .send("random", &["size", "key", "cluster", "parse"], |_| {
+            let mut bytes = vec![0; rng.usize(..2_000)];
+            rng.fill(&mut bytes);
+            bytes
+        })
+        .await;
+    assert_eq!(
+        enemy.met.into_iter().collect::<Vec<_>>(),
+        ["cluster", "key", "parse", "replay", "size"]
+    );
+    until("nobody moved", || {
+        let mut now = all.iter().map(|g| g.view().fingerprint());
+        now.by_ref().eq(before.iter().copied()) && all[0].view().members().len() == 2
+    })
+    .await;
 }
