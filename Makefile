@@ -1,6 +1,6 @@
 # A newcomer needs Rust and make; what else a target needs, it installs or says how to.
 .DEFAULT_GOAL := help
-.PHONY: help demo gossip-demo gossip-soak test lint bench bench-report bench-check peers deny mutants soak flaps dashboard
+.PHONY: help demo gossip-demo gossip-figures gossip-soak test lint bench bench-report bench-check peers deny mutants soak flaps dashboard
 
 # One target directory and the same flags in every step, so that nothing is compiled twice;
 # a clean build has no use for incremental data, which only costs time and disk here.
@@ -17,6 +17,10 @@ demo: ## three private Redis servers, one is killed, watch its keys move and com
 
 gossip-demo: ## five instances of an application: one is killed and returns, one leaves, a stranger knocks (30 s)
 	$(CARGO) run --quiet --features gossip --example gossip_demo
+
+gossip-figures: ## how fast 5, 20 and 50 processes learn of each other, and what it costs: the guide's table (10 minutes; SECONDS (60) idle)
+	$(CARGO) bench --quiet --features gossip --bench gossip -- $(SECONDS)
+	$(CARGO) test --quiet --release --features gossip --lib -- --ignored --nocapture gossip::vsim::times::a_lookup
 
 gossip-soak: ## 10 000 seeds of virtual time, 1000 instances, 20 processes (SEEDS, FIRST; an hour)
 	VSIM_FIRST=$(or $(FIRST),0) VSIM_SEEDS=$(or $(SEEDS),10000) $(CARGO) test --release --features gossip --lib -- --include-ignored --nocapture gossip::vsim
