@@ -1,6 +1,8 @@
 //! One instance, whole, without a socket, a task or a clock: datagrams, times and wishes go in, datagrams, events and
 //! pictures come out.
 
+#[cfg(test)]
+mod deaf;
 mod exchange;
 mod members;
 mod own;
