@@ -1,5 +1,7 @@
 //! What one datagram may make an instance hold, whatever it claims.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has to panic")]
+
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
