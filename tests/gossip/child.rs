@@ -234,6 +234,7 @@ impl Instance {
     }
 
     /// Bytes a second, once it has `measure`d.
+    #[allow(dead_code, reason = "for the measurement")]
     pub fn sent(&self) -> Option<f64> {
         self.said.lock().unwrap().sent
     }
@@ -242,6 +243,7 @@ impl Instance {
         writeln!(self.stdin, "{what}").unwrap();
     }
 
+    #[allow(dead_code, reason = "for the measurement")]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
