@@ -76,10 +76,12 @@ fn is_for_all(_: &std::fs::File) -> bool {
     false
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
+    #[cfg(unix)]
     use super::*;
 
+    #[cfg(unix)]
     #[test]
     fn no_more_than_keys_have_is_read_whatever_the_file_says_of_itself() {
         let error = Keyring::from_file("/dev/zero").expect_err("it has no end");

@@ -25,6 +25,7 @@ use super::headers;
 use super::layer::too_late;
 use super::meter;
 use super::reply;
+use crate::clock;
 use crate::error::text::one_line;
 
 /// After an error of the listener, such as too many open files.
@@ -142,9 +143,8 @@ async fn answer(
     match inner.judge(&parts, &slices, taken) {
         Verdict::Handle { is_sent, by } if is_sent || !is_keyed => {
             meter::request(cluster, "local");
-            let limit = tokio::time::Instant::now() + inner.setup.deadline;
-            let limit = by.map_or(limit, tokio::time::Instant::from_std);
-            match timeout_at(limit, handler.answer(payload, keys)).await {
+            let limit = by.unwrap_or_else(|| clock::later(clock::now(), inner.setup.deadline));
+            match timeout_at(limit.into(), handler.answer(payload, keys)).await {
                 Ok(Ok(answer)) => Response::new(answer.into()),
                 Ok(Err(e)) => plain(StatusCode::INTERNAL_SERVER_ERROR, &e.to_string()),
                 Err(_) => too_late().into(),
