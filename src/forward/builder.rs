@@ -119,7 +119,7 @@ impl ForwarderBuilder {
     /// Instances at `https://` are trusted by these settings. Default: there are none, and such instances are not
     /// reached. [Example](crate::guide::by_example#forwarding).
     #[cfg(feature = "forward-tls")]
-    pub fn tls(mut self, tls: &crate::Tls) -> Self {
+    pub fn tls(mut self, tls: &crate::connection::tls::Tls) -> Self {
         match super::dial::Connectors::new(tls) {
             Ok(connectors) => self.secure.connectors = Some(connectors),
             Err(e) => self.wrong = Some(ForwardError::new(ForwardErrorKind::Option, e)),

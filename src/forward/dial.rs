@@ -34,7 +34,9 @@ pub(crate) struct Connectors {
 
 #[cfg(feature = "forward-tls")]
 impl Connectors {
-    pub(crate) fn new(tls: &crate::Tls) -> Result<Self, crate::BuildError> {
+    pub(crate) fn new(
+        tls: &crate::connection::tls::Tls,
+    ) -> Result<Self, crate::build_error::BuildError> {
         let connector = tls.connector(false)?;
         let speaking = |protocol: &[u8]| {
             let mut config = (**connector.config()).clone();
