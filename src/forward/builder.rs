@@ -15,8 +15,6 @@ use super::dial::Secure;
 use super::error::{ForwardError, ForwardErrorKind};
 use super::forwarder::{Forwarder, Setup};
 use super::peers::Peers;
-#[cfg(feature = "forward-tls")]
-use crate::connection::tls::Tls;
 
 pub(crate) type IsIdempotent = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 pub(crate) type ClientOf = Arc<dyn Fn(&Extensions) -> Option<IpAddr> + Send + Sync>;
@@ -121,7 +119,7 @@ impl ForwarderBuilder {
     /// Instances at `https://` are trusted by these settings. Default: there are none, and such instances are not
     /// reached. [Example](crate::guide::by_example#forwarding).
     #[cfg(feature = "forward-tls")]
-    pub fn tls(mut self, tls: &Tls) -> Self {
+    pub fn tls(mut self, tls: &crate::connection::tls::Tls) -> Self {
         match super::dial::Connectors::new(tls) {
             Ok(connectors) => self.secure.connectors = Some(connectors),
             Err(e) => self.wrong = Some(ForwardError::new(ForwardErrorKind::Option, e)),

@@ -9,10 +9,6 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::base::Base;
-#[cfg(feature = "forward-tls")]
-use crate::build_error::BuildError;
-#[cfg(feature = "forward-tls")]
-use crate::connection::tls::Tls;
 
 /// Bytes to and fro, sealed or not.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -38,7 +34,9 @@ pub(crate) struct Connectors {
 
 #[cfg(feature = "forward-tls")]
 impl Connectors {
-    pub(crate) fn new(tls: &Tls) -> Result<Self, BuildError> {
+    pub(crate) fn new(
+        tls: &crate::connection::tls::Tls,
+    ) -> Result<Self, crate::build_error::BuildError> {
         let connector = tls.connector(false)?;
         let speaking = |protocol: &[u8]| {
             let mut config = (**connector.config()).clone();

@@ -143,7 +143,7 @@ async fn answer(
     match inner.judge(&parts, &slices, taken) {
         Verdict::Handle { is_sent, by } if is_sent || !is_keyed => {
             meter::request(cluster, "local");
-            let limit = by.unwrap_or_else(|| clock::now() + inner.setup.deadline);
+            let limit = by.unwrap_or_else(|| clock::later(clock::now(), inner.setup.deadline));
             match timeout_at(limit.into(), handler.answer(payload, keys)).await {
                 Ok(Ok(answer)) => Response::new(answer.into()),
                 Ok(Err(e)) => plain(StatusCode::INTERNAL_SERVER_ERROR, &e.to_string()),
