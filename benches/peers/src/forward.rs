@@ -124,7 +124,7 @@ fn layered(
 struct Layered(Forwarder);
 
 impl Layered {
-    fn answer(&self) -> impl Fn(Request<Incoming>) -> Answer + Clone + 'static {
+    fn answer(self) -> impl Fn(Request<Incoming>) -> Answer + Clone + 'static {
         let service = self.0.layer(path_segment(1)).layer(Bare);
         move |request| Box::pin(service.clone().call(request))
     }
