@@ -209,7 +209,8 @@ fn memory(results: &mut Results) {
                 assert!(nothing.is_none(), "an empty server");
             }
             // What the connecting itself needed is gone by then.
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            // Idle is who has said nothing for a second or two: then the buffers of a connection go.
+            tokio::time::sleep(Duration::from_secs(3)).await;
             counting::live() - empty
         });
         let mut row = cell;
