@@ -1,6 +1,8 @@
 //! What has no values inside.
 
-use redis::{PushKind, Value, VerbatimFormat};
+use std::cell::RefCell;
+
+use redis::{Parser, PushKind, Value, VerbatimFormat};
 
 use super::garbage::Garbage;
 use super::number;
@@ -61,9 +63,20 @@ fn boolean(text: &[u8]) -> Option<Value> {
 
 /// An error as redis-rs understands it: nothing else can make one.
 fn error(text: &[u8]) -> Option<Value> {
+    thread_local! {
+        /// One for all connections of a thread: it has a buffer of 8 KiB, which costs more than the error to make.
+        static PARSER: RefCell<Parser> = RefCell::new(Parser::new());
+    }
     let text = String::from_utf8_lossy(text);
     let error = format!("!{}\r\n{text}\r\n", text.len());
-    let error = redis::parse_redis_value(error.as_bytes()).ok()?;
+    let error = PARSER.with_borrow_mut(|parser| {
+        let parsed = parser.parse_value(error.as_bytes());
+        if parsed.is_err() {
+            // It may be in the middle of something.
+            *parser = Parser::new();
+        }
+        parsed.ok()
+    })?;
     matches!(error, Value::ServerError(_)).then_some(error)
 }
 
