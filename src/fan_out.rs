@@ -35,18 +35,12 @@ impl FlusterCluster {
         let snapshot = engine.topology_full();
         let asked = snapshot.live.iter().map(|i| Arc::clone(&snapshot.nodes[i]));
         join_all(asked.map(|backend| async move {
-            let result = match LaneRequest::check(Request::One(cmd)) {
+            let reply = match LaneRequest::check(Request::One(cmd)) {
                 Ok(request) => backend.call(request, deadline).await,
                 Err(refused) => Err(refused),
             };
-            let node = backend.id().clone();
-            let value = result.and_then(|reply| {
-                reply
-                    .into_value()
-                    .extract_error()
-                    .map_err(|e| Error::answered(&node, e))
-            });
-            (node, value)
+            let value = reply.and_then(|reply| parse(reply.into_value(), backend.id()));
+            (backend.id().clone(), value)
         }))
         .await
     }

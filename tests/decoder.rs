@@ -13,6 +13,7 @@
 #[path = "../src/connection"]
 mod connection {
     pub(crate) mod decode;
+    pub(crate) mod redis_rs;
 }
 #[path = "../src/error"]
 mod error {

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
+use redis::Value;
 
 use crate::clock;
 use crate::cluster::FlusterCluster;
+use crate::connection::reply::parse;
 use crate::connection::request::LaneRequest;
 use crate::error::{Error, Outcome};
 use crate::node::NodeId;
@@ -19,7 +21,7 @@ const AT_ONCE: usize = 64;
 pub struct WarmUp {
     /// The nodes that answer, in the order in which they did.
     pub ready: Vec<NodeId>,
-    /// The others, each with its reason.
+    /// The others, each with why.
     pub failed: Vec<(NodeId, Error)>,
 }
 
@@ -36,7 +38,7 @@ impl FlusterCluster {
     ///
     /// For the start of an application, before it takes traffic: no first request waits for a dial, and wrong addresses
     /// and passwords are in the log of the roll-out. Nodes that are out are not asked, and are among the failed ones. It ends
-    /// by the handle's deadline (default 1 s; [`with_deadline`](Self::with_deadline)). A node that fails is judged as if a
+    /// by the handle's deadline ([`with_deadline`](Self::with_deadline); default: the cluster's, 1.5 s). A node that fails is judged as if a
     /// command had failed; nothing else follows from it, and the cluster may be used whatever comes of this.
     ///
     /// # Cancellation
@@ -61,15 +63,11 @@ impl FlusterCluster {
     pub async fn warm_up(&self) -> WarmUp {
         let engine = self.engine();
         let deadline = clock::now() + self.deadline();
-        let ping = redis::cmd("PING");
+        let ping = &redis::cmd("PING");
         let nodes = Arc::clone(&engine.topology_full().nodes);
-        let ping = &ping;
         let asked = nodes.iter().map(Arc::clone).map(|backend| async move {
-            let answer = backend.call(LaneRequest::ours(ping), deadline).await;
-            let answer = answer.and_then(|reply| {
-                let value = reply.into_value().extract_error();
-                value.map_err(|e| Error::answered(backend.id(), e))
-            });
+            let reply = backend.call(LaneRequest::ours(ping), deadline).await;
+            let answer = reply.and_then(|reply| parse::<Value>(reply.into_value(), backend.id()));
             (backend.id().clone(), answer)
         });
         let mut answers = stream::iter(asked).buffer_unordered(AT_ONCE);

@@ -12,6 +12,7 @@ use redis::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::connection::redis_rs;
 use crate::error::text::one_line;
 
 /// The refusals of commands, by their place in the transaction, in one error. redis-rs's own connection makes it, over
@@ -26,19 +27,16 @@ pub(super) fn aborted(refusals: &[(usize, ServerError)]) -> RedisError {
 /// The error of a transaction whose `MULTI` was refused and whose commands a server executed one by one. Its code is
 /// that of the answer to the `EXEC`: with the refusal's own (`BUSY`, a moment before) it would be one to repeat.
 pub(super) fn unwrapped(refusal: &ServerError) -> RedisError {
-    let why = one_line(
-        format!(
-            "{} {}",
-            refusal.code(),
-            refusal.details().unwrap_or_default()
-        )
-        .trim(),
-    );
+    let (code, words) = (refusal.code(), refusal.details().unwrap_or_default());
+    let why = one_line(format!("{code} {words}").trim());
     let text = format!(
         "EXEC without MULTI: MULTI was refused ({why}), and the commands were executed one by one; \
          a user of transactions needs MULTI and EXEC in its ACL"
     );
-    make_extension_error("ERR".to_owned(), Some(text))
+    match redis_rs::server_error(&format!("ERR {text}")) {
+        Some(error) => error.into(),
+        None => make_extension_error("ERR".to_owned(), Some(text)),
+    }
 }
 
 fn by_redis_rs(refusals: &[(usize, ServerError)]) -> Option<RedisError> {

@@ -97,6 +97,7 @@ pub(super) fn each_code(reply: &Reply, mut count: impl FnMut(&str)) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::redis_rs;
 
     #[test]
     fn every_error_of_a_reply_is_counted() {
@@ -109,5 +110,26 @@ mod tests {
         let mut codes = Vec::new();
         each_code(&reply, |code| codes.push(code.to_owned()));
         assert_eq!(codes, ["OOM", "WRONGTYPE"]);
+    }
+
+    #[test]
+    fn an_error_is_the_one_that_redis_rs_makes_of_it() {
+        let odd = [
+            "",
+            " ",
+            "A",
+            "err",
+            "ERROR x",
+            "WRONGTYPE  two",
+            "\u{fffd} \r\n",
+        ];
+        for code in CODES.iter().chain(&redis_rs::KINDS).chain(&odd) {
+            for line in [code.to_string(), format!("{code} "), format!("{code} a b")] {
+                let reply = format!("!{}\r\n{line}\r\n", line.len());
+                let theirs = redis::parse_redis_value(reply.as_bytes()).expect("an error");
+                let ours = redis_rs::server_error(&line).map(Value::ServerError);
+                assert_eq!(ours, Some(theirs), "{line:?}");
+            }
+        }
     }
 }

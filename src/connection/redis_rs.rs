@@ -5,7 +5,7 @@
 //! and a message can be made by `PushInfo::new` alone. What only its own connection can make is in
 //! [`aborted`](super::aborted).
 
-use redis::{Cmd, Pipeline, PushInfo, PushKind, Value};
+use redis::{Cmd, Pipeline, PushInfo, PushKind, ServerError, Value, make_extension_error};
 
 /// The commands of a pipeline.
 pub(crate) fn commands(pipeline: &Pipeline) -> impl Iterator<Item = &Cmd> {
@@ -20,4 +20,39 @@ pub(crate) fn pipeline(commands: usize) -> Pipeline {
 /// A message of a server.
 pub(crate) fn message(kind: PushKind, data: Vec<Value>) -> PushInfo {
     PushInfo { kind, data }
+}
+
+/// The codes that redis-rs has kinds for. Their errors only its parser can make, for more than making them costs.
+pub(super) const KINDS: [&str; 14] = [
+    "ERR",
+    "EXECABORT",
+    "LOADING",
+    "NOSCRIPT",
+    "MOVED",
+    "ASK",
+    "TRYAGAIN",
+    "CLUSTERDOWN",
+    "CROSSSLOT",
+    "MASTERDOWN",
+    "READONLY",
+    "NOTBUSY",
+    "NOSUB",
+    "NOPERM",
+];
+
+/// The error that a server's line is, as redis-rs's own connection would have it.
+pub(crate) fn server_error(line: &str) -> Option<ServerError> {
+    let (code, detail) = match line.split_once(' ') {
+        Some((code, detail)) => (code, Some(detail)),
+        None => (line, None),
+    };
+    if !KINDS.contains(&code) {
+        let error = make_extension_error(code.to_owned(), detail.map(str::to_owned));
+        return error.try_into().ok();
+    }
+    let reply = format!("!{}\r\n{line}\r\n", line.len());
+    match redis::parse_redis_value(reply.as_bytes()) {
+        Ok(Value::ServerError(error)) => Some(error),
+        _ => None,
+    }
 }

@@ -6,9 +6,8 @@ use futures_util::stream::StreamExt as _;
 use redis::{Cmd, Value};
 
 use crate::clock;
+use crate::connection::reply::parse;
 use crate::connection::request::{LaneRequest, Request};
-use crate::error::Error;
-use crate::node::NodeId;
 use crate::replication::background::{Running, leave_writes, send};
 use crate::replication::{Acks, Quorum, QuorumError, ReplicaMember, Replicas, refused};
 
@@ -77,7 +76,8 @@ impl Replicas {
         while let Some((index, result)) = running.next().await {
             open[index] = false;
             let node = self.members[index].backend.id();
-            match result.and_then(|value| acknowledged(value, node)) {
+            // An error reply says that the write did not happen.
+            match result.and_then(|value| parse::<Value>(value, node)) {
                 Ok(value) => acks.acked.push((node.clone(), value)),
                 Err(error) => acks.failed.push((node.clone(), error)),
             }
@@ -97,9 +97,4 @@ impl Replicas {
             refused: None,
         })
     }
-}
-
-/// An error reply says that the write did not happen.
-fn acknowledged(value: Value, node: &NodeId) -> Result<Value, Error> {
-    value.extract_error().map_err(|e| Error::answered(node, e))
 }

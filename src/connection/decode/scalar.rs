@@ -1,11 +1,10 @@
 //! What has no values inside.
 
-use std::cell::RefCell;
-
-use redis::{Parser, PushKind, Value, VerbatimFormat};
+use redis::{PushKind, Value, VerbatimFormat};
 
 use super::garbage::Garbage;
 use super::number;
+use crate::connection::redis_rs;
 
 /// The value that a line is, its type in front.
 pub(super) fn of_line(line: &[u8]) -> Result<Value, Garbage> {
@@ -63,21 +62,7 @@ fn boolean(text: &[u8]) -> Option<Value> {
 
 /// An error as redis-rs understands it: nothing else can make one.
 fn error(text: &[u8]) -> Option<Value> {
-    thread_local! {
-        /// One for all connections of a thread: it has a buffer of 8 KiB, which costs more than the error to make.
-        static PARSER: RefCell<Parser> = RefCell::new(Parser::new());
-    }
-    let text = String::from_utf8_lossy(text);
-    let error = format!("!{}\r\n{text}\r\n", text.len());
-    let error = PARSER.with_borrow_mut(|parser| {
-        let parsed = parser.parse_value(error.as_bytes());
-        if parsed.is_err() {
-            // It may be in the middle of something.
-            *parser = Parser::new();
-        }
-        parsed.ok()
-    })?;
-    matches!(error, Value::ServerError(_)).then_some(error)
+    redis_rs::server_error(&String::from_utf8_lossy(text)).map(Value::ServerError)
 }
 
 /// A number that redis-rs keeps as digits or, with its feature `num-bigint`, which any crate can switch on, as a

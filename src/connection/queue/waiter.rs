@@ -79,7 +79,7 @@ impl Taking {
         }))
     }
 
-    /// Whether a server that refuses `MULTI` executes its commands one by one.
+    /// Whether they are those of a `MULTI`, of commands, and of an `EXEC`.
     pub(super) fn is_transaction(&self) -> bool {
         matches!(self, Self::Many(many) if many.is_transaction)
     }
