@@ -10,7 +10,8 @@ use crate::hash::xxh3_64;
 
 /// The table by hash: open addressing over four times as many slots as commands.
 struct Index {
-    slots: Box<[Slot]>,
+    // Of a known length: a slot of a hash needs no check of bounds, in each call of `run`.
+    slots: Box<[Slot; SLOTS]>,
 }
 
 #[derive(Clone, Copy)]
@@ -31,7 +32,7 @@ static INDEX: LazyLock<Index> = LazyLock::new(|| {
         is_plain: false,
     };
     let mut index = Index {
-        slots: vec![empty; SLOTS].into(),
+        slots: Box::new([empty; SLOTS]),
     };
     for spec in TABLE {
         let at = index.slot(spec.name.as_bytes());

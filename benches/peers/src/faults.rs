@@ -8,6 +8,7 @@
 #[path = "../../../tests/support/mod.rs"]
 mod support;
 // The fault suite's own proxy, a process of its own.
+#[allow(dead_code, reason = "it has more faults than are shown here")]
 #[path = "../../../tests/faults"]
 mod faults {
     pub mod frames;

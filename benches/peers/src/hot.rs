@@ -8,6 +8,7 @@
 #[path = "../../../src/connection"]
 mod connection {
     pub(crate) mod decode;
+    pub(crate) mod redis_rs;
 }
 #[allow(dead_code, reason = "mounted alone, without who uses it")]
 #[path = "../../../src/error"]
