@@ -55,6 +55,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         metrics,
     };
 
+    // The first requests find connections; a server that is dead is no reason not to start.
+    for (node, e) in app.cluster.warm_up().await.failed {
+        eprintln!("starting without {node}: {e}");
+    }
     let (stop, stopping) = watch::channel(false);
     let consumer = app.mails.consumer("senders", "sender-1")?;
     let worker = tokio::spawn(work(consumer, stopping.clone()));
@@ -174,8 +178,8 @@ async fn work(consumer: Consumer, mut stopping: watch::Receiver<bool>) {
 
 /// Whether a load balancer may send requests: while any server can be used.
 async fn ready(State(app): State<App>) -> StatusCode {
-    match app.cluster.status().active() {
-        0 => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::OK,
+    match app.cluster.is_ready() {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

@@ -31,7 +31,8 @@ use crate::tasks::NO_RUNTIME;
 /// A client is pinned: it never goes to another node by itself. While its node is out, every call fails
 /// at once with [`Outcome::NotSent`], without a dial; asking the cluster for a client again gives the
 /// stand-in. A command whose connection died before it was written is put on a new connection to the
-/// same node.
+/// same node. A client does not keep its cluster alive: once that was shut down, or its last handle dropped, every call
+/// fails with [`ErrorKind::Closed`].
 ///
 /// Commands that block or change the state of their connection (`BLPOP`, `WATCH`, `SELECT`, `SUBSCRIBE`,
 /// ...) are refused before they are sent, with [`ErrorKind::Invalid`]: [`dedicated`](Self::dedicated)

@@ -65,7 +65,7 @@ use crate::tasks;
 /// | stay on one node, and decide myself what to repeat | [`get_client`](Self::get_client) |
 /// | block, or change the connection | [`get_client`](Self::get_client), then [`dedicated`](crate::Client::dedicated) |
 /// | read and write as one step | [`transaction`](Self::transaction) |
-/// | listen to channels | [`subscribe`](Self::subscribe), [`psubscribe`](Self::psubscribe) |
+/// | listen to channels | [`subscribe`](Self::subscribe), [`psubscribe`](Self::psubscribe), [`ssubscribe`](Self::ssubscribe) |
 /// | go through all keys | [`scan`](Self::scan) |
 /// | ask every node | [`fan_out`](Self::fan_out), [`clients`](Self::clients) |
 /// | keep values on several nodes | [`replicas`](Self::replicas) |
@@ -73,6 +73,7 @@ use crate::tasks;
 /// | queue jobs | [`queue`](Self::queue) |
 /// | know where a key is | [`get_node`](Self::get_node), [`get_node_of`](Self::get_node_of) |
 /// | give a call less time | [`with_deadline`](Self::with_deadline) |
+/// | connect before the first request, and tell a load balancer | [`warm_up`](Self::warm_up), [`is_ready`](Self::is_ready) |
 /// | add and remove nodes under load | [`add_node`](Self::add_node), [`set_nodes`](Self::set_nodes); [`plan`](Self::plan) says what moves |
 /// | take a node out of service | [`drain_node`](Self::drain_node) |
 /// | see how it is | [`status`](Self::status), [`events`](Self::events) |

@@ -55,7 +55,7 @@ pub enum ErrorKind {
     /// All exclusive connections of the node are taken, or too much waits to be written on its shared one
     /// ([`max_waiting_calls`](crate::ClusterBuilder::max_waiting_calls)). Nothing was sent, and the node is not at fault.
     Saturated,
-    /// The cluster was shut down.
+    /// The cluster was shut down, or its last handle was dropped.
     Closed,
 }
 
@@ -164,7 +164,7 @@ impl Error {
         Self::new(
             ErrorKind::Closed,
             Outcome::NotSent,
-            "the cluster was shut down",
+            "the cluster was shut down, or its last handle was dropped",
         )
     }
 

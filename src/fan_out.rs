@@ -16,7 +16,8 @@ use crate::node::NodeId;
 impl FlusterCluster {
     /// Sends `cmd` to every live node at once; one result per node, in the order of the nodes.
     ///
-    /// Nodes that are out are not asked and not listed. An error reply is an `Err` of its node alone.
+    /// Nodes that are out are not asked and not listed: with all of them out, the list is empty. An error reply is an
+    /// `Err` of its node alone, and so is one that does not answer within the cluster's deadline.
     ///
     /// # Cancellation
     ///

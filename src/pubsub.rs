@@ -32,7 +32,8 @@ impl FlusterCluster {
     /// # Errors
     ///
     /// [`ErrorKind::ClusterEmpty`] when every candidate is out; the last node's error when not all
-    /// channels could be had within the cluster's deadline.
+    /// channels could be had within the cluster's deadline; [`ErrorKind::Invalid`] without a channel;
+    /// [`ErrorKind::Closed`] after a shutdown.
     ///
     /// # Cancellation
     ///

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::backend::Trouble;
 use crate::build_error::BuildError;
-use crate::cache::codec::{Codec, CodecError, Raw};
+use crate::cache::codec::{Codec, Raw};
 use crate::cache::flight::Flights;
 use crate::cache::{Cache, CacheMeter, Inner, check_ttl};
 use crate::cluster::FlusterCluster;
@@ -91,7 +91,7 @@ impl CacheBuilder {
     #[cfg(feature = "serde")]
     pub fn json<V>(self) -> Result<crate::cache::JsonCache<V>, BuildError>
     where
-        V: serde::Serialize + serde::de::DeserializeOwned,
+        crate::cache::codec::Json: Codec<V>,
     {
         self.codec(crate::cache::codec::Json)
     }
@@ -103,8 +103,7 @@ impl CacheBuilder {
     /// As [`codec`](Self::codec).
     pub fn raw<V>(self) -> Result<Cache<V, Raw>, BuildError>
     where
-        V: AsRef<[u8]> + TryFrom<Vec<u8>>,
-        V::Error: Into<CodecError>,
+        Raw: Codec<V>,
     {
         self.codec(Raw)
     }

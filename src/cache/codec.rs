@@ -46,6 +46,8 @@ pub trait Codec<V>: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Raw;
 
+// What a compiler says of another type is the trait's own message, not that it is no `AsRef<[u8]>`.
+#[diagnostic::do_not_recommend]
 impl<V> Codec<V> for Raw
 where
     V: AsRef<[u8]> + TryFrom<Vec<u8>>,
@@ -66,6 +68,7 @@ where
 pub struct Json;
 
 #[cfg(feature = "serde")]
+#[diagnostic::do_not_recommend]
 impl<V: serde::Serialize + serde::de::DeserializeOwned> Codec<V> for Json {
     fn encode(&self, value: &V) -> Result<Vec<u8>, CodecError> {
         Ok(serde_json::to_vec(value)?)

@@ -54,7 +54,7 @@ macro_rules! settings {
             /// response time-out.
             deadline: Duration, optional("three times `response_timeout`"), [deadline],
                 "when callers give up earlier, or may wait for more candidates";
-            /// How many exclusive connections a node may have. Default: 16.
+            /// How many exclusive connections a node may have. 1 to 65 535. Default: 16.
             pool_size: usize, plain, [limits.pool_size],
                 "many blocking commands, transactions or consumers at once in one process";
             /// How long [`dedicated`](crate::Client::dedicated) waits when all of them are taken. Default: 250 ms.

@@ -84,7 +84,8 @@ impl FlusterCluster {
 
     /// Whether any node serves, so that calls have somewhere to go: for an application's own readiness probe.
     ///
-    /// `false` means that every call fails now. A node is thought to serve until something shows that it does not, so ask
+    /// `false` means that every call fails now, or waits for a node as long as
+    /// [`wait_for_node`](crate::ClusterBuilder::wait_for_node) allows. A node is thought to serve until something shows that it does not, so ask
     /// after [`warm_up`](Self::warm_up). How many serve: [`status`](Self::status).
     /// [Example](crate::guide::by_example#warming-up).
     #[doc(alias = "readiness")]

@@ -3,7 +3,7 @@
 //! Its values, commands, errors and traits are what callers hold, and are used by their names everywhere. In the
 //! candidates of 2.0 these are other than in 1.x: a pipeline lends its commands as `CmdRef`, has no `with_capacity`,
 //! and a message can be made by `PushInfo::new` alone. What only its own connection can make is in
-//! [`aborted`](super::aborted).
+//! [`aborted`](super::aborted); what only its parser can, here and in the decoder's big numbers.
 
 use redis::{Cmd, Pipeline, PushInfo, PushKind, ServerError, Value, make_extension_error};
 

@@ -165,7 +165,7 @@ impl FromStr for HashTags {
         Self::read(text).ok_or_else(|| BuildError::Option {
             name: "hash_tags",
             why: format!(
-                "\"{}\" is not known: write `redis` or `off`, or the two signs around the tag, as in `[]`",
+                "\"{}\" is not known: write `redis`, `off`, `redis-rb` or `redis-array`, or the two signs around the tag, as in `[]`",
                 told(text)
             ),
         })

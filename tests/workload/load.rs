@@ -165,10 +165,16 @@ impl Record {
     }
 }
 
-/// What an error says; an answer of the server is no error of ours.
+/// The codes with which a server refuses to serve now.
+const REFUSALS: [&str; 4] = ["LOADING", "MASTERDOWN", "CLUSTERDOWN", "BUSY"];
+
+/// What an error says; an answer of the server is no error of ours, and what it means is in its code.
 fn failure_of(e: &RedisError) -> (ErrorKind, Outcome) {
     match Error::from_redis(e) {
         Some(e) => (e.kind(), e.outcome()),
+        None if e.code().is_some_and(|code| REFUSALS.contains(&code)) => {
+            (ErrorKind::Server, Outcome::Rejected)
+        }
         None => (ErrorKind::Server, Outcome::Answered),
     }
 }

@@ -261,7 +261,7 @@ fn chapter() -> String {
          its variable, its default, and when to change it. Made by a test from the list that also makes the methods\n\
          and the keys.\n\n\
          * A **time** is a text with its unit (`\"200ms\"`, `\"5s\"`, `\"10m\"`, `\"1h\"`, `\"7d\"`), or whole milliseconds\n  \
-         under the same key with `_ms` at its end: `deadline = \"2s\"` is `deadline_ms = 2000`.\n\
+         under the same key with `_ms` at its end: `deadline = \"2s\"` is `deadline_ms = 2000`. 1 ms to 30 days.\n\
          * A **variable** is the key in capitals behind a prefix that the program chooses, as a serde reader of the\n  \
          environment has it (the crate `envy`, for one): `FLUSTER_DEADLINE=2s` for the prefix `FLUSTER_`. Numbers and\n  \
          `true` are texts there, nodes are URLs with commas between them, and a parameter of the penalty is\n  \

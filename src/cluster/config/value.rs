@@ -50,7 +50,7 @@ fn read<T: std::str::FromStr>(text: &str) -> Result<T, Option<String>> {
 macro_rules! wholes {
     ($($type:ty),+) => {$(
         impl Setting for $type {
-            const VALUES: &'static str = "a whole number, 0 or more";
+            const VALUES: &'static str = "a whole number";
 
             fn from_whole(n: u64) -> Option<Self> {
                 // What is too much is for `build` to say, in its own words.
@@ -177,7 +177,7 @@ macro_rules! words {
 }
 words! {
     Placement: "the name of a placement, such as `ring`";
-    HashTags: "`redis` or `off`";
+    HashTags: "`redis`, `off`, `redis-rb`, `redis-array`, or the two signs around the tag, as in `[]`";
     Failover: "`never`, `if-safe` or `always`";
     Refusals: "`return` or `next-candidate`";
     SlowNodes: "`report` or `suspect`";
