@@ -304,3 +304,56 @@ fn the_architecture_leads_to_what_is_there() {
         }
     }
 }
+
+/// The figures of the pages are those of the benchmarks, rounded as they are shown.
+#[test]
+fn the_figures_are_those_of_the_benchmarks() {
+    let benchmarks = include_str!("../BENCHMARKS.md");
+    let figures = include_str!("../src/guide/figures.md");
+    let cells = |page: &str, row: &str| -> Vec<String> {
+        let line = page.lines().find(|line| line.starts_with(row));
+        let line = line.unwrap_or_else(|| panic!("no row {row:?}"));
+        let cells = line.trim_matches('|').split('|').skip(1);
+        cells.map(|cell| cell.trim().to_owned()).collect()
+    };
+    let mut compared = 0;
+    for (shown, measured) in [
+        (
+            "| operations per second, against redis-rs sharded by hand |",
+            "| ops/s against hand-sharded redis-rs |",
+        ),
+        (
+            "| CPU per operation, the same |",
+            "| CPU per op against hand-sharded redis-rs |",
+        ),
+        (
+            "| operations per second, against deadpool-redis |",
+            "| ops/s against deadpool-redis |",
+        ),
+        (
+            "| against fred's pool of 16 |",
+            "| ops/s against fred, pool of 16 |",
+        ),
+    ] {
+        let medians = cells(benchmarks, measured).into_iter().map(|cell| {
+            let median = cell.split(' ').next().expect("a figure");
+            median.parse::<f64>().expect("a figure")
+        });
+        let medians: Vec<f64> = medians.collect();
+        let in_readme = README.contains(shown).then(|| cells(README, shown));
+        for row in in_readme.into_iter().chain([cells(figures, shown)]) {
+            assert_eq!(row.len(), 4, "{shown}");
+            for (cell, median) in row.iter().zip(&medians) {
+                let shown_as: f64 = cell.parse().expect("a figure");
+                let decimals = cell.split_once('.').expect("a fraction").1.len();
+                let half = 0.5001 * 0.1_f64.powi(i32::try_from(decimals).unwrap());
+                assert!(
+                    (shown_as - median).abs() <= half,
+                    "{shown} {cell} is {median}"
+                );
+                compared += 1;
+            }
+        }
+    }
+    assert_eq!(compared, 28, "seven rows of four");
+}

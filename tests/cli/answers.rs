@@ -238,3 +238,46 @@ fn a_plan_names_who_gives_keys_to_whom() {
             .starts_with("0.00 % of the keys move")
     );
 }
+
+/// What the pages show of the program is what it says, to the letter: with three servers, and with a fourth.
+#[test]
+fn what_the_pages_show_of_the_program_is_what_it_says() {
+    let files = Files::new();
+    for (name, nodes) in [("cluster.toml", "abc"), ("four.toml", "abcd")] {
+        let nodes = nodes.chars().zip(7101..);
+        let node = |(node, port)| {
+            format!("[[nodes]]\nname = 'cache-{node}'\nurl = 'redis://127.0.0.1:{port}'\n")
+        };
+        files.write(name, &nodes.map(node).collect::<String>());
+    }
+    let mut shown = 0;
+    for page in [
+        include_str!("../../README.md"),
+        include_str!("../../src/guide/command-line.md"),
+        include_str!("../../src/guide/coming-from.md"),
+    ] {
+        for block in page.split("\n```text\n").skip(1) {
+            let (block, _) = block.split_once("```").expect("the block ends");
+            for asked in block.split("$ fluster ").skip(1) {
+                let (line, answer) = asked.split_once('\n').expect("an answer");
+                let answer = answer.split("$ ").next().unwrap_or_default();
+                let needs_no_server = ["locate ", "ring ", "plan "]
+                    .iter()
+                    .any(|command| line.starts_with(command));
+                // `redis-cli .. |`, and what is shown in part.
+                if !needs_no_server || line.contains('|') || answer.contains("...") {
+                    continue;
+                }
+                let mut program = program();
+                let output = program
+                    .current_dir(files.path(""))
+                    .args(line.split(' '))
+                    .output();
+                let ran = super::ran(&output.expect("it runs"));
+                assert_eq!(ran.stdout, answer, "fluster {line}: {}", ran.stderr);
+                shown += 1;
+            }
+        }
+    }
+    assert!(shown >= 5, "{shown} commands are shown");
+}
