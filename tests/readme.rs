@@ -1,9 +1,9 @@
 //! The README is the front page: what it shows must be what is there.
 
 use std::path::Path;
-use std::process::Command;
 
-use crate::support::{Server, fleet, urls};
+use crate::examples::example;
+use crate::support::{Server, fleet};
 
 /// The text of the first fenced block whose opening line is `fence`.
 fn block<'a>(text: &'a str, fence: &str) -> &'a str {
@@ -106,31 +106,11 @@ fn what_it_shows_of_the_rate_limiter_is_in_the_example() {
     );
 }
 
-/// The program that the README shows first, as it is.
-fn quickstart() -> Command {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args([
-        "run",
-        "--quiet",
-        "--example",
-        "quickstart",
-    ]);
-    // As this test was built, so that nothing is compiled twice.
-    if cfg!(all(feature = "cli", feature = "tls")) {
-        cargo.arg("--all-features");
-    }
-    cargo
-}
-
 #[test]
 fn the_quickstart_counts_on_with_one_of_three_servers_dead() {
     let servers: [Server; 3] = fleet();
-    let urls = urls(&servers).join(",");
     let run = || {
-        let output = quickstart()
-            .env("REDIS_URLS", &urls)
-            .output()
-            .expect("it runs");
+        let output = example("quickstart", &servers).output().expect("it runs");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let complained = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(
