@@ -13,7 +13,7 @@ help: ## show this list
 
 demo: ## three private Redis servers, one is killed, watch its keys move and come back
 	@test -n "$$REDIS_URLS" || scripts/need-redis.sh
-	$(CARGO) run --example demo
+	$(CARGO) run --features testing --example demo
 
 gossip-demo: ## five instances of an application: one is killed and returns, one leaves, a stranger knocks (30 s)
 	$(CARGO) run --quiet --features gossip --example gossip_demo

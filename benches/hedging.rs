@@ -7,18 +7,14 @@
 //! above that share helps all of them.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has to panic")]
-#![allow(unreachable_pub, reason = "what the tests share is public there")]
-
-#[path = "../tests/support/mod.rs"]
-mod support;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fluster::replication::{HedgeAfter, Quorum, ReadFrom};
+use fluster::testing::{Server, fleet};
 use fluster::{FlusterCluster, Node};
-use support::{Server, fleet};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 

@@ -1,23 +1,15 @@
 //! The original's way to queue: a plain list on every server, pushed to and popped from in turn. `BLMOVE` keeps what is
 //! being worked on in a second list, so that a worker that dies loses nothing.
 //!
-//! `REDIS_URLS=redis://10.0.0.1,redis://10.0.0.2 cargo run --example worker_lists`; without it, three private
+//! `REDIS_URLS=redis://10.0.0.1,redis://10.0.0.2 cargo run --features testing --example worker_lists`; without it, three private
 //! servers are started.
-
-#![allow(
-    unreachable_pub,
-    reason = "nothing of a program can be reached from outside"
-)]
-
-#[path = "../tests/support/mod.rs"]
-mod support;
 
 use std::error::Error;
 
 use fluster::{Client, FlusterCluster};
 use redis::{AsyncCommands, RedisResult};
 
-use crate::support::Server;
+use fluster::testing::{Server, urls};
 
 const JOBS: usize = 30;
 
@@ -31,7 +23,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         false => Vec::new(),
     };
     let urls: Vec<String> = match given.is_empty() {
-        true => support::urls(&servers),
+        true => urls(&servers),
         false => given.split(',').map(str::to_owned).collect(),
     };
     let cluster = FlusterCluster::from_urls(urls)?;

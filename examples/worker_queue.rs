@@ -1,15 +1,7 @@
 //! Pushes jobs to a queue over all servers, and works on them with four workers.
 //!
-//! `REDIS_URLS=redis://10.0.0.1,redis://10.0.0.2 cargo run --example worker_queue`; without it, three private
+//! `REDIS_URLS=redis://10.0.0.1,redis://10.0.0.2 cargo run --features testing --example worker_queue`; without it, three private
 //! servers are started.
-
-#![allow(
-    unreachable_pub,
-    reason = "nothing of a program can be reached from outside"
-)]
-
-#[path = "../tests/support/mod.rs"]
-mod support;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -19,7 +11,7 @@ use std::time::{Duration, Instant};
 use fluster::FlusterCluster;
 use fluster::queue::Consumer;
 
-use crate::support::Server;
+use fluster::testing::{Server, urls};
 
 const JOBS: usize = 1_000;
 const WORKERS: usize = 4;
@@ -34,7 +26,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         false => Vec::new(),
     };
     let urls: Vec<String> = match given.is_empty() {
-        true => support::urls(&servers),
+        true => urls(&servers),
         false => given.split(',').map(str::to_owned).collect(),
     };
     let cluster = FlusterCluster::from_urls(urls)?;

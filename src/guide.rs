@@ -35,6 +35,7 @@
 #[cfg_attr(feature = "discovery", doc = include_str!("guide/by-example-discovery.md"))]
 #[cfg_attr(feature = "gossip", doc = include_str!("guide/by-example-gossip.md"))]
 #[cfg_attr(all(feature = "forward", feature = "gossip"), doc = include_str!("guide/by-example-forward.md"))]
+#[cfg_attr(all(feature = "testing", unix), doc = include_str!("guide/by-example-testing.md"))]
 pub mod by_example {}
 
 #[doc = include_str!("guide/coming-from.md")]

@@ -36,6 +36,8 @@ mod scan;
 #[cfg(any(feature = "forward", feature = "gossip"))]
 mod sealed;
 mod tasks;
+#[cfg(all(feature = "testing", unix))]
+pub mod testing;
 mod topology;
 mod transaction;
 

@@ -34,6 +34,7 @@ fn sections() -> BTreeMap<String, String> {
         include_str!("../src/guide/by-example-discovery.md"),
         include_str!("../src/guide/by-example-gossip.md"),
         include_str!("../src/guide/by-example-forward.md"),
+        include_str!("../src/guide/by-example-testing.md"),
     ]
     .concat();
     let (mut all, mut here, mut in_code) = (BTreeMap::new(), String::new(), false);
@@ -46,7 +47,10 @@ fn sections() -> BTreeMap<String, String> {
                 here = slug.chars().filter(is_kept).collect();
             }
             // Only what is code calls anything.
-            _ if in_code => *all.entry(here.clone()).or_insert_with(String::new) += line,
+            _ if in_code => {
+                let code = all.entry(here.clone()).or_insert_with(String::new);
+                code.extend([line, "\n"]);
+            }
             _ => {}
         }
     }
@@ -54,10 +58,10 @@ fn sections() -> BTreeMap<String, String> {
 }
 
 fn calls(code: &str, name: &str) -> bool {
-    [".", "::", " ", "("].iter().any(|before| {
-        let call = format!("{before}{name}");
-        let mut rests = code.split(call.as_str()).skip(1);
-        rests.any(|rest| rest.starts_with('(') || rest.starts_with("::<"))
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    code.match_indices(name).any(|(at, _)| {
+        let (before, rest) = (&code[..at], &code[at + name.len()..]);
+        !before.ends_with(is_word) && (rest.starts_with('(') || rest.starts_with("::<"))
     })
 }
 

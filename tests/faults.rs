@@ -18,7 +18,6 @@
 mod aside;
 mod client_side;
 mod flap;
-pub mod frames;
 #[cfg(target_os = "linux")]
 mod names;
 #[cfg(target_os = "linux")]

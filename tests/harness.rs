@@ -4,6 +4,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use fluster::testing::{End, Fault, Proxy, Way};
+
 use crate::support::{Reply, Server, TlsPki, eventually, fleet, urls, wait_until};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -193,4 +195,74 @@ fn servers_die_with_a_runner_that_is_killed() {
     runner.wait().unwrap();
     wait_until(SOON, || !listens(port));
     wait_until(SOON, || !std::path::Path::new(dir).exists());
+}
+
+/// A call through the proxy by a blocking socket: what comes within 300 ms.
+fn ping(through: &mut TcpStream) -> std::io::Result<String> {
+    use std::io::{Read, Write};
+
+    through.set_read_timeout(Some(Duration::from_millis(300)))?;
+    through.write_all(b"PING\r\n")?;
+    let mut said = [0; 64];
+    let n = through.read(&mut said)?;
+    Ok(String::from_utf8_lossy(&said[..n]).into_owned())
+}
+
+fn connect(proxy: &Proxy) -> std::io::Result<TcpStream> {
+    TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], proxy.port())))
+}
+
+#[test]
+fn a_proxy_does_what_its_fault_says_and_passes_everything_afterwards() {
+    let server = Server::start();
+    let proxy = Proxy::start(&server);
+    let mut old = connect(&proxy).unwrap();
+    assert_eq!(ping(&mut old).unwrap(), "+PONG\r\n");
+
+    proxy.set(Fault::Refuse);
+    assert!(connect(&proxy).is_err(), "the port is closed");
+    assert_eq!(ping(&mut old).unwrap(), "+PONG\r\n", "the old one goes on");
+    assert_eq!(proxy.seen().fired, 1);
+
+    proxy.set(Fault::Hold);
+    assert!(ping(&mut connect(&proxy).unwrap()).is_err(), "held");
+    assert_eq!(ping(&mut old).unwrap(), "+PONG\r\n", "the old one goes on");
+
+    proxy.set(Fault::Delay(Duration::from_millis(100)));
+    let began = Instant::now();
+    assert_eq!(ping(&mut old).unwrap(), "+PONG\r\n");
+    assert!(began.elapsed() >= Duration::from_millis(100));
+
+    proxy.set(Fault::Garbage);
+    assert!(ping(&mut old).unwrap().starts_with("HTTP/1.1"));
+
+    let cut = |end| Fault::Cut {
+        way: Way::Reply,
+        after: 3,
+        end,
+    };
+    proxy.set(cut(End::Fin));
+    assert_eq!(ping(&mut old).unwrap(), "+PO");
+    assert_eq!(ping(&mut old).unwrap_or_default(), "", "it is closed");
+
+    proxy.set(Fault::Pass);
+    let mut caught = connect(&proxy).unwrap();
+    assert_eq!(ping(&mut caught).unwrap(), "+PONG\r\n");
+    proxy.set(Fault::Blackhole);
+    assert!(ping(&mut caught).is_err(), "an old one hears nothing");
+    assert!(
+        ping(&mut connect(&proxy).unwrap()).is_err(),
+        "nor does a new one"
+    );
+    proxy.set(Fault::Pass);
+    assert!(ping(&mut caught).is_err(), "what was caught stays silent");
+    assert_eq!(ping(&mut connect(&proxy).unwrap()).unwrap(), "+PONG\r\n");
+
+    let mut last = connect(&proxy).unwrap();
+    assert_eq!(ping(&mut last).unwrap(), "+PONG\r\n");
+    proxy.reset_all();
+    assert_eq!(proxy.seen().open, 0);
+    let port = proxy.port();
+    drop(proxy);
+    assert!(!listens(port), "a dropped proxy is gone");
 }

@@ -46,6 +46,11 @@ const OTHER_CLOCKS: &[(&str, &[&str], &str)] = &[
         "generations and operators' questions are told apart by the time of the day",
     ),
     (
+        "testing",
+        &["Instant::now", ".elapsed()", "SystemTime::now"],
+        "a kit for tests that wait for real servers",
+    ),
+    (
         "queue/push",
         &["SystemTime::now"],
         "a message is due at a time of the day, which servers agree on",
@@ -191,6 +196,7 @@ const FLOORS: &[(&str, usize)] = &[
     ("discovery", 4),
     ("forward", 4),
     ("gossip", 4),
+    ("testing", 4),
 ];
 
 /// Paths whose files know no clock, no chance and no network.

@@ -9,8 +9,6 @@
 
 mod outage;
 mod screen;
-#[path = "../../tests/support/mod.rs"]
-mod support;
 mod workload;
 
 use std::error::Error;
@@ -24,8 +22,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::outage::{Outage, short};
 use crate::screen::Screen;
-use crate::support::{Server, urls};
 use crate::workload::Workload;
+use fluster::testing::{Server, urls};
 
 /// How long the workload runs against servers that are not ours to kill.
 const WITHOUT_OUTAGE: Duration = Duration::from_secs(10);

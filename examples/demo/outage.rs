@@ -9,8 +9,8 @@ use fluster::{Event, Events, FlusterCluster, NodeId};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{sleep, timeout};
 
-use crate::support::Server;
 use crate::workload::{KEYS, Tally, Workload};
+use fluster::testing::Server;
 
 const BEFORE: Duration = Duration::from_secs(3);
 const AWAY: Duration = Duration::from_millis(3500);

@@ -1,82 +1,36 @@
 //! A proxy in front of one server, in a process of its own: a stalled test must not distort it.
 //!
-//! The process is this test binary once more, told by an environment variable to be a proxy. It is
-//! spoken to over its standard input and output, and ends when they close, however the test ends.
+//! The process is this test binary once more, told by an environment variable to be a proxy of
+//! [`fluster::testing`]. It is spoken to over its standard input and output, and ends when they close, however the
+//! test ends.
 
 mod process;
 
 #[allow(unused_imports, reason = "benches/peers is the proxy by calling it")]
 pub use self::process::serve_when_told_to;
+pub use fluster::testing::{End, Fault, Way};
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-use crate::support::{PortClaim, Server};
+use crate::support::Server;
 
-/// Set for the process that is a proxy: the port it listens on and the one it leads to.
+/// Set for the process that is a proxy: the port it leads to.
 const ENVIRONMENT: &str = "FLUSTER_FAULT_PROXY";
 
-/// What the proxy does to what passes through it. Counting begins when the fault is set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Nothing.
-    Pass,
-    /// The port is closed; established connections go on.
-    Refuse,
-    /// New connections are accepted and hear nothing for good; established ones go on.
-    Hold,
-    /// Every reply comes this much later.
-    Delay(Duration),
-    /// Replies come byte by byte, 1 ms apart.
-    Slice,
-    /// Every connection ends after so many bytes: those that exist count from now, new ones from
-    /// their first byte.
-    Cut { way: Way, after: u64, end: End },
-    /// The same for the one connection that gets there first; the others pass.
-    CutOnce { way: Way, after: u64, end: End },
-    /// Replies are replaced by bytes that are no RESP.
-    Garbage,
-    /// So many of 100 new connections fall silent for good after this many bytes of replies.
-    Gray { percent: u8, after: u64 },
-    /// One reply is swallowed, the next that belongs to a command alone on its connection.
-    Swallow,
-}
-
-/// The direction whose bytes are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    Request,
-    Reply,
-}
-
-/// How a connection ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    Fin,
-    Rst,
-    /// It stays open, and nothing passes any more in either direction.
-    Silence,
-}
-
-/// What the proxy has seen.
+/// What the proxy has seen, as [`fluster::testing::Seen`] has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// How often the present fault hit: connections held, cut or silent, replies delayed, sliced,
-    /// replaced or swallowed. For [`Fault::Refuse`] 1 when the port is closed.
     pub fired: u64,
-    /// Connections accepted since the start.
     pub accepted: u64,
-    /// Connections open now.
     pub open: u64,
-    /// The most connections that were open at once since the present fault was set.
     pub most: u64,
 }
 
 /// A running proxy; dropping it ends the process.
 pub struct Proxy {
-    claim: PortClaim,
+    port: u16,
     child: Child,
     /// Guards the conversation: a question and its answer.
     talk: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
@@ -85,28 +39,27 @@ pub struct Proxy {
 impl Proxy {
     /// A proxy in front of `server`, on a port of its own that passes everything.
     pub fn start(server: &Server) -> Self {
-        let claim = PortClaim::new();
         let mut child = Command::new(std::env::current_exe().expect("the test binary"))
             .args(["--exact", process::TEST, "--nocapture", "--test-threads=1"])
-            .env(ENVIRONMENT, format!("{} {}", claim.port(), server.port()))
+            .env(ENVIRONMENT, server.port().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("start the proxy");
         let stdin = child.stdin.take().expect("its stdin is piped");
         let stdout = child.stdout.take().expect("its stdout is piped");
-        let proxy = Self {
-            claim,
+        let mut proxy = Self {
+            port: 0,
             child,
             talk: Mutex::new((stdin, BufReader::new(stdout))),
         };
         // Its answer means that it listens.
-        proxy.seen();
+        proxy.port = proxy.ask("seen").0;
         proxy
     }
 
     pub fn port(&self) -> u16 {
-        self.claim.port()
+        self.port
     }
 
     /// The default name of the node behind the proxy.
@@ -129,7 +82,7 @@ impl Proxy {
     }
 
     pub fn seen(&self) -> Seen {
-        self.ask("seen")
+        self.ask("seen").1
     }
 
     /// How often the present fault hit. A scenario whose fault did not hit has shown nothing.
@@ -137,7 +90,7 @@ impl Proxy {
         self.seen().fired
     }
 
-    fn ask(&self, line: &str) -> Seen {
+    fn ask(&self, line: &str) -> (u16, Seen) {
         let mut talk = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
         writeln!(talk.0, "{line}").expect("the proxy lives");
         loop {

@@ -5,7 +5,7 @@
 
 use std::process::{Command, Stdio};
 
-use super::guard;
+use fluster::testing::{forget, watch};
 
 /// Set for the process of one test: the test's name.
 const ENVIRONMENT: &str = "FLUSTER_ALONE";
@@ -72,9 +72,9 @@ pub(super) fn elsewhere(name: &str, wrapper: &[&str]) {
         .spawn()
         .expect("start the test in a process of its own");
     let pid = child.id();
-    guard::watch(&child);
+    watch(&child);
     let output = child.wait_with_output().expect("wait for the test");
-    guard::forget(pid);
+    forget(pid);
     let said = [output.stdout, output.stderr]
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         .concat();

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::guard;
+use fluster::testing::{forget, new_dir, watch};
 
 /// How long a daemon may take to start, on a busy machine.
 const START: Duration = Duration::from_secs(30);
@@ -86,7 +86,7 @@ impl Daemon {
         args: impl FnOnce(&Path) -> Vec<OsString>,
         is_ready: impl Fn() -> bool,
     ) -> Self {
-        let dir = guard::new_dir("d");
+        let dir = new_dir("d");
         let daemon = Self {
             program,
             args: args(&dir),
@@ -107,7 +107,7 @@ impl Daemon {
         if let Some(mut child) = child {
             child.kill().expect("kill a daemon");
             child.wait().expect("wait for a daemon");
-            guard::forget(child.id());
+            forget(child.id());
         }
     }
 
@@ -139,7 +139,7 @@ impl Daemon {
             .process_group(0)
             .spawn()
             .unwrap_or_else(|e| panic!("{}: {e}", self.program.display()));
-        guard::watch(&child);
+        watch(&child);
         *self.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
         let started = Instant::now();
         while !is_ready() {

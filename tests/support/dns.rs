@@ -8,8 +8,8 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::guard;
 use super::netns::Net;
+use fluster::testing::new_dir;
 
 /// Answers whatever the machine's resolver asks, from a thread of its own.
 pub struct Dns {
@@ -30,7 +30,7 @@ impl Dns {
     /// Starts the server and makes this process ask it, and no other: the files that say so are
     /// replaced in this process' own view of the file system.
     pub fn start(_only_in: &Net) -> Self {
-        let dir = guard::new_dir("dns");
+        let dir = new_dir("dns");
         for (name, text) in [
             ("resolv.conf", "nameserver 127.0.0.1\n"),
             ("nsswitch.conf", "hosts: files dns\n"),

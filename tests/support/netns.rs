@@ -3,7 +3,7 @@
 //! The test itself runs in a network namespace of its own, in a process of its own, and each of its
 //! [`Island`]s is another one, joined to it by a veth pair. No address, route or rule of the machine
 //! is touched, so nothing has to be unique and nothing can be left behind: an unnamed namespace ends
-//! with its last process, and the [`guard`](super::guard) sees to that one.
+//! with its last process, and the guard of [`fluster::testing`] sees to that one.
 //!
 //! Needs root, `unshare` and `nsenter` (util-linux), `ip` (iproute2) and `iptables`. Where one is
 //! missing or forbidden the scenario is skipped, which is printed past the test runner's capture, and
@@ -16,7 +16,9 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::{alone, guard, wait_until};
+use fluster::testing::{Place, forget, wait_until, watch};
+
+use super::alone;
 
 /// Whether this machine lets us make namespaces and break them; else why not.
 static USABLE: LazyLock<Result<(), String>> = LazyLock::new(|| {
@@ -121,7 +123,7 @@ impl Island {
             .stdout(Stdio::null())
             .spawn()
             .expect("start the holder of a namespace");
-        guard::watch(&holder);
+        watch(&holder);
         let pid = holder.id();
         let island = Self {
             holder,
@@ -199,12 +201,23 @@ iptables -w -A OUTPUT -o eth0 -j DROP",
     }
 }
 
+impl From<&Island> for Place {
+    /// On Redis' usual port.
+    fn from(island: &Island) -> Self {
+        Self {
+            address: island.address(),
+            port: 6379,
+            through: island.enter().map(Into::into).into(),
+        }
+    }
+}
+
 impl Drop for Island {
     fn drop(&mut self) {
         // Gone already, or it goes with the guard.
         drop(self.holder.kill());
         drop(self.holder.wait());
-        guard::forget(self.holder.id());
+        forget(self.holder.id());
     }
 }
 

@@ -7,7 +7,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
 };
 
-use super::guard;
+use fluster::testing::{TlsFiles, new_dir};
 
 /// A certificate authority, a server certificate for `127.0.0.1` and `localhost`, and a client
 /// certificate, as PEM files in a directory of their own.
@@ -16,6 +16,16 @@ use super::guard;
 #[derive(Debug)]
 pub struct TlsPki {
     dir: PathBuf,
+}
+
+impl From<&TlsPki> for TlsFiles {
+    fn from(pki: &TlsPki) -> Self {
+        Self {
+            cert: pki.server_cert(),
+            key: pki.server_key(),
+            ca: pki.ca(),
+        }
+    }
 }
 
 impl Default for TlsPki {
@@ -32,7 +42,7 @@ impl TlsPki {
     /// Like [`new`](Self::new), with a server certificate for other names or IP addresses.
     pub fn for_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let pki = Self {
-            dir: guard::new_dir("tls"),
+            dir: new_dir("tls"),
         };
         pki.write(names.into_iter().map(Into::into).collect())
             .expect("make test certificates");

@@ -11,7 +11,6 @@ mod support;
 #[allow(dead_code, reason = "it has more faults than are shown here")]
 #[path = "../../../tests/faults"]
 mod faults {
-    pub mod frames;
     pub mod proxy;
 }
 

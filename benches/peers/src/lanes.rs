@@ -22,7 +22,6 @@ use tokio::runtime::Runtime;
 #[path = "../../../tests/faults"]
 #[allow(dead_code, reason = "the fault suite uses all of it")]
 mod faults {
-    pub mod frames;
     pub mod proxy;
 }
 use faults::proxy::{Fault, Proxy};

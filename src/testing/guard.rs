@@ -61,17 +61,19 @@ impl Guard {
     }
 }
 
-/// A process that must not outlive this one.
+/// Has a process killed when this one ends, in whatever way. [Example](crate::guide::by_example#servers-for-tests).
 pub fn watch(child: &Child) {
     GUARD.tell("watch", child.id());
 }
 
-/// A watched process that has ended and been waited for.
+/// Forgets a watched process that has ended and been waited for: its number may be another's soon.
+/// [Example](crate::guide::by_example#servers-for-tests).
 pub fn forget(pid: u32) {
     GUARD.tell("forget", pid);
 }
 
 /// A new empty directory, named after `what`, that goes away with this process at the latest.
+/// [Example](crate::guide::by_example#servers-for-tests).
 ///
 /// The path is short: a Unix socket's may have 107 bytes.
 pub fn new_dir(what: &str) -> PathBuf {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 const POLL: Duration = Duration::from_millis(5);
 
-/// Waits until `condition` holds.
+/// Waits until `condition` holds. [Example](crate::guide::by_example#servers-for-tests).
 ///
 /// # Panics
 ///
@@ -28,7 +28,7 @@ pub fn eventually(
     }
 }
 
-/// Repeats `attempt` until it gives a value.
+/// Repeats `attempt` until it gives a value. [Example](crate::guide::by_example#servers-for-tests).
 ///
 /// # Panics
 ///
@@ -54,7 +54,7 @@ pub fn eventually_some<T>(
     }
 }
 
-/// [`eventually`] for code without a runtime; it blocks the thread.
+/// [`eventually`] for code without a runtime; it blocks the thread. [Example](crate::guide::by_example#servers-for-tests).
 ///
 /// # Panics
 ///

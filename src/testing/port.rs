@@ -22,7 +22,12 @@ pub struct PortClaim {
 }
 
 impl PortClaim {
-    /// Claims a port on which nobody listens at this moment.
+    /// Claims a port on which nobody listens at this moment. [Example](crate::guide::by_example#servers-for-tests).
+    ///
+    /// # Panics
+    ///
+    /// When all of 20 000 to 31 999 are taken.
+    #[expect(clippy::new_without_default, reason = "each is another one")]
     pub fn new() -> Self {
         static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(seed()));
         for _ in 0..COUNT {
@@ -38,6 +43,7 @@ impl PortClaim {
         panic!("no free port between {FIRST} and {}", FIRST + COUNT);
     }
 
+    /// The port. [Example](crate::guide::by_example#servers-for-tests).
     pub fn port(&self) -> u16 {
         self.port
     }

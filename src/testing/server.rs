@@ -9,20 +9,21 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::builder::{Builder, Transport};
+use super::builder::{Place, ServerBuilder, Transport};
+use super::guard;
 use super::port::PortClaim;
 use super::resp::{Raw, Reply};
-use super::{guard, wait_until};
+use super::wait::wait_until;
 
 /// How long a server may take to start, on a busy machine.
 const START: Duration = Duration::from_secs(10);
 
-/// Starts `N` plain servers: `let [a, b, c] = fleet();`
+/// Starts `N` plain servers: `let [a, b, c] = fleet();`. [Example](crate::guide::by_example#servers-for-tests).
 pub fn fleet<const N: usize>() -> [Server; N] {
     std::array::from_fn(|_| Server::start())
 }
 
-/// The servers' URLs, for `FlusterCluster::from_urls`.
+/// The servers' URLs, for [`FlusterCluster::from_urls`](crate::FlusterCluster::from_urls). [Example](crate::guide::by_example#servers-for-tests).
 pub fn urls<'a>(servers: impl IntoIterator<Item = &'a Server>) -> Vec<String> {
     servers.into_iter().map(Server::url).collect()
 }
@@ -34,13 +35,13 @@ pub fn urls<'a>(servers: impl IntoIterator<Item = &'a Server>) -> Vec<String> {
 pub struct Server {
     dir: PathBuf,
     claim: PortClaim,
-    builder: Builder,
+    builder: ServerBuilder,
     /// `None` while the server is down.
     process: Mutex<Option<Child>>,
 }
 
 impl Server {
-    /// A plain server on a free port of 127.0.0.1, without persistence.
+    /// A plain server on a free port of 127.0.0.1, without persistence. [Example](crate::guide::by_example#servers-for-tests).
     ///
     /// # Panics
     ///
@@ -50,11 +51,12 @@ impl Server {
         Self::builder().start()
     }
 
-    pub fn builder() -> Builder {
-        Builder::default()
+    /// A server that differs from a plain one. [Example](crate::guide::by_example#servers-for-tests).
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::default()
     }
 
-    pub(super) fn try_start(builder: &Builder) -> io::Result<Self> {
+    pub(super) fn try_start(builder: &ServerBuilder) -> io::Result<Self> {
         loop {
             let server = Self {
                 dir: guard::new_dir("s"),
@@ -71,22 +73,23 @@ impl Server {
         }
     }
 
+    /// The port of the server; it stays the server's while it is down. [Example](crate::guide::by_example#servers-for-tests).
     pub fn port(&self) -> u16 {
         match &self.builder.place {
-            Some((_, port, _)) => *port,
+            Some(place) => place.port,
             None => self.claim.port(),
         }
     }
 
-    /// The address it listens on.
+    /// The address it listens on. [Example](crate::guide::by_example#servers-for-tests).
     pub fn host(&self) -> String {
         match &self.builder.place {
-            Some((address, ..)) => address.to_string(),
+            Some(place) => place.address.to_string(),
             None => "127.0.0.1".into(),
         }
     }
 
-    /// The default name of the server's node: `127.0.0.1:port`, or the path of the Unix socket.
+    /// The default name of the server's node: `127.0.0.1:port`, or the path of the Unix socket. [Example](crate::guide::by_example#servers-for-tests).
     pub fn name(&self) -> String {
         match self.builder.transport {
             Transport::Unix => self.socket().display().to_string(),
@@ -94,7 +97,7 @@ impl Server {
         }
     }
 
-    /// `redis://`, `rediss://` or `unix://`, with the password if there is one.
+    /// `redis://`, `rediss://` or `unix://`, with the password if there is one. [Example](crate::guide::by_example#servers-for-tests).
     pub fn url(&self) -> String {
         let user_info = self
             .builder
@@ -108,7 +111,7 @@ impl Server {
         }
     }
 
-    /// The URL of the Unix socket, which every server has.
+    /// The URL of the Unix socket, which every server has. [Example](crate::guide::by_example#servers-for-tests).
     pub fn unix_url(&self) -> String {
         let query = self
             .builder
@@ -122,12 +125,12 @@ impl Server {
         self.dir.join("socket")
     }
 
-    /// The server's directory: its data, its socket, its log.
+    /// The server's directory: its data, its socket, its log. [Example](crate::guide::by_example#servers-for-tests).
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Everything the server has logged, over all its restarts.
+    /// Everything the server has logged, over all its restarts. [Example](crate::guide::by_example#servers-for-tests).
     pub fn log(&self) -> String {
         fs::read(self.dir.join("log")).map_or_else(
             |e| format!("no log: {e}"),
@@ -135,13 +138,13 @@ impl Server {
         )
     }
 
-    /// The process id, or `None` while the server is down.
+    /// The process id, or `None` while the server is down. [Example](crate::guide::by_example#servers-for-tests).
     pub fn pid(&self) -> Option<u32> {
         self.process().as_ref().map(Child::id)
     }
 
     /// SIGKILL: the server is gone when this returns. Its port stays ours. Does nothing when it
-    /// is down already; works on a stopped one too.
+    /// is down already; works on a stopped one too. [Example](crate::guide::by_example#servers-for-tests).
     pub fn kill(&self) {
         if let Some(mut child) = self.process().take() {
             child.kill().expect("kill redis-server");
@@ -151,7 +154,7 @@ impl Server {
     }
 
     /// Kills the server if it is up, and starts it again on the same port and directory; it
-    /// serves when this returns. A plain server comes back empty, a durable one with its data.
+    /// serves when this returns. A plain server comes back empty, a durable one with its data. [Example](crate::guide::by_example#servers-for-tests).
     ///
     /// # Panics
     ///
@@ -162,7 +165,11 @@ impl Server {
         self.launch().unwrap_or_else(|e| panic!("{e}"));
     }
 
-    /// SIGSTOP: the kernel still accepts connections, nobody answers.
+    /// SIGSTOP: the kernel still accepts connections, nobody answers. [Example](crate::guide::by_example#servers-for-tests).
+    ///
+    /// # Panics
+    ///
+    /// When the server is down.
     pub fn stop(&self) {
         self.signal("STOP");
         let Some(pid) = self.pid() else { return };
@@ -177,7 +184,11 @@ impl Server {
         });
     }
 
-    /// SIGCONT: the end of [`stop`](Self::stop).
+    /// SIGCONT: the end of [`stop`](Self::stop). [Example](crate::guide::by_example#servers-for-tests).
+    ///
+    /// # Panics
+    ///
+    /// When the server is down.
     pub fn cont(&self) {
         self.signal("CONT");
     }
@@ -202,7 +213,11 @@ impl Server {
         );
     }
 
-    /// A blocking connection that has nothing to do with the library under test.
+    /// A blocking connection that has nothing to do with fluster's own. [Example](crate::guide::by_example#servers-for-tests).
+    ///
+    /// # Errors
+    ///
+    /// When nobody answers within 2 s.
     pub fn connect(&self) -> io::Result<Raw> {
         let mut raw = Raw::connect(&self.socket())?;
         if let Some(password) = &self.builder.password {
@@ -213,7 +228,7 @@ impl Server {
     }
 
     /// Runs one command and returns its reply as text: `"(nil)"` for nothing, one line per
-    /// element of an array.
+    /// element of an array. [Example](crate::guide::by_example#servers-for-tests).
     ///
     /// # Panics
     ///
@@ -227,12 +242,20 @@ impl Server {
         }
     }
 
-    /// Runs one command; an error reply is a value here.
+    /// Runs one command; an error reply is a value here. [Example](crate::guide::by_example#servers-for-tests).
+    ///
+    /// # Errors
+    ///
+    /// When nobody answers within 2 s, or what answers is no Redis.
     pub fn try_raw<A: AsRef<[u8]>>(&self, args: impl IntoIterator<Item = A>) -> io::Result<Reply> {
         self.connect()?.call(args)
     }
 
-    /// The string at `key`, if there is one.
+    /// The string at `key`, if there is one. [Example](crate::guide::by_example#servers-for-tests).
+    ///
+    /// # Panics
+    ///
+    /// When it is no string, or nobody answers.
     #[track_caller]
     pub fn get(&self, key: &str) -> Option<String> {
         match self.try_raw(["GET", key]) {
@@ -242,7 +265,11 @@ impl Server {
         }
     }
 
-    /// The lines of CLIENT LIST, without the connection that asks.
+    /// The lines of CLIENT LIST, without the connection that asks. [Example](crate::guide::by_example#servers-for-tests).
+    ///
+    /// # Panics
+    ///
+    /// When nobody answers.
     #[track_caller]
     pub fn clients(&self) -> Vec<String> {
         let mut raw = self.connect().expect("connect for CLIENT LIST");
@@ -257,7 +284,11 @@ impl Server {
             .collect()
     }
 
-    /// One number of INFO, such as `total_connections_received`.
+    /// One number of INFO, such as `total_connections_received`. [Example](crate::guide::by_example#servers-for-tests).
+    ///
+    /// # Panics
+    ///
+    /// When there is no such number, or nobody answers.
     #[track_caller]
     pub fn info(&self, field: &str) -> u64 {
         let info = self.raw(["INFO", "everything"]);
@@ -278,7 +309,10 @@ impl Server {
         let child = self.command()?.spawn().map_err(|e| {
             io::Error::new(
                 e.kind(),
-                format!("{}: {e}; `make test` installs it", program().display()),
+                format!(
+                    "{}: {e}; install it, or name it in REDIS_SERVER",
+                    program().display()
+                ),
             )
         })?;
         guard::watch(&child);
@@ -303,11 +337,14 @@ impl Server {
         };
         let mut command = match &self.builder.place {
             None => Command::new(program()),
-            Some((.., [enter, place])) => {
-                let mut command = Command::new(enter);
-                command.arg(place).arg(program());
-                command
-            }
+            Some(Place { through, .. }) => match through.split_first() {
+                None => Command::new(program()),
+                Some((enter, words)) => {
+                    let mut command = Command::new(enter);
+                    command.args(words).arg(program());
+                    command
+                }
+            },
         };
         command
             .args([

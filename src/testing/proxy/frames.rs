@@ -2,9 +2,9 @@
 
 /// Where a stream of RESP frames stands.
 #[derive(Debug, Default)]
-pub struct Frames {
+pub(super) struct Frames {
     /// Whole frames seen so far.
-    pub done: u64,
+    pub(super) done: u64,
     /// Bytes of the header line that is not complete yet.
     line: Vec<u8>,
     /// Bytes of a bulk string, its CRLF included, that are still to come.
@@ -15,7 +15,7 @@ pub struct Frames {
 
 impl Frames {
     /// Takes the next bytes; whatever is no RESP counts as nothing.
-    pub fn feed(&mut self, mut bytes: &[u8]) {
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             if self.skip > 0 {
                 let n = self.skip.min(bytes.len());
@@ -62,12 +62,17 @@ impl Frames {
     }
 }
 
-#[test]
-fn frames_are_counted_however_they_are_cut() {
-    let wire = b"+OK\r\n$5\r\na\r\nbc\r\n*2\r\n$1\r\nx\r\n:7\r\n*-1\r\n$-1\r\n%1\r\n+k\r\n*0\r\n*1\r\n*1\r\n+deep\r\n";
-    for piece in 1..wire.len() {
-        let mut frames = Frames::default();
-        wire.chunks(piece).for_each(|bytes| frames.feed(bytes));
-        assert_eq!(frames.done, 7, "in pieces of {piece}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_counted_however_they_are_cut() {
+        let wire = b"+OK\r\n$5\r\na\r\nbc\r\n*2\r\n$1\r\nx\r\n:7\r\n*-1\r\n$-1\r\n%1\r\n+k\r\n*0\r\n*1\r\n*1\r\n+deep\r\n";
+        for piece in 1..wire.len() {
+            let mut frames = Frames::default();
+            wire.chunks(piece).for_each(|bytes| frames.feed(bytes));
+            assert_eq!(frames.done, 7, "in pieces of {piece}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! A tiny blocking Redis client, so that tests can look at a server without the library under test.
+//! A tiny blocking Redis client, so that tests can look at a server without what they test.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -12,11 +12,15 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// What a server answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
+    /// Nothing.
     Nil,
+    /// A number.
     Int(i64),
     /// A status or a bulk string.
     Text(Vec<u8>),
+    /// An error, in the server's words.
     Error(String),
+    /// Several.
     Array(Vec<Self>),
 }
 
@@ -56,13 +60,21 @@ impl Raw {
         })
     }
 
-    /// Sends one command and reads its reply; an error reply is a [`Reply::Error`].
+    /// Sends one command and reads its reply; an error reply is a [`Reply::Error`]. [Example](crate::guide::by_example#servers-for-tests).
+    ///
+    /// # Errors
+    ///
+    /// When no answer comes within 2 s, or none that is RESP2.
     pub fn call<A: AsRef<[u8]>>(&mut self, args: impl IntoIterator<Item = A>) -> io::Result<Reply> {
         self.stream.get_mut().write_all(&encode(args))?;
         self.read()
     }
 
-    /// Reads one reply, or one message after SUBSCRIBE or MONITOR.
+    /// Reads one reply, or one message after SUBSCRIBE or MONITOR. [Example](crate::guide::by_example#servers-for-tests).
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
     pub fn read(&mut self) -> io::Result<Reply> {
         let line = self.line()?;
         let (kind, rest) = line
