@@ -8,6 +8,7 @@ mod process;
 
 #[allow(unused_imports, reason = "benches/peers is the proxy by calling it")]
 pub use self::process::serve_when_told_to;
+#[allow(unused_imports, reason = "benches/peers has use for some of them")]
 pub use fluster::testing::{End, Fault, Way};
 
 use std::io::{BufRead, BufReader, Write};
