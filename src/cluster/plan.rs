@@ -160,16 +160,21 @@ pub(crate) fn cross_node<'a>(
     keys: impl Iterator<Item = &'a [u8]>,
 ) -> Error {
     const SHOWN: usize = 8;
-    let mut text = format!("{name}: its keys are on different nodes (");
+    let mut text = format!("{name}: its keys are those of different nodes (");
     for (i, key) in keys.enumerate() {
         if i == SHOWN {
             text.push_str(", ...");
             break;
         }
-        let index = snapshot.first(key);
-        let node = snapshot.nodes[index.unwrap_or_else(|| snapshot.table.owner(key))].id();
+        let (owner, serves) = home(snapshot, key);
+        let node = snapshot.nodes[serves.unwrap_or(owner)].id();
         let comma = if i == 0 { "" } else { ", " };
         text.push_str(&format!("{comma}{} on {node}", one_line(key)));
+        // Without it two keys could be on "different" nodes of one name.
+        if serves.is_some_and(|serves| serves != owner) {
+            let owner = snapshot.nodes[owner].id();
+            text.push_str(&format!(", which stands in for {owner}"));
+        }
     }
     text.push_str("); give the keys one hash tag, as in {user:1}:a and {user:1}:b");
     Error::new(ErrorKind::CrossNode, Outcome::NotSent, text)

@@ -222,3 +222,31 @@ async fn a_user_without_multi_is_told_that_the_commands_were_executed_one_by_one
         );
     }
 }
+
+/// By the server alone such a command would work only while a node is out.
+#[tokio::test]
+async fn keys_of_two_owners_at_one_stand_in_are_refused_with_the_owners_names() {
+    let [a, b]: [Server; 2] = fleet();
+    let cluster = FlusterCluster::from_urls([a.url(), b.url()]).unwrap();
+    let key_of = |server: &Server| {
+        let is_its = |key: &String| cluster.get_node(key).unwrap() == server.name().as_str();
+        (0..100).map(|n| format!("k{n}")).find(is_its).unwrap()
+    };
+    let (of_a, of_b) = (key_of(&a), key_of(&b));
+    a.kill();
+    // A refused dial puts it out at once.
+    let stood_in: Option<String> = cluster.run(redis::cmd("GET").arg(&of_a)).await.unwrap();
+    assert_eq!((stood_in, cluster.status().active()), (None, 1));
+    let error = cluster
+        .run::<bool>(redis::cmd("RENAMENX").arg(&of_a).arg(&of_b))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::CrossNode, Outcome::NotSent)
+    );
+    let stands_in = format!("{of_a} on {}, which stands in for {}", b.name(), a.name());
+    let own = format!("{of_b} on {}", b.name());
+    let text = error.to_string();
+    assert!(text.contains(&stands_in) && text.contains(&own), "{text}");
+}
