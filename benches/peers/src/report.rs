@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use fluster_peers::chart::{Chart, Line};
-use fluster_peers::results::read;
+use fluster_peers::results::{COMMIT, DATE, read};
 use fluster_peers::stats::Spread;
 use fluster_peers::summary::{self, plain, spread, values};
 use serde_json::{Value, json};
@@ -329,6 +329,14 @@ fn conditions() -> String {
     text
 }
 
+/// When and of which sources a file's measurements are, as a sentence in front of what follows.
+fn when(name: &str) -> String {
+    match (rows_about(name, DATE), rows_about(name, COMMIT)) {
+        (Some(date), Some(commit)) => format!("Measured on {date}, at {commit}. "),
+        _ => String::new(),
+    }
+}
+
 fn rows_about(name: &str, field: &str) -> Option<String> {
     read(name)?.0[field].as_str().map(str::to_owned)
 }
@@ -358,10 +366,11 @@ fn main() {
             + 1;
         let _ = writeln!(
             text,
-            "## Throughput\n\n`cargo run --release --bin throughput` in `benches/peers`, {rounds} rounds. Three nodes, \
+            "## Throughput\n\n{}`cargo run --release --bin throughput` in `benches/peers`, {rounds} rounds. Three nodes, \
              values of 64 B, 10 000 keys; pools have 16 connections per node; CPU is the client process's own \
              (getrusage), allocations and bytes are per operation.\n\n{}\n{}In all tables below the ratios are to \
              hand-sharded redis-rs.\n\n{}",
+            when("throughput.jsonl"),
             summary::against(&throughput),
             format_args!("\n{}", throughput_chart(&throughput)),
             summary::throughput(&throughput)
@@ -371,26 +380,29 @@ fn main() {
     if !wire.is_empty() {
         let _ = writeln!(
             text,
-            "## By what goes over the connections\n\n`cargo run --release --bin wire` in `benches/peers`. fluster beside one \
+            "## By what goes over the connections\n\n{}`cargo run --release --bin wire` in `benches/peers`. fluster beside one \
              redis-rs connection per node, picked by hand; ratios to it. Pipelines are of one node; \
              fred is beside but for TLS (a stack of its own) and pipelines.\n\n{}",
+            when("wire.jsonl"),
             summary::wire(&wire)
         );
     }
     if !failure.is_empty() {
         let _ = writeln!(
             text,
-            "## One of three servers fails\n\n`cargo run --release --bin failure` in `benches/peers`. 64 tasks offer \
+            "## One of three servers fails\n\n{}`cargo run --release --bin failure` in `benches/peers`. 64 tasks offer \
              6400 GET/s on a timetable; the server is killed, or stopped, for 3 s. A task that waited works off what \
              was due meanwhile, except for what is due for more than a second; what is not answered before the outage ends \
              counts as not served.\n\n{}",
+            when("failure.jsonl"),
             summary::failure(&failure)
         );
     }
     if !observed.is_empty() {
         let _ = writeln!(
             text,
-            "## Metrics and logs\n\n`cargo run --release --bin observed`.\n\n{}",
+            "## Metrics and logs\n\n{}`cargo run --release --bin observed`.\n\n{}",
+            when("observed.jsonl"),
             summary::observed(&observed)
         );
     }
@@ -405,7 +417,8 @@ fn main() {
     if !growth.is_empty() {
         let _ = writeln!(
             text,
-            "## How the cost grows\n\n`cargo run --release --bin growth` in `benches/peers`.\n\n{}{}{}{}",
+            "## How the cost grows\n\n{}`cargo run --release --bin growth` in `benches/peers`.\n\n{}{}{}{}",
+            when("growth.jsonl"),
             threads_chart(&growth),
             changes_chart(&growth),
             memory_chart(&growth),
@@ -415,8 +428,9 @@ fn main() {
     if !lanes.is_empty() {
         let _ = writeln!(
             text,
-            "## One lane per node, or two\n\n`cargo run --release --bin lanes` in `benches/peers`. Ratios to one lane; \
+            "## One lane per node, or two\n\n{}`cargo run --release --bin lanes` in `benches/peers`. Ratios to one lane; \
              64 tasks read 64 B, alone and beside two tasks that read and write 1 MB.\n\n{}",
+            when("lanes.jsonl"),
             summary::lanes(&lanes)
         );
     }

@@ -31,11 +31,26 @@ impl Results {
         about["build"] = build().into();
         let path = directory().join(name);
         fs::create_dir_all(directory()).expect("a directory for results");
-        let old = if fresh { None } else { read(name) };
-        let rows = match old {
-            Some((same, rows)) if same == about => rows,
-            _ => Vec::new(),
-        };
+        let mut rows = Vec::new();
+        let mut began = [
+            said("date", &["+%F"]),
+            said("git", &["describe", "--always", "--dirty"]),
+        ]
+        .map(Value::from);
+        if let Some((mut same, old)) = if fresh { None } else { read(name) } {
+            // They do not tell measurements apart; those of the first ones stay.
+            let first = [DATE, COMMIT].map(|field| {
+                let about = same.as_object_mut();
+                about
+                    .and_then(|about| about.remove(field))
+                    .unwrap_or_default()
+            });
+            if same == about && !old.is_empty() {
+                (rows, began) = (old, first);
+            }
+        }
+        let [date, commit] = began;
+        (about[DATE], about[COMMIT]) = (date, commit);
         // Written anew in any case: the last line of an interrupted run may be half a line.
         let mut file = File::create(&path).expect("a file for results");
         writeln!(file, "{about}").expect("write results");
@@ -75,6 +90,17 @@ impl Results {
         writeln!(self.file, "{row}").expect("write results");
         self.rows.push(row);
     }
+}
+
+/// When the measurements of a file began, and of which sources they are.
+pub const DATE: &str = "date";
+pub const COMMIT: &str = "commit";
+
+/// What a program says, in one line; nothing where there is none.
+fn said(program: &str, args: &[&str]) -> String {
+    let output = std::process::Command::new(program).args(args).output();
+    let output = output.map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&output).trim().to_owned()
 }
 
 /// A number that tells this program from one that was built of other sources.
