@@ -5,6 +5,8 @@
 # One target directory and the same flags in every step, so that nothing is compiled twice;
 # a clean build has no use for incremental data, which only costs time and disk here.
 export CARGO_INCREMENTAL := 0
+# Tests wait for servers more than they compute: four at once, also on fewer cores.
+export RUST_TEST_THREADS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN || echo 1); echo $$((n > 4 ? n : 4)))
 CARGO ?= cargo
 
 help: ## show this list
