@@ -331,6 +331,9 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
     ///
     /// It takes two: of a cluster's only node no one can say whose fault its silence is, and its
     /// back-off must work.
+    ///
+    /// Drained nodes count, among the silent as among all: they serve nobody, but are asked for a sign of life like
+    /// the others, so their silence, and their answers, tell as much of our network.
     pub(crate) fn client_suspect(&self, now: Instant) -> bool {
         let silent = self.tally.silent_within(TOGETHER, now);
         silent >= 2 && 2 * silent > self.nodes.len()

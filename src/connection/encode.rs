@@ -25,8 +25,9 @@ pub(crate) struct Packed {
     /// The server has executed nothing of the request before it has so many of its bytes: those of its first
     /// command, or, of a transaction, all, since its `EXEC` comes last.
     pub(crate) decisive: usize,
-    /// The same of a transaction whose `MULTI` may be refused: then its commands are executed as they come.
-    pub(crate) unwrapped: usize,
+    /// Where its first command ends (of a transaction, the one behind its `MULTI`): what counts where a `MULTI` may be
+    /// refused, since then the commands are executed as they come.
+    pub(crate) first_command: usize,
 }
 
 /// Writes a request behind what is in `out`.
@@ -40,7 +41,7 @@ pub(crate) fn pack(request: Request<'_>, out: &mut Vec<u8>) -> Packed {
             Packed {
                 whole,
                 decisive: whole,
-                unwrapped: whole,
+                first_command: whole,
             }
         }
         Request::Many(_) => pack_many(request, out),
@@ -62,11 +63,11 @@ fn pack_many(request: Request<'_>, out: &mut Vec<u8>) -> Packed {
         out.extend_from_slice(EXEC);
     }
     let whole = out.len() - start;
-    let unwrapped = first.unwrap_or(whole);
+    let first_command = first.unwrap_or(whole);
     Packed {
         whole,
-        decisive: if is_transaction { whole } else { unwrapped },
-        unwrapped,
+        decisive: if is_transaction { whole } else { first_command },
+        first_command,
     }
 }
 
@@ -164,8 +165,8 @@ mod tests {
                     .get_packed_command();
                 let decisive = if is_atomic { own.len() } else { first.len() };
                 assert_eq!(packed.decisive, decisive, "{len} {is_atomic}");
-                let unwrapped = first.len() + if is_atomic { MULTI.len() } else { 0 };
-                assert_eq!(packed.unwrapped, unwrapped, "{len} {is_atomic}");
+                let first_command = first.len() + if is_atomic { MULTI.len() } else { 0 };
+                assert_eq!(packed.first_command, first_command, "{len} {is_atomic}");
             }
         }
     }

@@ -128,8 +128,9 @@ impl Queue {
         Ok(self.enter(ask, caller, start, packed))
     }
 
-    /// The same for one that is packed already, for which there was [room](Self::room_for): who asks again, is kept out
-    /// for ever by the small ones that came meanwhile, with a copy for each try.
+    /// The same for one that is packed already, for which there was [room](Self::room_for) before it was. It is not
+    /// asked for again here: small ones may have taken the room while this one was packed outside the lock, and would
+    /// keep it out for ever, at the price of a copy for each try. The bound is so passed by one request per caller at most.
     pub(crate) fn submit_packed(
         &mut self,
         ask: Ask,
@@ -200,7 +201,7 @@ impl Queue {
         let end = self.out.appended();
         // Of whom nobody knows whether he may use `MULTI`, the commands may be executed as they come.
         let decisive = match ask.taking.is_transaction() && !self.takes_multi {
-            true => packed.unwrapped,
+            true => packed.first_command,
             false => packed.decisive,
         };
         self.waiting.push_back(Waiter {
@@ -209,7 +210,7 @@ impl Queue {
             dead: false,
             purpose: ask.purpose,
             start,
-            point: start + decisive as u64,
+            decisive: start + decisive as u64,
             end,
             deadline: ask.deadline,
             taking: ask.taking,
@@ -404,7 +405,7 @@ impl Queue {
         let claimed = self.out.claimed();
         for waiter in std::mem::take(&mut self.waiting) {
             // Half a command is no command, and nothing more is written.
-            let unsent = claimed < waiter.point;
+            let unsent = claimed < waiter.decisive;
             wakers.extend(
                 self.slots
                     .finish(waiter.slot, Err(Failure::Ended { unsent })),

@@ -6,7 +6,9 @@ use std::time::Instant;
 #[derive(Debug, Default)]
 pub(super) struct Asleep {
     waker: Option<Waker>,
-    /// Until there is something to write.
+    /// It rests until there is something to write: a call wakes it. Else it waits for the socket to take more, or has
+    /// been woken and did not come yet, and will see the call by itself: a wake for each call of a batch would be most of
+    /// what a busy connection costs.
     idle: bool,
     /// When its timer fires.
     armed: Option<Instant>,

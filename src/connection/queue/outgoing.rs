@@ -131,7 +131,7 @@ impl Outgoing {
                     to += length;
                     // What has begun lies before the first gap.
                     waiter.start -= moved;
-                    waiter.point -= moved;
+                    waiter.decisive -= moved;
                     waiter.end -= moved;
                 }
                 from += length;

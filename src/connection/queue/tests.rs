@@ -8,11 +8,11 @@ const BOUNDS: Bounds = Bounds {
     bytes: 1 << 20,
 };
 
-fn packed_as(whole: usize, decisive: usize, unwrapped: usize) -> Packed {
+fn packed_as(whole: usize, decisive: usize, first_command: usize) -> Packed {
     Packed {
         whole,
         decisive,
-        unwrapped,
+        first_command,
     }
 }
 
@@ -182,11 +182,11 @@ fn what_is_dropped_before_it_is_claimed_never_leaves() {
 }
 
 impl Rig {
-    fn transaction(&mut self, text: &str, decisive: usize, unwrapped: usize) -> Place {
+    fn transaction(&mut self, text: &str, decisive: usize, first_command: usize) -> Place {
         let ask = self.ask(Taking::many(1, true));
         let write = |out: &mut Vec<u8>| {
             out.extend_from_slice(text.as_bytes());
-            packed_as(text.len(), decisive, unwrapped)
+            packed_as(text.len(), decisive, first_command)
         };
         let caller = Waker::noop().clone();
         let put = self.queue.submit(ask, caller, text.len(), write);

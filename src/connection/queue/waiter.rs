@@ -35,18 +35,19 @@ pub(crate) struct Many {
     replies: usize,
     seen: usize,
     is_transaction: bool,
-    unwrapped: Unwrapped,
+    multi: MultiWas,
     values: Vec<Value>,
     errors: Vec<(usize, ServerError)>,
 }
 
 /// What came of a `MULTI`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unwrapped {
-    No,
+enum MultiWas {
+    /// Or was not answered yet.
+    Taken,
     Refused,
     /// And a command behind it was executed by itself.
-    Ran,
+    RefusedAndRan,
 }
 
 /// What a reply was to a call.
@@ -73,7 +74,7 @@ impl Taking {
             replies,
             seen: 0,
             is_transaction,
-            unwrapped: Unwrapped::No,
+            multi: MultiWas::Taken,
             values: Vec::with_capacity(kept),
             errors: Vec::new(),
         }))
@@ -158,7 +159,7 @@ impl Many {
         }
         match is_last {
             false => Taken::More,
-            true if self.unwrapped == Unwrapped::Ran && !self.errors.is_empty() => {
+            true if self.multi == MultiWas::RefusedAndRan && !self.errors.is_empty() => {
                 let refusal = self.errors.swap_remove(0).1;
                 Taken::All(Answer::Unwrapped(refusal))
             }
@@ -175,14 +176,14 @@ impl Many {
         match value {
             Value::ServerError(e) => {
                 if is_multi {
-                    self.unwrapped = Unwrapped::Refused;
+                    self.multi = MultiWas::Refused;
                 }
                 if wanted {
                     // The refusal of `MULTI` is told as the first command's.
                     self.errors.push((self.seen.saturating_sub(2), e));
                 }
             }
-            _ if self.unwrapped == Unwrapped::Refused => self.unwrapped = Unwrapped::Ran,
+            _ if self.multi == MultiWas::Refused => self.multi = MultiWas::RefusedAndRan,
             _ => {}
         }
     }
@@ -197,9 +198,11 @@ pub(super) struct Waiter {
     /// Given up before a byte of it was claimed: its bytes must not leave.
     pub(super) dead: bool,
     pub(super) purpose: Purpose,
-    /// Where in the stream it begins, until where nothing of it is executed, and where its last command ends.
+    /// Where in the stream it begins.
     pub(super) start: u64,
-    pub(super) point: u64,
+    /// Until so much of the stream was written, nothing of it is executed.
+    pub(super) decisive: u64,
+    /// Where its last command ends.
     pub(super) end: u64,
     pub(super) deadline: Option<Instant>,
     pub(super) taking: Taking,
@@ -217,7 +220,7 @@ impl Waiter {
             taking if taking.is_at_last() => self.end,
             // Its `EXEC` comes last; the commands before it are answered all the same.
             Taking::Many(many) if many.is_transaction => self.start + MULTI.len() as u64,
-            _ => self.point,
+            _ => self.decisive,
         }
     }
 }
