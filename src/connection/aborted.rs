@@ -1,16 +1,18 @@
 //! The error of a transaction that a server refused, as redis-rs has it.
 
-use std::future::Future as _;
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
+use futures_util::FutureExt as _;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Pipeline, RedisConnectionInfo, RedisError, ServerError,
     make_extension_error,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::unconstrained;
 
 use crate::connection::redis_rs;
 use crate::error::text::one_line;
@@ -40,6 +42,12 @@ pub(super) fn unwrapped(refusal: &ServerError) -> RedisError {
 }
 
 fn by_redis_rs(refusals: &[(usize, ServerError)]) -> Option<RedisError> {
+    // Whatever the caller's task has spent of its budget: else a channel would say "not yet", and that is nobody's wait.
+    let at_once = unconstrained(poll_fn(|_| Poll::Ready(said_by_redis_rs(refusals))));
+    at_once.now_or_never().flatten()
+}
+
+fn said_by_redis_rs(refusals: &[(usize, ServerError)]) -> Option<RedisError> {
     let commands = refusals.iter().map(|(place, _)| place + 1).max()?;
     let mut transaction = Pipeline::new();
     transaction.atomic().cmd("PING");
@@ -158,6 +166,22 @@ mod tests {
         let many: Vec<_> = (0..5000).map(|n| (n, refusal("-READONLY\r\n"))).collect();
         let inside = aborted(&many).into_server_errors().expect("all of them");
         assert_eq!(inside.len(), 5000);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_has_spent_its_budget_is_told_the_same() {
+        let refusals = [(0, refusal("-OOM command not allowed\r\n"))];
+        let inside = poll_fn(|cx| {
+            let spend = || Box::pin(tokio::task::consume_budget());
+            let mut turns = 0;
+            while spend().as_mut().poll(cx).is_ready() {
+                turns += 1;
+                assert!(turns < 100_000, "a budget ends");
+            }
+            Poll::Ready(aborted(&refusals).into_server_errors())
+        });
+        let inside = inside.await.expect("what was refused");
+        assert_eq!(&inside[..], &refusals);
     }
 
     #[test]
