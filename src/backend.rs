@@ -2,6 +2,7 @@
 
 mod address;
 pub(crate) mod answer;
+mod calling;
 mod dialling;
 mod errors;
 #[cfg(test)]
@@ -26,31 +27,24 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
+pub(crate) use self::calling::Calling;
 use self::identity::{Identity, Inquiry};
 use self::open::Open;
 use self::unheard::Troubles;
 pub(crate) use self::unheard::{Trouble, Unheard};
 use crate::backend::gate::Gate;
-use crate::backend::lane::{Cause, Lane, outcome};
+use crate::backend::lane::Lane;
 use crate::backend::pool::Pool;
 use crate::clock;
 use crate::connection::decode::DecodeLimits;
 use crate::connection::dial::Dialer;
-use crate::connection::link::{Fault, Link, LinkError};
 use crate::connection::meter::Meter;
 use crate::connection::queue::Bounds;
-use crate::connection::reply::Reply;
-use crate::connection::request::LaneRequest;
 use crate::connection::stats::NodeStats;
-use crate::error::Error;
-use crate::health::verdict::{ConnectionAction, Observation, Verdict};
+use crate::health::verdict::{Observation, Verdict};
 use crate::node::{Node, NodeId};
 
-/// How long a failed call waits for the dial that tells whether its node is gone, so that the
-/// caller's next try already meets the stand-in.
-const VERIFY_WAIT: Duration = Duration::from_millis(5);
 /// How often a command whose connection died before it was sent gets a new one.
 pub(crate) const RESENDS: usize = 2;
 
@@ -275,145 +269,5 @@ impl Backend {
         if let Some(pool) = self.pool.get() {
             pool.discard_idle();
         }
-    }
-
-    /// Puts the request on the lane and waits for the reply.
-    ///
-    /// A command whose connection died before it was written gets another connection; any other failure is
-    /// returned with what is known.
-    ///
-    /// # Cancellation
-    ///
-    /// Safe. What was not written yet never is; what was may still be executed.
-    pub(crate) async fn call(
-        self: &Arc<Self>,
-        request: LaneRequest<'_>,
-        deadline: Instant,
-    ) -> Result<Reply, Error> {
-        self.call_from(clock::now(), request, deadline).await
-    }
-
-    /// [`call`](Self::call) by a caller who has just looked at the clock: on the way of a command that
-    /// is answered at once, reading it again and again was the largest cost of our own.
-    pub(crate) async fn call_from(
-        self: &Arc<Self>,
-        began: Instant,
-        request: LaneRequest<'_>,
-        deadline: Instant,
-    ) -> Result<Reply, Error> {
-        let tasks = &self.dialer.tasks;
-        if !tasks.has_runtime() {
-            return Err(self.no_runtime());
-        }
-        if !tasks.is_placed() {
-            return self.call_inside(began, request, deadline).await;
-        }
-        // Boxed, as few need it: else every call's future has room for it twice, and is moved once more.
-        let inside = Box::pin(self.call_inside(began, request, deadline));
-        tasks.enter(inside).await
-    }
-
-    async fn call_inside(
-        self: &Arc<Self>,
-        began: Instant,
-        request: LaneRequest<'_>,
-        deadline: Instant,
-    ) -> Result<Reply, Error> {
-        if self.dialer.tasks.pulse().is_overdue(began) {
-            self.observer.dialling();
-        }
-        let mut now = began;
-        let mut resends = 0;
-        loop {
-            let pass = self.gate.read();
-            let may_pass = pass.admits() || (request.settles() && pass.settles());
-            if !may_pass {
-                // A caller that tries again in a loop must not keep everybody else from running.
-                tokio::task::yield_now().await;
-                return Err(self.refuse(pass.is_closed()));
-            }
-            let link = match self.lane.get() {
-                Some(link) => link,
-                None => {
-                    // Boxed, as few need it: every call's future has room for it else, and is moved with it.
-                    let link = Box::pin(self.new_lane(deadline)).await?;
-                    now = clock::now();
-                    link
-                }
-            };
-            let left = deadline.saturating_duration_since(now);
-            if left.is_zero() {
-                return Err(self.too_late());
-            }
-            let limit = self.limits.response_timeout.min(left);
-            let sent_at = now;
-            self.stats.sending();
-            match link.call_from(now, request.request(), Some(limit)).await {
-                Ok(reply) => {
-                    let action = self.answered(&reply, pass.epoch(), sent_at, Some(began));
-                    if action == ConnectionAction::Discard {
-                        // It was logged in, and is not any more: a dial tells whether a new one may be.
-                        self.lane.retire(&link);
-                        let _ = self.dial_lane(Cause::LoggedOut);
-                    }
-                    return Ok(reply);
-                }
-                Err(e) => {
-                    let epoch = pass.epoch();
-                    // What the caller's own deadline cut short says nothing about the node.
-                    let cut_short = limit < self.limits.response_timeout;
-                    if cut_short && e.fault == Fault::Timeout {
-                        return Err(self.call_error(e, limit));
-                    }
-                    let failed = self.failed(&link, &e, epoch, sent_at, deadline);
-                    let again = Box::pin(failed).await;
-                    if again && resends < RESENDS {
-                        resends += 1;
-                        now = clock::now();
-                        continue;
-                    }
-                    return Err(self.call_error(e, limit));
-                }
-            }
-        }
-    }
-
-    /// A call failed on `link`: takes it out of use, reports, starts the dial that tells more.
-    /// Returns whether the command may be put on another connection of this node.
-    async fn failed(
-        self: &Arc<Self>,
-        link: &Arc<Link>,
-        e: &LinkError,
-        epoch: u64,
-        sent_at: Instant,
-        deadline: Instant,
-    ) -> bool {
-        let seen = self.call_observation(e, sent_at);
-        if e.fault == Fault::Timeout && e.was_idle {
-            self.suspect_idle(sent_at);
-        }
-        match e.fault {
-            Fault::Misuse | Fault::Saturated => return false,
-            Fault::Timeout => {
-                self.gives_no_answer(link, epoch, seen);
-                return false;
-            }
-            Fault::Lost | Fault::Garbage | Fault::Stray | Fault::Flood => {}
-        }
-        self.lane.retire(link);
-        if let Some(pool) = self.pool.get() {
-            pool.discard_dead();
-        }
-        self.report(epoch, seen);
-        if e.unsent {
-            // Who may pass is looked at again, with the next try.
-            return self.gate.read().settles();
-        }
-        if let Ok(dial) = self.dial_lane(Cause::NoLane) {
-            let limit = VERIFY_WAIT.min(deadline.saturating_duration_since(clock::now()));
-            // Only its effect on the node's state matters here, and that it had its time.
-            let _ = timeout(limit, outcome(dial)).await;
-        }
-        false
     }
 }

@@ -3,7 +3,10 @@
 mod dedicated;
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use redis::aio::ConnectionLike;
@@ -11,10 +14,10 @@ use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
 use tokio::time::timeout_at;
 
 pub use self::dedicated::DedicatedClient;
-use crate::backend::Backend;
 use crate::backend::lane::NoLane;
 use crate::backend::pool::NoLoan;
 use crate::backend::role::Role;
+use crate::backend::{Backend, Calling};
 use crate::clock;
 use crate::connection::reply::{Reply, signed};
 use crate::connection::request::{LaneRequest, Request, refused};
@@ -170,15 +173,18 @@ impl Client {
         if let Some(nothing) = request.answer_to_nothing() {
             return Ok(nothing);
         }
+        let mut call = self.call(request)?;
+        let result = (&mut call).await;
+        answer_of(&call, result)
+    }
+
+    /// The call of a request that may share a connection.
+    fn call<'a>(&'a self, request: Request<'a>) -> Result<Calling<'a>, Error> {
         let shared = LaneRequest::check(request)?;
         let now = clock::now();
         let deadline = now + self.backend.limits().deadline;
         let role = Role::standing_in(self.is_stand_in());
-        match self.backend.execute(now, shared, role, deadline).await {
-            Ok(Reply::Aborted(e)) => Err(e),
-            Ok(reply) => Ok(signed(reply, request, self.node())),
-            Err(e) => Err(e.into()),
-        }
+        Ok(self.backend.execute(now, shared, role, deadline))
     }
 }
 
@@ -188,6 +194,36 @@ impl fmt::Debug for Client {
             .field("node", self.node())
             .field("rank", &self.rank)
             .finish()
+    }
+}
+
+/// One command by a client. By hand, since redis-rs wants it in a box: the box is most of what a call allocates.
+enum OneCommand<'a> {
+    New(&'a Client, &'a Cmd),
+    Sent(Calling<'a>),
+}
+
+impl Future for OneCommand<'_> {
+    type Output = RedisResult<Value>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let me = &mut *self;
+        if let Self::New(client, cmd) = me {
+            *me = Self::Sent(client.call(Request::One(cmd))?);
+        }
+        let Self::Sent(call) = me else {
+            return Poll::Pending;
+        };
+        let result = ready!(Pin::new(&mut *call).poll(cx));
+        Poll::Ready(answer_of(call, result).map(Reply::into_value))
+    }
+}
+
+/// What came back, as redis-rs's callers are told it.
+fn answer_of(call: &Calling<'_>, result: Result<Reply, Error>) -> RedisResult<Reply> {
+    match result? {
+        Reply::Aborted(e) => Err(e),
+        reply => Ok(signed(reply, call.request().request(), call.backend().id())),
     }
 }
 
@@ -202,7 +238,7 @@ impl Eq for Client {}
 
 impl ConnectionLike for Client {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        Box::pin(async move { self.send(Request::One(cmd)).await.map(Reply::into_value) })
+        Box::pin(OneCommand::New(self, cmd))
     }
 
     fn req_packed_commands<'a>(

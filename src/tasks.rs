@@ -1,6 +1,7 @@
 //! The background tasks of one cluster, and their end.
 
 mod entered;
+mod here;
 mod pulse;
 
 use std::future::Future;
@@ -12,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinHandle};
 
 use self::entered::Entered;
+pub(crate) use self::here::runtime_here;
 use self::pulse::Pulse;
 
 /// What to do about [`SpawnError::NoRuntime`].

@@ -18,10 +18,10 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn by(value: Value, backend: &Arc<Backend>) -> Self {
+    pub(crate) fn by(value: Value, backend: Arc<Backend>) -> Self {
         Self {
             value,
-            by: Some(Arc::clone(backend)),
+            by: Some(backend),
         }
     }
 

@@ -10,7 +10,7 @@ use futures_util::future::join;
 use redis::{Cmd, Pipeline, Value};
 
 use crate::backend::role::Role;
-use crate::backend::{Backend, Unheard};
+use crate::backend::{Backend, Calling, Unheard};
 use crate::command::{Spec, is_read_only};
 use crate::connection::args::args;
 use crate::connection::redis_rs;
@@ -61,19 +61,19 @@ impl Backend {
     /// # Cancellation
     ///
     /// As [`call`](Self::call).
-    pub(crate) async fn execute(
-        self: &Arc<Self>,
+    pub(crate) fn execute<'a>(
+        self: &'a Arc<Self>,
         began: Instant,
-        request: LaneRequest<'_>,
-        role: Role<'_>,
+        request: LaneRequest<'a>,
+        role: Role<'a>,
         deadline: Instant,
-    ) -> Result<Reply, Error> {
+    ) -> Calling<'a> {
+        let call = self.call_from(began, request, deadline);
         match self.limits().stand_in_ttl {
             Some(ttl) if !matches!(role, Role::Owner) => {
-                // Boxed: a healthy call's future needs no room for it.
-                Box::pin(self.capped(ttl, began, request, role, deadline)).await
+                call.by(Box::pin(self.capped(ttl, began, request, role, deadline)))
             }
-            _ => self.call_from(began, request, deadline).await,
+            _ => call,
         }
     }
 

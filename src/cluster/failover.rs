@@ -51,7 +51,8 @@ impl Engine {
                     None => self.still_together(target, request.request())?,
                     Some(_) => {}
                 }
-                self.wait_for_node(target).await?;
+                // Boxed, as few need it.
+                Box::pin(self.wait_for_node(target)).await?;
                 attempts.clear();
                 waited = true;
                 // The wait has its own limit; the call still has all of its time.
@@ -68,11 +69,11 @@ impl Engine {
             let mut result = call.instrument(span).await;
             if let Some(eval) = self.scripts.instead_of(request.request(), &result) {
                 let (now, eval) = (clock::now(), LaneRequest::ours(&eval));
-                result = backend.execute(now, eval, role(), deadline).await;
+                result = Box::pin(backend.execute(now, eval, role(), deadline)).await;
             }
             let read_only = result.is_err() && is_read_only(request.request());
             match self.heard(&backend, read_only, result) {
-                Heard::Done(value) => return Ok(Answer::by(value, &backend)),
+                Heard::Done(value) => return Ok(Answer::by(value, backend)),
                 Heard::Failed(error, step) => {
                     now = clock::now();
                     if let Some(error) = attempts.failed(backend, error, step, deadline) {

@@ -2,7 +2,9 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use redis::ErrorKind;
@@ -14,7 +16,7 @@ use super::args::args;
 use super::fault::Ended;
 pub(crate) use super::fault::{Fault, LinkError};
 use super::queue::{Answer, Ask, Purpose, Taking};
-use super::wire::{Call, Unanswered};
+use super::wire::{Call, Keeper, Placed, Unanswered};
 use crate::clock::{self, later, micros};
 use crate::connection::meter::OpenConnection;
 use crate::connection::reply::Reply;
@@ -128,6 +130,58 @@ impl Link {
     }
 }
 
+impl Keeper for Arc<Link> {
+    fn wire(&self) -> &Wire {
+        &self.wire
+    }
+}
+
+/// A request on a link that it keeps, for whoever waits by hand.
+pub(crate) struct Sent {
+    placed: Placed<Arc<Link>>,
+    was_idle: bool,
+}
+
+impl Sent {
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        self.placed.keeper()
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, LinkError>> {
+        let answer = Pin::new(&mut self.placed).poll(cx);
+        let was_idle = self.was_idle;
+        answer.map(|result| result.map(reply).map_err(|no| link_error(no, was_idle)))
+    }
+}
+
+impl Link {
+    /// Puts a request on the link for the task at hand. `None` where that cannot be said in a word: the connection has
+    /// ended, there is no room, or nothing to send; then nothing was, and [`call`](Self::call) says more.
+    pub(crate) fn put(
+        self: Arc<Self>,
+        now: Instant,
+        request: Request<'_>,
+        timeout: Duration,
+        cx: &mut Context<'_>,
+    ) -> Option<Sent> {
+        if without_words(request).is_some() {
+            return None;
+        }
+        let began = micros(now);
+        let was_idle = self.wire.idle_micros(began) > A_SECOND;
+        let ask = Ask {
+            deadline: Some(later(now, timeout)),
+            purpose: Purpose::User,
+            taking: taking(request),
+        };
+        let placed = Placed::put(self, began, request, ask, cx).ok()?;
+        Some(Sent { placed, was_idle })
+    }
+}
+
+/// In microseconds.
+const A_SECOND: u64 = 1_000_000;
+
 /// Sends a request on a connection and waits for its reply.
 ///
 /// # Cancellation
@@ -140,19 +194,14 @@ pub(super) async fn send(
     deadline: Option<Instant>,
     purpose: Purpose,
 ) -> Result<Reply, LinkError> {
-    const A_SECOND: u64 = 1_000_000;
     let began = micros(now);
     let was_idle = wire.idle_micros(began) > A_SECOND;
-    let no = |fault, unsent, error| LinkError {
-        fault,
-        unsent,
-        was_idle,
-        error,
-    };
     if let Some(nothing) = without_words(request) {
-        return nothing.ok_or_else(|| {
-            let error = (ErrorKind::Client, "empty command").into();
-            no(Fault::Misuse, true, error)
+        return nothing.ok_or_else(|| LinkError {
+            fault: Fault::Misuse,
+            unsent: true,
+            was_idle,
+            error: (ErrorKind::Client, "empty command").into(),
         });
     }
     let ask = || Ask {
@@ -164,26 +213,38 @@ pub(super) async fn send(
     if is_full(&result) {
         result = Box::pin(when_there_is_room(wire, request, deadline, &ask)).await;
     }
-    match result {
-        Ok(Answer::One(value)) => Ok(Reply::One(value)),
-        Ok(Answer::Many(values)) => Ok(Reply::Many(values)),
+    result.map(reply).map_err(|no| link_error(no, was_idle))
+}
+
+fn reply(answer: Answer) -> Reply {
+    match answer {
+        Answer::One(value) => Reply::One(value),
+        Answer::Many(values) => Reply::Many(values),
         // An answer like any other.
-        Ok(Answer::Aborted(refusals)) => Ok(Reply::Aborted(aborted(&refusals))),
-        Ok(Answer::Unwrapped(refusal)) => Ok(Reply::Aborted(unwrapped(&refusal))),
-        Err(Unanswered {
-            fault,
-            unsent,
-            error,
-        }) => {
-            let error = error.unwrap_or_else(|| match fault {
-                Fault::Saturated => {
-                    let text = "too much waits to be written on the connection";
-                    io::Error::new(io::ErrorKind::TimedOut, text).into()
-                }
-                _ => io::Error::new(io::ErrorKind::TimedOut, "no reply in time").into(),
-            });
-            Err(no(fault, unsent, error))
-        }
+        Answer::Aborted(refusals) => Reply::Aborted(aborted(&refusals)),
+        Answer::Unwrapped(refusal) => Reply::Aborted(unwrapped(&refusal)),
+    }
+}
+
+#[cold]
+fn link_error(no: Unanswered, was_idle: bool) -> LinkError {
+    let Unanswered {
+        fault,
+        unsent,
+        error,
+    } = no;
+    let error = error.unwrap_or_else(|| {
+        let text = match fault {
+            Fault::Saturated => "too much waits to be written on the connection",
+            _ => "no reply in time",
+        };
+        io::Error::new(io::ErrorKind::TimedOut, text).into()
+    });
+    LinkError {
+        fault,
+        unsent,
+        was_idle,
+        error,
     }
 }
 

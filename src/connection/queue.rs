@@ -25,8 +25,8 @@ pub(crate) use self::outgoing::Chunk;
 use self::outgoing::Outgoing;
 pub(crate) use self::slots::{Answer, Failure};
 use self::slots::{NOBODY, Slots};
-pub(crate) use self::terms::{Ask, Bounds, Heard, NoPlace, Place, Unfit};
-use self::terms::{Cancelled, WORTH};
+pub(crate) use self::terms::{Ask, Bounds, Heard, Looked, NoPlace, Place, Unfit};
+use self::terms::{Cancelled, Left, WORTH};
 pub(crate) use self::waiter::{Purpose, Taking, token_text};
 use self::waiter::{Taken, Waiter};
 use super::encode::Packed;
@@ -115,11 +115,12 @@ impl Queue {
 
     // ---- callers ----
 
-    /// Gives a call a place, its bytes, `bytes` at most, written by `write`. The waker, if any, is to be woken.
+    /// Gives a call a place, its bytes, `bytes` at most, written by `write`. `caller` is taken where there is a place. The
+    /// waker, if any, is to be woken.
     pub(crate) fn submit(
         &mut self,
         ask: Ask,
-        caller: Waker,
+        caller: &mut Option<Waker>,
         bytes: usize,
         write: impl FnOnce(&mut Vec<u8>) -> Packed,
     ) -> Result<(Place, Option<Waker>), NoPlace> {
@@ -134,7 +135,7 @@ impl Queue {
     pub(crate) fn submit_packed(
         &mut self,
         ask: Ask,
-        caller: Waker,
+        caller: &mut Option<Waker>,
         bytes: Vec<u8>,
         packed: Packed,
     ) -> Result<(Place, Option<Waker>), NoPlace> {
@@ -183,11 +184,11 @@ impl Queue {
     fn enter(
         &mut self,
         ask: Ask,
-        caller: Waker,
+        caller: &mut Option<Waker>,
         start: u64,
         packed: Packed,
     ) -> (Place, Option<Waker>) {
-        let slot = self.slots.put(caller);
+        let slot = self.slots.put(caller.take());
         let place = Place {
             ticket: self.tickets,
             slot,
@@ -218,9 +219,18 @@ impl Queue {
         self.tickets += 1;
     }
 
-    /// What came of a call; until then its waker is kept. Whoever was answered has no place any more.
-    pub(crate) fn look(&mut self, place: Place, waker: &Waker) -> Option<Result<Answer, Failure>> {
+    /// What came of a call. Whoever was answered has no place any more.
+    pub(crate) fn look(&mut self, place: Place, waker: &Waker) -> Looked {
         self.slots.look(place.slot, waker)
+    }
+
+    /// What came of a call; until then this waker is kept, and the one that was is given back.
+    pub(crate) fn look_again(
+        &mut self,
+        place: Place,
+        waker: &mut Option<Waker>,
+    ) -> Option<Result<Answer, Failure>> {
+        self.slots.look_again(place.slot, waker)
     }
 
     /// A caller goes away.
@@ -232,23 +242,22 @@ impl Queue {
             };
         }
         let (taken, unsent) = self.give_up(place);
-        self.slots.free(place.slot);
         Cancelled {
             over: None,
-            taken,
+            left: Left(self.slots.free(place.slot), taken),
             room: self.gave_room(),
             was_sent: !unsent,
         }
     }
 
     /// A caller's own timer has fired: what came of the call, if nothing else came before.
-    pub(crate) fn time_out(&mut self, place: Place) -> Result<Answer, Failure> {
+    pub(crate) fn time_out(&mut self, place: Place) -> (Result<Answer, Failure>, Left) {
         if let Some(over) = self.slots.take_over(place.slot) {
-            return over;
+            return (over, Left::default());
         }
-        let (_, unsent) = self.give_up(place);
-        self.slots.free(place.slot);
-        Err(Failure::Timeout { unsent })
+        let (taken, unsent) = self.give_up(place);
+        let left = Left(self.slots.free(place.slot), taken);
+        (Err(Failure::Timeout { unsent }), left)
     }
 
     /// Its waiter stays as the place of the replies to come, or is cut out when no byte of it was claimed.

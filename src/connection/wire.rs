@@ -13,10 +13,11 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::{self, Handle};
 use tokio::sync::Notify;
 
-pub(crate) use self::call::{Call, Unanswered};
+pub(crate) use self::call::{Call, Keeper, Placed, Unanswered};
 use super::fault::Ended;
 use super::queue::{Bounds, Queue};
 use crate::clock::micros;
+use crate::tasks::runtime_here;
 
 /// How much of the set-up's replies is kept, enough for an error line or the first words of another service.
 const SETUP_KEPT: usize = 256;
@@ -143,11 +144,11 @@ impl Wire {
 
     /// Whether the driver's timer cannot be relied on here: it may sleep with its runtime while ours runs.
     fn is_driven_elsewhere(&self) -> bool {
-        match (self.runtime.get(), Handle::try_current()) {
-            (Some(theirs), Ok(ours)) => *theirs != ours.id(),
-            (None, Ok(_)) => true,
-            // No timer can be made here.
-            (_, Err(_)) => false,
+        match (self.runtime.get(), runtime_here()) {
+            (Some(theirs), Some(ours)) => *theirs != ours,
+            // Where there is none here, no timer can be made.
+            (None, ours) => ours.is_some(),
+            (Some(_), None) => false,
         }
     }
 

@@ -72,7 +72,7 @@ impl Replicas {
                 self.of_majority(cmd, newest, deadline).await?
             }
         };
-        Ok(Answer::by(value, &self.members[index].backend))
+        Ok(Answer::by(value, Arc::clone(&self.members[index].backend)))
     }
 
     /// Asks the first `limit` replicas one after the other.
@@ -237,7 +237,7 @@ impl Replicas {
         let error = match result {
             Ok(Value::Nil) if self.is_doubted(index) => return Heard::Doubted,
             Ok(value) => {
-                let answer = Answer::by(value, &self.members[index].backend);
+                let answer = Answer::by(value, Arc::clone(&self.members[index].backend));
                 match answer.error() {
                     Some(error) => error,
                     None => return Heard::Value(answer.value),

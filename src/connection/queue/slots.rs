@@ -4,6 +4,8 @@ use std::task::Waker;
 
 use redis::{ServerError, Value};
 
+use super::terms::Looked;
+
 /// The slot of a waiter whose caller went away or has its answer already.
 pub(super) const NOBODY: u32 = u32::MAX;
 
@@ -34,7 +36,8 @@ pub(crate) enum Failure {
 enum Slot {
     /// And the next one that is free.
     Free(u32),
-    Waiting(Waker),
+    /// And who is to be woken.
+    Waiting(Option<Waker>),
     Over(Result<Answer, Failure>),
 }
 
@@ -62,7 +65,7 @@ impl Slots {
         self.used
     }
 
-    pub(super) fn put(&mut self, caller: Waker) -> u32 {
+    pub(super) fn put(&mut self, caller: Option<Waker>) -> u32 {
         self.used += 1;
         let slot = self.free;
         match self.all.get_mut(slot as usize) {
@@ -79,10 +82,25 @@ impl Slots {
         }
     }
 
-    /// Takes what came of a call, or notes who is to be woken for it.
-    pub(super) fn look(&mut self, slot: u32, waker: &Waker) -> Option<Result<Answer, Failure>> {
+    /// Takes what came of a call, or says whether the one at hand is to be woken for it.
+    pub(super) fn look(&mut self, slot: u32, waker: &Waker) -> Looked {
+        if let Slot::Waiting(kept) = &self.all[slot as usize] {
+            return match kept {
+                Some(kept) if kept.will_wake(waker) => Looked::Waits,
+                _ => Looked::ByAnother,
+            };
+        }
+        self.take_over(slot).map_or(Looked::Waits, Looked::Over)
+    }
+
+    /// Takes what came of a call, or exchanges who is to be woken for it.
+    pub(super) fn look_again(
+        &mut self,
+        slot: u32,
+        waker: &mut Option<Waker>,
+    ) -> Option<Result<Answer, Failure>> {
         if let Slot::Waiting(kept) = &mut self.all[slot as usize] {
-            kept.clone_from(waker);
+            std::mem::swap(kept, waker);
             return None;
         }
         self.take_over(slot)
@@ -99,9 +117,12 @@ impl Slots {
         }
     }
 
-    /// Frees the slot of a caller who goes away.
-    pub(super) fn free(&mut self, slot: u32) {
-        drop(self.release(slot));
+    /// Frees the slot of a caller who goes away, and gives back its waker: to drop it runs code that is not ours.
+    pub(super) fn free(&mut self, slot: u32) -> Option<Waker> {
+        match self.release(slot) {
+            Slot::Waiting(waker) => waker,
+            _ => None,
+        }
     }
 
     fn release(&mut self, slot: u32) -> Slot {
@@ -119,7 +140,7 @@ impl Slots {
             return None;
         }
         match std::mem::replace(place, Slot::Over(result)) {
-            Slot::Waiting(waker) => Some(waker),
+            Slot::Waiting(waker) => waker,
             _ => None,
         }
     }

@@ -1,10 +1,11 @@
 //! What callers and driver say to the queue, and what it says to them.
 
+use std::task::Waker;
 use std::time::Instant;
 
 use redis::Value;
 
-use super::slots::{Answer, Failure};
+use super::slots::{Answer, Failure, NOBODY};
 use super::waiter::{Purpose, Taken, Taking};
 
 /// Gaps are closed for the sake of room when one of so many calls that wait to be written was given up.
@@ -30,6 +31,27 @@ pub(crate) struct Ask {
 pub(crate) struct Place {
     pub(super) ticket: u64,
     pub(super) slot: u32,
+}
+
+impl Place {
+    /// That of a caller who has left.
+    pub(crate) const LEFT: Self = Self {
+        ticket: 0,
+        slot: NOBODY,
+    };
+
+    pub(crate) fn is_left(self) -> bool {
+        self.slot == NOBODY
+    }
+}
+
+/// What a caller finds in its place.
+#[derive(Debug)]
+pub(crate) enum Looked {
+    Over(Result<Answer, Failure>),
+    Waits,
+    /// It waits, and the waker that is kept is another one.
+    ByAnother,
 }
 
 /// Why a call got no place.
@@ -61,13 +83,19 @@ pub(crate) enum Unfit {
     Halfway,
 }
 
+/// What a caller leaves: its waker, which is foreign, and what has come of its replies.
+#[allow(dead_code, reason = "held to be dropped")]
+#[must_use = "drop it outside the lock"]
+#[derive(Debug, Default)]
+pub(crate) struct Left(pub(super) Option<Waker>, pub(super) Option<Taken>);
+
 /// What it meant that a caller went away. What it holds may be large, and is dropped outside the lock.
 #[allow(dead_code, reason = "some is held to be dropped")]
 #[must_use = "drop it outside the lock"]
 #[derive(Debug, Default)]
 pub(crate) struct Cancelled {
     pub(super) over: Option<Result<Answer, Failure>>,
-    pub(super) taken: Option<Taken>,
+    pub(super) left: Left,
     /// Who found no room may find some now.
     pub(crate) room: bool,
     /// Some of it has left, or will.

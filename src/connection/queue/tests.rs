@@ -60,14 +60,14 @@ impl Rig {
 
     fn put(&mut self, ask: Ask, text: &str, decisive: usize) -> Place {
         let write = |out: &mut Vec<u8>| written(out, text, decisive);
-        let caller = Waker::noop().clone();
+        let caller = &mut Some(Waker::noop().clone());
         let put = self.queue.submit(ask, caller, text.len(), write);
         put.expect("a place").0
     }
 
     fn large(&mut self, text: &str) -> Place {
         let ask = self.ask(Taking::One);
-        let caller = Waker::noop().clone();
+        let caller = &mut Some(Waker::noop().clone());
         let bytes = text.as_bytes().to_vec();
         let packed = packed(text.len(), text.len());
         let put = self.queue.submit_packed(ask, caller, bytes, packed);
@@ -97,7 +97,10 @@ impl Rig {
     }
 
     fn look(&mut self, place: Place) -> Option<Result<Answer, Failure>> {
-        self.queue.look(place, Waker::noop())
+        match self.queue.look(place, Waker::noop()) {
+            Looked::Over(result) => Some(result),
+            Looked::Waits | Looked::ByAnother => None,
+        }
     }
 
     fn sent(&self) -> &str {
@@ -188,7 +191,7 @@ impl Rig {
             out.extend_from_slice(text.as_bytes());
             packed_as(text.len(), decisive, first_command)
         };
-        let caller = Waker::noop().clone();
+        let caller = &mut Some(Waker::noop().clone());
         let put = self.queue.submit(ask, caller, text.len(), write);
         put.expect("a place").0
     }
@@ -270,7 +273,7 @@ fn a_call_of_which_no_whole_command_left_was_not_sent() {
         let d = rig.submit("<d>");
         rig.write(written);
         rig.queue.end(lost(), &mut rig.wakers);
-        let mut unsent = |place| match rig.queue.look(place, Waker::noop()) {
+        let mut unsent = |place| match rig.look(place) {
             Some(Err(Failure::Ended { unsent })) => unsent,
             other => panic!("{other:?}"),
         };
@@ -399,7 +402,7 @@ fn what_waits_is_bounded_and_what_was_given_up_is_no_load() {
     let places: Vec<_> = (0..BOUNDS.calls).map(|_| rig.submit("<>")).collect();
     let full = |rig: &mut Rig, bytes: usize| {
         let ask = rig.ask(Taking::One);
-        let caller = Waker::noop().clone();
+        let caller = &mut Some(Waker::noop().clone());
         let own = vec![b'x'; bytes];
         // As a call does that is packed outside the lock.
         let room = rig.queue.room_for(bytes);
@@ -437,7 +440,7 @@ fn the_driver_is_woken_when_it_rests_or_its_timer_would_come_too_late() {
             deadline: Some(rig.now + Duration::from_millis(millis)),
             ..rig.ask(Taking::One)
         };
-        let caller = Waker::noop().clone();
+        let caller = &mut Some(Waker::noop().clone());
         let put = rig
             .queue
             .submit(ask, caller, 3, |out| written(out, "<a>", 3));
