@@ -240,3 +240,33 @@ async fn the_penalty_that_was_set_is_the_one_that_is_kept() {
     }
     assert_eq!(world.is("a"), (NodeState::Up, 0), "and all is forgiven");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_whose_question_is_swallowed_ends_at_its_limit_whatever_else_is_answered() {
+    let mut world = World::served(&["a", "b"]);
+    let server = "10.0.0.1:6379";
+    // The set-up is answered, and asks by ECHO.
+    world.network.serve(server, Manner::Swallows("PING"));
+    world.refuse("a");
+    for _ in 0..100 {
+        // The other node is busy, and its replies come.
+        world.call("b").await.expect("an answer");
+        sleep(ms(100)).await;
+    }
+    let (asked, made) = (
+        world.network.heard(server, "PING"),
+        world.network.connections(server),
+    );
+    assert!((3..20).contains(&asked), "asked {asked} times in 10 s");
+    assert_eq!(made, asked, "one connection for each, and none left over");
+    assert_eq!(world.network.heard(server, "ECHO"), asked);
+    let told = world.told();
+    assert_eq!(told[0], "down a refused");
+    assert!(told.len() > 3, "{told:?}");
+    for told in &told[1..] {
+        assert_eq!(told, "still down a timeout");
+    }
+    world.network.serve(server, Manner::Well);
+    world.until(s(30)).await;
+    assert_eq!(world.state("a"), NodeState::Up);
+}

@@ -33,6 +33,8 @@ pub(crate) enum Manner {
     Slow(u64),
     /// It answers each command with this line, as in `-LOADING x`.
     Says(&'static str),
+    /// It answers all but this command, of which nothing is heard again.
+    Swallows(&'static str),
 }
 
 /// All that lies beyond the process.
@@ -159,7 +161,11 @@ impl FakeNetwork {
         match is {
             Manner::Gone => Err(io::ErrorKind::ConnectionRefused.into()),
             Manner::Unreachable => std::future::pending().await,
-            Manner::Well | Manner::Slow(_) | Manner::Stopped | Manner::Says(_) => {
+            Manner::Well
+            | Manner::Slow(_)
+            | Manner::Stopped
+            | Manner::Says(_)
+            | Manner::Swallows(_) => {
                 let (ours, theirs) = tokio::io::duplex(1 << 16);
                 tokio::spawn(converse(theirs, manner, line));
                 Ok(Socket::Fake(ours))
@@ -195,6 +201,7 @@ async fn converse(mut pipe: DuplexStream, mut manner: watch::Receiver<Manner>, l
             let reply = match is {
                 Manner::Says(error) => format!("{error}\r\n"),
                 Manner::Gone => return,
+                Manner::Swallows(name) if command[0].eq_ignore_ascii_case(name) => continue,
                 _ => reply(&command, line.addr),
             };
             if let Manner::Slow(millis) = is {
