@@ -4,6 +4,7 @@ use redis::aio::ConnectionLike;
 use redis::{Cmd, Pipeline, RedisError, RedisFuture, Value};
 
 use crate::cluster::FlusterCluster;
+use crate::cluster::pipeline::Each;
 use crate::connection::request::Request;
 use crate::error::Error;
 use crate::error::text::{escaped, one_line};
@@ -40,7 +41,10 @@ impl ConnectionLike for FlusterCluster {
             if request.is_transaction() {
                 return Ok(self.atomic(pipeline).await?.0);
             }
-            let each = self.each(pipeline).await?;
+            let each = match self.each(pipeline).await? {
+                Each::Good(values, _) => return Ok(values),
+                Each::Own(each) => each,
+            };
             each.into_iter()
                 .map(|result| match result {
                     Ok(answer) => Ok(answer.signed()),

@@ -1,5 +1,7 @@
 //! The cluster as one client: a command finds its node, or its nodes.
 
+use std::time::Duration;
+
 use redis::{Cmd, FromRedisValue, ToSingleRedisArg, Value};
 
 use crate::backend::answer::Answer;
@@ -86,13 +88,23 @@ impl FlusterCluster {
         let limit = self.deadline();
         let (plan, request) = Plan::with_request(&engine.snapshot.load(), cmd)?;
         let target = match plan {
-            Plan::One { at, together } => Some(target(cmd, at, together)),
-            Plan::Anywhere => Some(Target::Any),
-            Plan::Split(_) | Plan::Everywhere(_) => None,
+            Plan::One { at, together } => target(cmd, at, together),
+            Plan::Anywhere => Target::Any,
+            Plan::Split(_) | Plan::Everywhere(_) => {
+                // Boxed, as few need it: every call's future has room for it else, and is moved with it.
+                return Box::pin(self.answer_of_several(cmd, plan, limit)).await;
+            }
         };
-        if let Some(target) = target {
-            return engine.route(&target, request, limit).await;
-        }
+        engine.route(&target, request, limit).await
+    }
+
+    async fn answer_of_several(
+        &self,
+        cmd: &Cmd,
+        plan: Plan,
+        limit: Duration,
+    ) -> Result<Answer, Error> {
+        let engine = self.engine();
         let mut batch = Batch::new();
         batch.push(engine, cmd, Ok(plan), self.partially());
         let pieces = engine.scatter(&batch, clock::now() + limit).await;
@@ -154,10 +166,7 @@ impl FlusterCluster {
         }
         // One command per key: a `DEL` of many says only how many there were.
         match self.each(&pipe).await {
-            Ok(answers) => {
-                let parse = |result: Result<Answer, Error>| result.and_then(Answer::parse);
-                answers.into_iter().map(parse).collect()
-            }
+            Ok(each) => each.parse(),
             // No `DEL` is refused.
             Err(error) => (0..pipe.len()).map(|_| Err(error.clone())).collect(),
         }

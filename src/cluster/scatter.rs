@@ -26,42 +26,42 @@ impl Engine {
         batch: &Batch<'_>,
         deadline: Instant,
     ) -> Vec<Piece> {
+        self.scatter_after(None, batch, deadline).await
+    }
+
+    /// The same, of which this is what one node said to all of it, where it was asked before.
+    pub(crate) async fn scatter_after(
+        self: &Arc<Self>,
+        mut said: Option<(Arc<Backend>, Result<Reply, Error>)>,
+        batch: &Batch<'_>,
+        deadline: Instant,
+    ) -> Vec<Piece> {
         let mut done: Vec<Option<Piece>> = (0..batch.len()).map(|_| None).collect();
         let mut attempts: Vec<Attempts<Arc<Backend>>> = vec![Attempts::default(); batch.len()];
         let mut waiting: Vec<usize> = (0..batch.len()).collect();
         while !waiting.is_empty() {
-            let mut groups: Vec<(Arc<Backend>, Vec<usize>)> = Vec::new();
-            for piece in waiting.drain(..) {
-                let attempts = &attempts[piece];
-                let Some(backend) = self.next_candidate(batch.target(piece), attempts) else {
-                    let error = attempts.last_error().cloned();
-                    self.demand();
-                    done[piece] = Some(Err(error.unwrap_or_else(|| self.empty().into())));
-                    continue;
-                };
-                if let Some(left) = attempts.left() {
-                    left.meter().failed_over();
+            let heard = match said.take() {
+                Some((backend, reply)) => vec![(backend, std::mem::take(&mut waiting), reply)],
+                None => {
+                    let groups = self.groups(batch, &attempts, &mut waiting, &mut done);
+                    join_all(groups.into_iter().map(|(backend, pieces)| async move {
+                        let outgoing = batch.request(self, &pieces);
+                        let role = self.role_of(batch, &pieces, &backend);
+                        let (now, request) = (clock::now(), outgoing.request());
+                        let reply = backend.execute(now, request, role, deadline).await;
+                        (backend, pieces, reply)
+                    }))
+                    .await
                 }
-                match groups.iter_mut().find(|(b, _)| Arc::ptr_eq(b, &backend)) {
-                    Some((_, pieces)) => pieces.push(piece),
-                    None => groups.push((backend, vec![piece])),
-                }
-            }
-            let sent = groups.into_iter().map(|(backend, pieces)| async move {
-                let outgoing = batch.request(self, &pieces);
-                let role = self.role_of(batch, &pieces, &backend);
-                let (now, request) = (clock::now(), outgoing.request());
-                let reply = backend.execute(now, request, role, deadline).await;
-                (backend, pieces, reply)
-            });
-            for (backend, pieces, reply) in join_all(sent).await {
+            };
+            for (backend, pieces, reply) in heard {
                 let results = results(batch, &backend, &pieces, reply);
                 let mut granted = None;
                 for (&piece, result) in pieces.iter().zip(results) {
                     let read_only = batch.is_read_only(piece);
                     match self.heard_one(&backend, read_only, &mut granted, result) {
                         Heard::Done(value) => {
-                            done[piece] = Some(Ok(Answer::by(value, &backend)));
+                            done[piece] = Some(Ok(Answer::by(value, Arc::clone(&backend))));
                         }
                         Heard::Failed(error, step) => {
                             let node = Arc::clone(&backend);
@@ -83,6 +83,34 @@ impl Engine {
 }
 
 impl Engine {
+    /// The pieces that wait, by the nodes that are to have them now; what no node is left for is done.
+    fn groups(
+        self: &Arc<Self>,
+        batch: &Batch<'_>,
+        attempts: &[Attempts<Arc<Backend>>],
+        waiting: &mut Vec<usize>,
+        done: &mut [Option<Piece>],
+    ) -> Vec<(Arc<Backend>, Vec<usize>)> {
+        let mut groups: Vec<(Arc<Backend>, Vec<usize>)> = Vec::new();
+        for piece in waiting.drain(..) {
+            let attempts = &attempts[piece];
+            let Some(backend) = self.next_candidate(batch.target(piece), attempts) else {
+                let error = attempts.last_error().cloned();
+                self.demand();
+                done[piece] = Some(Err(error.unwrap_or_else(|| self.empty().into())));
+                continue;
+            };
+            if let Some(left) = attempts.left() {
+                left.meter().failed_over();
+            }
+            match groups.iter_mut().find(|(b, _)| Arc::ptr_eq(b, &backend)) {
+                Some((_, pieces)) => pieces.push(piece),
+                None => groups.push((backend, vec![piece])),
+            }
+        }
+        groups
+    }
+
     /// What the node is to the keys that these pieces write.
     fn role_of<'a>(&self, batch: &Batch<'a>, pieces: &[usize], backend: &Arc<Backend>) -> Role<'a> {
         let written = pieces.iter().filter(|piece| !batch.is_read_only(**piece));
