@@ -84,9 +84,9 @@ impl Backend {
         began: Option<Instant>,
     ) -> ConnectionAction {
         let Some(class) = reply.class() else {
-            self.stats.succeeded();
-            if let Some(began) = began {
-                self.stats.answered(clock::since(began));
+            match began {
+                Some(began) => self.stats.answered(clock::since(began)),
+                None => self.stats.succeeded(),
             }
             match self.watch.load(Relaxed) {
                 Self::WATCH_NOTHING => {}
@@ -116,7 +116,8 @@ impl Backend {
     /// cost of a busy client.
     pub(crate) fn flush(&self) -> Histogram {
         let answers = self.stats.take_answers();
-        self.meter.flush(self.stats.take_succeeded(), &answers);
+        let succeeded = self.stats.take_untimed() + answers.samples();
+        self.meter.flush(succeeded, &answers);
         answers
     }
 

@@ -12,8 +12,8 @@ pub(crate) struct NodeStats {
     heard: Heard,
     answers: [AtomicU32; BUCKETS],
     commands: AtomicU64,
-    /// Commands that succeeded since somebody took the count.
-    succeeded: AtomicU64,
+    /// Commands that succeeded since somebody took the count, but for those whose answers were timed.
+    untimed: AtomicU64,
     /// Microseconds within which 95 of 100 answers of the last window came; 0 while not known.
     usual: AtomicU64,
     /// When the node last came into use after it was out, or after the cluster had begun without it;
@@ -37,7 +37,7 @@ impl Default for NodeStats {
             heard: Heard::default(),
             answers: [const { AtomicU32::new(0) }; BUCKETS],
             commands: AtomicU64::new(0),
-            succeeded: AtomicU64::new(0),
+            untimed: AtomicU64::new(0),
             usual: AtomicU64::new(0),
             returned: AtomicU64::new(0),
             lost: AtomicU64::new(0),
@@ -60,17 +60,17 @@ impl NodeStats {
         self.commands.load(Relaxed)
     }
 
-    /// A command succeeded.
+    /// A command succeeded, after a wait that it was told to make.
     pub(crate) fn succeeded(&self) {
-        self.succeeded.fetch_add(1, Relaxed);
+        self.untimed.fetch_add(1, Relaxed);
     }
 
-    /// The commands that succeeded since the last call.
-    pub(crate) fn take_succeeded(&self) -> u64 {
-        self.succeeded.swap(0, Relaxed)
+    /// Those since the last call.
+    pub(crate) fn take_untimed(&self) -> u64 {
+        self.untimed.swap(0, Relaxed)
     }
 
-    /// An answer took this long.
+    /// A command succeeded, after so long.
     pub(crate) fn answered(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.answers[bucket(micros)].fetch_add(1, Relaxed);

@@ -60,7 +60,8 @@ impl Histogram {
             .map(|(bucket, count)| (middle(bucket), *count))
     }
 
-    fn samples(&self) -> u64 {
+    /// How many answers there were.
+    pub(crate) fn samples(&self) -> u64 {
         self.0.iter().map(|n| u64::from(*n)).sum()
     }
 
