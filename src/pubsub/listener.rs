@@ -24,6 +24,10 @@ use crate::node::NodeId;
 
 /// After a failure the next attempt waits this long.
 const RETRY: Duration = Duration::from_millis(100);
+/// ... and each one after it twice as long, up to this.
+const RETRY_AT_MOST: Duration = Duration::from_secs(2);
+/// What failed so often in a row lasts, and is said.
+const LASTS: u32 = 5;
 /// A silent connection is asked for a sign of life this often.
 const PING_EVERY: Duration = Duration::from_secs(2);
 
@@ -87,7 +91,9 @@ impl Listener {
                     Error::new(ErrorKind::Timeout, Outcome::NotSent, text)
                 }),
             };
-            let in_vain = matches!(error.kind(), ErrorKind::Closed | ErrorKind::ClusterEmpty);
+            // Nor does a server that says no, as to a user who may not hear a channel, say yes a moment later.
+            let in_vain = error.outcome() == Outcome::Answered
+                || matches!(error.kind(), ErrorKind::Closed | ErrorKind::ClusterEmpty);
             if in_vain || clock::now() >= deadline {
                 // Whoever asked may have gone.
                 let _ = report.send(Some(error));
@@ -101,19 +107,28 @@ impl Listener {
         if report.send(None).is_err() {
             return;
         }
+        let mut failures = 0;
         loop {
-            let settled = match engine.upgrade() {
-                Some(engine) => self.settle(&engine).await.is_none(),
+            let failed = match engine.upgrade() {
+                Some(engine) => self.settle(&engine).await,
                 None => return,
             };
-            let told = self.tell_gaps();
-            let wait = match settled && told {
-                true => PING_EVERY.saturating_sub(clock::since(self.pinged)),
-                false => RETRY,
+            failures = match &failed {
+                Some(error) => {
+                    say(failures, error);
+                    failures.saturating_add(1)
+                }
+                None => 0,
+            };
+            let wait = match (failures, self.tell_gaps()) {
+                (0, true) => PING_EVERY.saturating_sub(clock::since(self.pinged)),
+                (0, false) => RETRY,
+                (failures, _) => back_off(failures),
             };
             tokio::select! {
                 changed = self.published.changed() => if changed.is_err() { return },
-                () = self.woken.notified() => {}
+                // After a failure the connection that it ended would cut the wait short, again and again.
+                () = self.woken.notified(), if failures == 0 => {}
                 () = tokio::time::sleep(wait) => {}
             }
             if clock::since(self.pinged) >= PING_EVERY {
@@ -217,6 +232,19 @@ impl Listener {
     }
 }
 
+fn back_off(failures: u32) -> Duration {
+    let doubled = 1_u32 << failures.saturating_sub(1).min(16);
+    RETRY.saturating_mul(doubled).min(RETRY_AT_MOST)
+}
+
+/// Says that a subscription hears nothing where it should; once for each time that it lasts.
+fn say(before: u32, error: &Error) {
+    if before + 1 == LASTS {
+        let node = error.node().map(ToString::to_string).unwrap_or_default();
+        tracing::warn!(node, %error, "a subscription is not confirmed any more; it is tried again every 2 s");
+    }
+}
+
 impl Ear {
     async fn open(
         backend: &Arc<Backend>,
@@ -296,5 +324,17 @@ impl Ear {
                 .observe_call(&e, self.link.epoch(), began, Some(limit), false);
         }
         self.backend.call_error(e, limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_again_and_again_is_tried_ever_more_rarely() {
+        let waits: Vec<_> = (1..8).map(|n| back_off(n).as_millis()).collect();
+        assert_eq!(waits, [100, 200, 400, 800, 1600, 2000, 2000]);
+        assert_eq!(back_off(u32::MAX), RETRY_AT_MOST);
     }
 }

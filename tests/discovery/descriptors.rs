@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fluster::discovery::{DiscoveryErrorKind, Dns};
-use fluster::{ErrorKind, FlusterCluster};
+use fluster::{ErrorKind, FlusterCluster, Outcome};
 
 use super::dns::servers;
 use crate::support::{self, Server, eventually, in_a_network, test_name};
@@ -49,7 +49,7 @@ fn without_a_file_descriptor_no_node_goes_out_and_no_name_is_unknown() {
         following.ready().await;
         run_out_of_descriptors();
         eventually(SOON, is_out).await;
-        let (mut failed, mut dials) = (0, 0);
+        let (mut failed, mut dials, mut unsent) = (0, 0, 0);
         let mut said = None;
         while is_out() {
             // The name was never looked up.
@@ -60,6 +60,15 @@ fn without_a_file_descriptor_no_node_goes_out_and_no_name_is_unknown() {
                     failed += 1;
                 }
             }
+            // Whoever insists on the node is told why, and that the write never left.
+            let mut client = cluster.get_client_of_node("cache.test:6379").unwrap();
+            let set = redis::cmd("SET").arg("k").arg("v").to_owned();
+            if let Err(e) = set.query_async::<()>(&mut client).await {
+                let e = fluster::Error::from_redis(&e).expect("ours");
+                assert_eq!(e.outcome(), Outcome::NotSent, "{e}");
+                assert_eq!(e.kind(), ErrorKind::Connect, "{e}");
+                unsent += 1;
+            }
             let status = cluster.status();
             let node = status.node("cache.test:6379").expect("it stays");
             assert!(node.admits, "after {failed} calls: {node:?}");
@@ -68,6 +77,7 @@ fn without_a_file_descriptor_no_node_goes_out_and_no_name_is_unknown() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert!(dials > 3, "{dials} dials");
+        assert!(unsent > 3, "{unsent} writes that never left");
         let said = said.expect("the source could not be asked");
         assert_eq!(said.kind(), DiscoveryErrorKind::Unreachable, "{said}");
         assert!(said.to_string().contains("open files"), "{said}");

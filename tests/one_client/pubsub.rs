@@ -260,3 +260,44 @@ async fn a_subscription_ends_with_the_cluster_and_needs_a_node_to_begin() {
         "{error:?}"
     );
 }
+
+/// How often the server has refused something to our user.
+fn refusals(server: &Server) -> usize {
+    let stats = server.raw(["INFO", "errorstats"]);
+    let count = stats.split("errorstat_NOPERM:count=").nth(1);
+    let digits = count.map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+    digits.flatten().map_or(0, |n| n.parse().expect("a number"))
+}
+
+#[tokio::test]
+async fn a_channel_that_our_user_may_not_hear_is_refused_at_once() {
+    let servers: [Server; 1] = fleet();
+    servers[0].raw(["ACL", "SETUSER", "default", "resetchannels"]);
+    let cluster = FlusterCluster::from_urls(urls(&servers)).unwrap();
+    let error = cluster.subscribe(["news"]).await.unwrap_err();
+    assert_eq!(error.outcome(), fluster::Outcome::Answered, "{error:?}");
+    assert!(error.to_string().contains("NOPERM"), "{error}");
+    assert_eq!(refusals(&servers[0]), 1, "asked once");
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_refused_again_and_again_is_tried_ever_more_rarely_and_comes_back() {
+    let servers: [Server; 1] = fleet();
+    let mut cluster = FlusterCluster::from_urls(urls(&servers)).unwrap();
+    let mut news = cluster.subscribe(["news"]).await.unwrap();
+    let before = servers[0].info("total_connections_received");
+    // Who hears what it may not hear any more is hung up on.
+    servers[0].raw(["ACL", "SETUSER", "default", "resetchannels"]);
+    eventually(SOON, || refusals(&servers[0]) > 0).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    // After 0, 100, 300, 700, 1500 and 3100 ms; each over a new connection; and those that ask here.
+    let tries = refusals(&servers[0]);
+    assert!((3..=8).contains(&tries), "{tries} tries in 3 s");
+    let made = servers[0].info("total_connections_received") - before;
+    assert!(made < 1_000, "{made} connections");
+    servers[0].raw(["ACL", "SETUSER", "default", "allchannels"]);
+    assert_eq!(gap(&mut news).await, servers[0].name());
+    let heard: i64 = cluster.publish("news", "again").await.unwrap();
+    assert_eq!(heard, 1);
+    assert_eq!(text(&message(&mut news).await.payload), "again");
+}
