@@ -17,8 +17,8 @@ demo: ## three private Redis servers, one is killed, watch its keys move and com
 	@test -n "$$REDIS_URLS" || scripts/need-redis.sh
 	$(CARGO) run --features testing --example demo
 
-gossip-demo: ## five instances of an application: one is killed and returns, one leaves, a stranger knocks (30 s)
-	$(CARGO) run --quiet --features gossip --example gossip_demo
+gossip-demo: ## five instances of an application: one is killed and returns, one leaves, a stranger knocks, and requests find their owner (30 s)
+	$(CARGO) run --quiet --features gossip,forward --example gossip_demo
 
 gossip-figures: ## how fast 5, 20 and 50 processes learn of each other, and what it costs: the guide's table (10 minutes; SECONDS (60) idle)
 	$(CARGO) bench --quiet --features gossip --bench gossip -- $(SECONDS)

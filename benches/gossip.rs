@@ -16,127 +16,19 @@
 
 #[path = "../tests/gossip/child.rs"]
 mod child;
+#[path = "gossip/fleet.rs"]
+mod fleet;
 #[path = "../tests/gossip/proxy.rs"]
 mod proxy;
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use child::{Instance, Seeds, Told, agree};
-use fluster::gossip::{GossipProfile, Keyring};
+use child::{Instance, Seeds, agree};
+use fleet::{Fleet, LONG, cpu, middle_and_worst, row, since, wait};
+use fluster::gossip::GossipProfile;
 use proxy::{Proxy, free_ports};
-
-/// What does not happen within this does not happen.
-const LONG: Duration = Duration::from_secs(60);
-/// The clock of `/proc/PID/stat`.
-const TICKS: f64 = 100.0;
-
-struct Fleet {
-    ports: Vec<(SocketAddr, SocketAddr)>,
-    seeds: Seeds,
-    key: String,
-    profile: GossipProfile,
-    all: Vec<Instance>,
-}
-
-impl Fleet {
-    fn new(ports: Vec<(SocketAddr, SocketAddr)>, profile: GossipProfile) -> Self {
-        Self {
-            seeds: Seeds::Fixed(ports.iter().take(3).map(|port| port.1).collect()),
-            ports,
-            key: Keyring::generate().to_hex(),
-            profile,
-            all: Vec::new(),
-        }
-    }
-
-    /// So many, started at once; the times until all see all, until one ring has all, and for starting them.
-    fn started(n: usize, profile: GossipProfile) -> (Self, [f64; 3]) {
-        let ports = free_ports(n).into_iter().map(|port| (port, port)).collect();
-        let mut fleet = Self::new(ports, profile);
-        let began = Instant::now();
-        fleet.all = (0..n).map(|n| fleet.start(n)).collect();
-        let spawned = began.elapsed();
-        let seen = fleet.until(began, "they see each other", |fleet| {
-            let mut all = fleet.all.iter().map(Instance::view);
-            all.all(|view| view.matches("=alive/").count() == n)
-        });
-        let joined = fleet.until(began, "they join", |fleet| agree(&fleet.all, n));
-        (fleet, [seen, joined, spawned].map(|t| t.as_secs_f64()))
-    }
-
-    fn start(&self, n: usize) -> Instance {
-        let told = Told {
-            bind: self.ports[n].0,
-            advertise: self.ports[n].1,
-            seeds: self.seeds.clone(),
-            id: format!("i{n}"),
-            key: self.key.clone(),
-            profile: self.profile,
-        };
-        Instance::start(Command::new(std::env::current_exe().unwrap()), &told)
-    }
-
-    /// From `began` until the last picture that makes it so.
-    fn until(&self, began: Instant, what: &str, holds: impl Fn(&Self) -> bool) -> Duration {
-        while !holds(self) {
-            assert!(began.elapsed() < LONG, "{what}: not within {LONG:?}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let last = self.all.iter().filter_map(Instance::last).map(|(at, _)| at);
-        last.max().unwrap().saturating_duration_since(began)
-    }
-
-    /// All others see it so.
-    fn others_see(&self, n: usize, what: &str) -> bool {
-        let what = format!("i{n}={what}");
-        let others = self.all.iter().enumerate().filter(|(m, _)| *m != n);
-        others.map(|(_, i)| i).all(|i| i.sees(&what))
-    }
-
-    /// How often somebody saw somebody down since then.
-    fn downs(&self, since: &[usize]) -> usize {
-        let views = self.all.iter().zip(since).map(|(i, seen)| i.since(*seen));
-        views.filter(|views| views.contains("=down")).count()
-    }
-
-    fn seen(&self) -> Vec<usize> {
-        self.all.iter().map(Instance::seen).collect()
-    }
-}
-
-fn since(began: Instant) -> f64 {
-    began.elapsed().as_secs_f64()
-}
-
-/// Of times in seconds: the median, and the worst.
-fn middle_and_worst(mut times: Vec<f64>) -> (f64, f64) {
-    times.sort_by(f64::total_cmp);
-    (times[times.len() / 2], times[times.len() - 1])
-}
-
-fn row(what: &str, measured: &str, limit: &str, holds: bool) {
-    let missed = if holds { "" } else { " **(missed)**" };
-    println!("| {what} | {measured}{missed} | {limit} |");
-}
-
-fn wait(seconds: f64) {
-    std::thread::sleep(Duration::from_secs_f64(seconds));
-}
-
-/// User and system time, in seconds.
-fn cpu(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<_> = stat
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split_whitespace()
-        .collect();
-    let ticks = |n: usize| fields[n].parse::<f64>().unwrap();
-    (ticks(11) + ticks(12)) / TICKS
-}
 
 fn join(n: usize, limit: f64) -> Fleet {
     let (fleet, [seen, joined, spawned]) = Fleet::started(n, GossipProfile::Lan);

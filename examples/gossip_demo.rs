@@ -1,14 +1,18 @@
-//! Five instances of an application as processes: one is killed and comes back, one leaves, a stranger knocks.
+//! Five instances of an application as processes: one is killed and comes back, one leaves, a stranger knocks. Requests
+//! reach any of them, and are answered by the owner of their key.
 //!
 //! `make gossip-demo`; with `--check` the exit code is 1 when a figure misses. No Redis is needed.
 
 use std::error::Error;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use fluster::discovery::{Endpoint, Static};
+use fluster::forward::{Forwarder, path_segment};
 use fluster::gossip::{Act, Gossip, Keyring, MemberStatus, Operator};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -21,7 +25,9 @@ const LIMIT: Duration = Duration::from_secs(40);
 async fn main() -> Fallible<ExitCode> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["instance", bind, seed, id] => instance(bind, seed, id).await.map(|()| ExitCode::SUCCESS),
+        ["instance", bind, seed, http, id] => instance(bind, seed, http, id)
+            .await
+            .map(|()| ExitCode::SUCCESS),
         [] => demo(false).await,
         ["--check"] => demo(true).await,
         _ => Err("usage: gossip_demo [--check]".into()),
@@ -29,12 +35,14 @@ async fn main() -> Fallible<ExitCode> {
 }
 
 /// One of the five: what an application does.
-async fn instance(bind: &str, seed: &str, id: &str) -> Fallible<()> {
+async fn instance(bind: &str, seed: &str, http: &str, id: &str) -> Fallible<()> {
     let key = std::env::var(KEY)?;
+    let listener = tokio::net::TcpListener::bind(http).await?;
     let seed: SocketAddr = seed.parse()?;
     let gossip = Gossip::builder("demo")
         .bind(bind.parse()?)
         .ring_id(id)
+        .http(format!("http://{http}"))
         .keyring(Keyring::from_hex(&key)?)
         .seeds(Static::new([Endpoint::new(
             seed.ip().to_string(),
@@ -43,6 +51,12 @@ async fn instance(bind: &str, seed: &str, id: &str) -> Fallible<()> {
         .start()
         .await?;
     let mut events = gossip.events();
+    // It answers with its name; what is another one's goes there.
+    let forward = Forwarder::new(&gossip)?;
+    let name = id.to_owned();
+    let app = Router::new().fallback(move || std::future::ready(name.clone()));
+    let app = app.layer(forward.layer(path_segment(1)));
+    tokio::spawn(async move { axum::serve(listener, app).await });
     // It ends when it was told to leave; or when the demo ends, which holds its standard input.
     // On a thread of its own: the runtime would wait for one of its threads that reads.
     let (ended, parent) = tokio::sync::oneshot::channel::<()>();
@@ -60,16 +74,24 @@ async fn instance(bind: &str, seed: &str, id: &str) -> Fallible<()> {
 struct Process {
     child: Child,
     at: SocketAddr,
+    http: SocketAddr,
 }
 
 impl Process {
-    fn start(at: SocketAddr, seed: SocketAddr, id: &str, key: &str) -> Fallible<Self> {
+    fn start(
+        at: SocketAddr,
+        seed: SocketAddr,
+        http: SocketAddr,
+        id: &str,
+        key: &str,
+    ) -> Fallible<Self> {
+        let [bind, seed, to] = [at, seed, http].map(|address| address.to_string());
         let child = Command::new(std::env::current_exe()?)
-            .args(["instance", &at.to_string(), &seed.to_string(), id])
+            .args(["instance", &bind, &seed, &to, id])
             .env(KEY, key)
             .stdin(Stdio::piped())
             .spawn()?;
-        Ok(Self { child, at })
+        Ok(Self { child, at, http })
     }
 
     /// Whether it ends well by itself.
@@ -126,6 +148,31 @@ async fn owners(operator: &Operator, at: SocketAddr) -> Fallible<Vec<String>> {
         .collect())
 }
 
+/// Who answers a request for a key that reaches this instance; its status when nobody does.
+async fn asked(via: &Process, key: usize) -> Fallible<String> {
+    let mut stream = tokio::net::TcpStream::connect(via.http).await?;
+    let request = format!(
+        "PUT /limit/user:{key} HTTP/1.1\r\nhost: demo\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    tokio::time::timeout(LIMIT, stream.read_to_string(&mut answer)).await??;
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.to_owned()),
+        _ => Ok(answer.lines().next().unwrap_or_default().to_owned()),
+    }
+}
+
+/// How many requests are answered by somebody else than the owner; each reaches another instance than the one before.
+async fn astray(all: &[Process], owners: &[String]) -> Fallible<usize> {
+    let mut astray = 0;
+    for (key, owner) in owners.iter().enumerate() {
+        let via = &all[key % all.len()];
+        astray += usize::from(asked(via, key).await? != *owner);
+    }
+    Ok(astray)
+}
+
 async fn table(operator: &Operator, at: SocketAddr) -> Fallible<()> {
     let owners = owners(operator, at).await?;
     for member in operator.members(at).await? {
@@ -164,10 +211,17 @@ async fn demo(check: bool) -> Fallible<ExitCode> {
         .iter()
         .map(UdpSocket::local_addr)
         .collect::<Result<Vec<_>, _>>()?;
-    drop(sockets);
+    let listeners = (0..6)
+        .map(|_| TcpListener::bind("127.0.0.1:0"))
+        .collect::<Result<Vec<_>, _>>()?;
+    let http = listeners
+        .iter()
+        .map(TcpListener::local_addr)
+        .collect::<Result<Vec<_>, _>>()?;
+    drop((sockets, listeners));
     let start = |n: usize, key: &Keyring| {
         let seed = if n == 0 { at[1] } else { at[0] };
-        Process::start(at[n], seed, &format!("app-{n}"), &key.to_hex())
+        Process::start(at[n], seed, http[n], &format!("app-{n}"), &key.to_hex())
     };
     println!("five instances start");
     let mut all = (0..5)
@@ -176,6 +230,11 @@ async fn demo(check: bool) -> Fallible<ExitCode> {
     let joined = until(&operator, &all, |members| ready(members) == 5).await?;
     table(&operator, at[0]).await?;
     let before = owners(&operator, at[0]).await?;
+    let mut wrong = astray(&all, &before).await?;
+    let moves = before.iter().position(|owner| owner == "app-4");
+    let moves = moves.ok_or("app-4 owns nothing")?;
+    let first = asked(&all[0], moves).await?;
+    println!("  a request for user:{moves} that reaches app-0 is answered by {first}");
 
     println!("app-4 is killed");
     drop(all.pop());
@@ -183,12 +242,18 @@ async fn demo(check: bool) -> Fallible<ExitCode> {
     table(&operator, at[0]).await?;
     let without = owners(&operator, at[0]).await?;
     let moved = before.iter().zip(&without).filter(|(a, b)| a != b).count();
+    wrong += astray(&all, &without).await?;
+    let second = asked(&all[0], moves).await?;
+    println!("  user:{moves} is answered by {second}");
     let its = before.iter().filter(|owner| *owner == "app-4").count();
 
     println!("it starts again");
     all.push(start(4, &key)?);
     let back = until(&operator, &all, |members| ready(members) == 5).await?;
     let returned = owners(&operator, at[0]).await? == before;
+    wrong += astray(&all, &before).await?;
+    let third = asked(&all[0], moves).await?;
+    println!("  user:{moves} is answered by {third}");
 
     println!("app-3 leaves");
     operator.act(at[3], Act::Leave).await?;
@@ -196,6 +261,8 @@ async fn demo(check: bool) -> Fallible<ExitCode> {
     let left = until(&operator, &all, |members| is(members, "app-3", "left")).await?;
     table(&operator, at[0]).await?;
 
+    let now = owners(&operator, at[0]).await?;
+    wrong += astray(&all, &now).await?;
     let ended = leaver.ends().await?;
 
     println!("a stranger with another key knocks");
@@ -215,11 +282,18 @@ async fn demo(check: bool) -> Fallible<ExitCode> {
     println!(
         "keys moved by the death: {moved}, those of the dead one: {its}; all returned: {returned}; the one that left has ended: {ended}"
     );
+    println!(
+        "requests that somebody else than the owner answered: {wrong} of {}",
+        4 * KEYS
+    );
+    let follows = [&*first, &*third] == ["app-4"; 2] && second == without[moves];
     let holds = moved == its
         && returned
         && is_out
         && status.refused > 0
         && ended
+        && wrong == 0
+        && follows
         && died < Duration::from_secs(13)
         && left < Duration::from_secs(4);
     Ok(ExitCode::from(u8::from(check && !holds)))

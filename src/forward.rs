@@ -32,6 +32,7 @@ mod body;
 mod builder;
 mod call;
 mod client;
+mod complaint;
 #[cfg(feature = "serde")]
 mod config;
 mod dial;
@@ -43,6 +44,7 @@ mod forwarder;
 mod headers;
 mod key;
 mod known;
+mod lasting;
 mod layer;
 mod mark;
 mod meter;

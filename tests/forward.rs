@@ -3,9 +3,12 @@
 mod bodies;
 mod calls;
 mod ends;
+mod faults;
 mod grpc;
+mod lasting;
 mod marks;
 mod process;
+mod tls;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -178,6 +181,13 @@ pub fn key_of(owner: &str, peers: &impl Peers) -> String {
         owners.first().is_some_and(|peer| *peer.ring_id == *owner)
     };
     (0..10_000).map(|n| format!("k{n}")).find(is_owned).unwrap()
+}
+
+/// Nobody but the layer ever sees what is ours.
+pub fn nothing_of_ours(headers: &http::HeaderMap) {
+    let mut names = headers.keys();
+    let is_ours = |name: &http::HeaderName| name.as_str().starts_with("fluster");
+    assert!(!names.any(is_ours), "{headers:?}");
 }
 
 #[derive(Debug)]
@@ -354,13 +364,7 @@ async fn a_request_that_reaches_any_instance_is_handled_by_the_owner_of_its_key(
                 "{answer:?}"
             );
             assert_eq!(answer.body, body);
-            assert!(
-                !answer
-                    .headers
-                    .keys()
-                    .any(|name| name.as_str().starts_with("fluster")),
-                "{answer:?}"
-            );
+            nothing_of_ours(&answer.headers);
             let seen = log.lock().unwrap().pop().unwrap();
             assert_eq!(
                 (&*seen.method, &*seen.target),
@@ -376,13 +380,7 @@ async fn a_request_that_reaches_any_instance_is_handled_by_the_owner_of_its_key(
                 .get("x-forwarded-host")
                 .map(|host| host.to_str().unwrap());
             assert_eq!(hosts, (via.name != owner).then_some("limiter.example"));
-            assert!(
-                !seen
-                    .headers
-                    .keys()
-                    .any(|name| name.as_str().starts_with("fluster")),
-                "{seen:?}"
-            );
+            nothing_of_ours(&seen.headers);
             assert_eq!(log.lock().unwrap().len(), 0, "handled once");
         }
         owners.insert(owner);

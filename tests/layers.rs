@@ -228,6 +228,7 @@ const PURE_ABOVE: &[&str] = &[
     "forward/headers",
     "forward/key",
     "forward/known",
+    "forward/lasting",
     "forward/mark",
     "forward/peers",
     "gossip/counters",

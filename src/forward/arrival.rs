@@ -37,7 +37,7 @@ pub(crate) struct Arrival<'a> {
     pub(crate) has_key: bool,
     pub(crate) owner: Owner<'a>,
     /// The mark, if it is a valid one.
-    pub(crate) mark: Option<&'a Mark>,
+    pub(crate) mark: Option<&'a Mark<'a>>,
     pub(crate) me: &'a str,
     /// Whether this instance may own keys.
     pub(crate) is_ready: bool,
@@ -113,7 +113,7 @@ impl<'a> Arrival<'a> {
 mod tests {
     use super::*;
 
-    fn arrival<'a>(owner: Owner<'a>, mark: Option<&'a Mark>) -> Arrival<'a> {
+    fn arrival<'a>(owner: Owner<'a>, mark: Option<&'a Mark<'a>>) -> Arrival<'a> {
         Arrival {
             has_key: true,
             owner,
@@ -125,10 +125,10 @@ mod tests {
         }
     }
 
-    fn mark(from: &str, ring: u64) -> Mark {
+    fn mark(from: &'static str, ring: u64) -> Mark<'static> {
         Mark {
-            from: from.to_owned(),
-            to: "me".to_owned(),
+            from: from.into(),
+            to: "me".into(),
             at: 0,
             nonce: [0; 24],
             ring: Some(ring),
@@ -140,7 +140,7 @@ mod tests {
     fn what_another_one_sent_is_never_sent_on() {
         let marks = [mark("a", 1), mark("a", 2), mark("me", 1), {
             let mut mark = mark("a", 1);
-            mark.stands_in_for = Some("b".to_owned());
+            mark.stands_in_for = Some("b".into());
             mark
         }];
         let owners = [Owner::Me, Owner::Other("b"), Owner::Several, Owner::Nobody];
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn whoever_stands_in_must_be_the_next_one_by_its_own_ring() {
         let mut mark = mark("a", 1);
-        let handles = |mark: &Mark, is_next| {
+        let handles = |mark: &Mark<'_>, is_next| {
             let arrival = Arrival {
                 is_next,
                 ..arrival(Owner::Other("b"), Some(mark))
@@ -226,7 +226,7 @@ mod tests {
             }
         };
         assert!(!handles(&mark, true), "nobody asked it to");
-        mark.stands_in_for = Some("b".to_owned());
+        mark.stands_in_for = Some("b".into());
         assert!(handles(&mark, true) && !handles(&mark, false));
     }
 }

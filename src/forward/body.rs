@@ -12,6 +12,8 @@ use pin_project_lite::pin_project;
 use super::client::Lease;
 use super::error::BoxError;
 use super::flight::InFlight;
+use super::headers;
+use super::repeat::Repeated;
 
 /// The body of a request or an answer that went through the layer: the application's own, or one that streams from
 /// another instance. Trailers pass.
@@ -23,6 +25,8 @@ pub struct ForwardBody {
 enum Kind {
     Empty,
     Full(Bytes),
+    /// A request's, on its way to another instance.
+    Repeated(Repeated),
     Foreign(Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + Send>>),
     Away(Away),
 }
@@ -111,6 +115,14 @@ impl ForwardBody {
     }
 }
 
+impl From<Repeated> for ForwardBody {
+    fn from(body: Repeated) -> Self {
+        Self {
+            kind: Kind::Repeated(body),
+        }
+    }
+}
+
 impl From<Bytes> for ForwardBody {
     fn from(bytes: Bytes) -> Self {
         let kind = match bytes.is_empty() {
@@ -154,6 +166,7 @@ impl Body for ForwardBody {
                 self.kind = Kind::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
+            Kind::Repeated(body) => body.poll(cx),
             Kind::Foreign(body) => body.as_mut().poll_frame(cx),
             Kind::Away(away) => {
                 let frame = ready!(Pin::new(&mut away.incoming).poll_frame(cx));
@@ -164,7 +177,7 @@ impl Body for ForwardBody {
                     Some(Err(_)) => (away.lease, away.in_flight) = (None, None),
                     Some(Ok(_)) => {}
                 }
-                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::new)))
+                Poll::Ready(frame.map(passed))
             }
         }
     }
@@ -173,6 +186,7 @@ impl Body for ForwardBody {
         match &self.kind {
             Kind::Empty => true,
             Kind::Full(_) => false,
+            Kind::Repeated(body) => body.is_end_stream(),
             Kind::Foreign(body) => body.is_end_stream(),
             Kind::Away(away) => away.incoming.is_end_stream(),
         }
@@ -182,6 +196,7 @@ impl Body for ForwardBody {
         match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Repeated(body) => body.size_hint(),
             Kind::Foreign(body) => body.size_hint(),
             Kind::Away(away) => away.incoming.size_hint(),
         }
@@ -193,11 +208,21 @@ impl fmt::Debug for ForwardBody {
         let kind = match &self.kind {
             Kind::Empty => "empty",
             Kind::Full(_) => "full",
+            Kind::Repeated(_) => "repeated",
             Kind::Foreign(_) => "foreign",
             Kind::Away(_) => "away",
         };
         f.debug_tuple("ForwardBody").field(&kind).finish()
     }
+}
+
+/// A part as it passes: trailers are headers that come late, and ours are nobody's business there either.
+fn passed<E: Into<BoxError>>(frame: Result<Frame<Bytes>, E>) -> Result<Frame<Bytes>, BodyError> {
+    let mut frame = frame.map_err(BodyError::new)?;
+    if let Some(trailers) = frame.trailers_mut() {
+        headers::strip_ours(trailers);
+    }
+    Ok(frame)
 }
 
 pin_project! {
@@ -221,7 +246,7 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = ready!(self.project().body.poll_frame(cx));
-        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::new)))
+        Poll::Ready(frame.map(passed))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -17,7 +17,6 @@ use super::envelope::{self, MOST_KEYS};
 use super::error::{BoxError, ForwardError, ForwardErrorKind};
 use super::forwarder::{Forwarder, Verdict};
 use super::layer::{handled, too_late, unsupported};
-use super::meter;
 use super::peers::Peer;
 use super::repeat::Origin;
 use super::travel::{Arrived, Trip};
@@ -84,10 +83,9 @@ impl Forwarder {
     {
         let (mut parts, body) = request.into_parts();
         let taken = headers::take(&mut parts.headers);
-        let cluster = self.inner.peers.cluster();
         match self.inner.judge(&parts, keys, taken) {
             Verdict::Handle { by, .. } => {
-                meter::request(cluster, "local");
+                self.inner.meter.request("local");
                 let answer = handle(Request::from_parts(parts, body));
                 let answer = match by {
                     Some(by) => timeout_at(by.into(), answer)
@@ -98,30 +96,30 @@ impl Forwarder {
                 Ok(handled(answer))
             }
             Verdict::Refuse(reason, owner) => {
-                meter::request(cluster, "refused");
+                self.inner.meter.request("refused");
                 Ok(reply::refusal(reason, owner.as_ref()))
             }
             Verdict::Fail(error) => {
-                meter::request(cluster, "failed");
+                self.inner.meter.request("failed");
                 Err(error)
             }
-            Verdict::Forward if headers::wants_upgrade(&parts.method, &parts.headers) => {
-                meter::request(cluster, "refused");
+            Verdict::Forward { .. } if headers::wants_upgrade(&parts.method, &parts.headers) => {
+                self.inner.meter.request("refused");
                 Err(unsupported())
             }
-            Verdict::Forward => {
-                let trip = Trip {
+            Verdict::Forward { to, hops } => {
+                let mut trip = Trip {
                     is_idempotent: self.inner.setup.is_idempotent(&parts),
-                    parts,
+                    parts: &parts,
                     keys,
                     origin: Origin::new(body.clone().into(), usize::MAX),
                     pinned: None,
+                    owner: to,
+                    hops,
                 };
-                match self.travel(trip).await {
+                match self.travel(&mut trip).await {
                     Arrived::Answer(answer) => Ok(answer),
-                    Arrived::Here(parts, _) => {
-                        Ok(handled(handle(Request::from_parts(*parts, body)).await))
-                    }
+                    Arrived::Here(_) => Ok(handled(handle(Request::from_parts(parts, body)).await)),
                     Arrived::Failed(error) => Err(error),
                 }
             }
@@ -140,7 +138,7 @@ impl Forwarder {
     ///
     /// Dropped, it leaves the owner's handler dropped, too, or the call may have been handled.
     pub async fn call(&self, key: &[u8], payload: Bytes) -> Result<Bytes, ForwardError> {
-        self.called(&[key], payload, None).await
+        self.called(&[key], payload, None, 0).await
     }
 
     /// Asks that instance, and no other one; for keys of [`by_owner`](Self::by_owner), or without any keys, which
@@ -159,14 +157,16 @@ impl Forwarder {
         keys: &[&[u8]],
         payload: Bytes,
     ) -> Result<Bytes, ForwardError> {
-        self.called(keys, payload, Some(to.into())).await
+        self.called(keys, payload, Some(to.into()), 0).await
     }
 
-    async fn called(
+    /// The same for a call that so many instances passed on.
+    pub(crate) async fn called(
         &self,
         keys: &[&[u8]],
         payload: Bytes,
         pinned: Option<Peer>,
+        hops: u8,
     ) -> Result<Bytes, ForwardError> {
         let limit = self.inner.setup.call_limit;
         let too_large = || {
@@ -180,19 +180,22 @@ impl Forwarder {
             None => keys.iter().all(|key| self.inner.peers.owns(key)),
         };
         if is_here {
-            meter::request(self.inner.peers.cluster(), "local");
+            self.inner.meter.request("local");
             return self.answer_here(keys, payload).await;
         }
-        let trip = Trip {
-            is_idempotent: self.inner.setup.is_idempotent(&asking()),
-            parts: asking(),
+        let parts = asking();
+        let mut trip = Trip {
+            is_idempotent: self.inner.setup.is_idempotent(&parts),
+            parts: &parts,
             keys,
             origin: Origin::new(body.into(), usize::MAX),
             pinned,
+            owner: None,
+            hops,
         };
-        match self.travel(trip).await {
+        match self.travel(&mut trip).await {
             Arrived::Answer(answer) => self.read(answer).await,
-            Arrived::Here(..) => self.answer_here(keys, payload).await,
+            Arrived::Here(_) => self.answer_here(keys, payload).await,
             Arrived::Failed(error) => Err(error),
         }
     }

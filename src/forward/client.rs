@@ -110,18 +110,15 @@ impl Pools {
         }
     }
 
-    /// Whether requests can be sent there at all.
-    pub(crate) fn can_reach(&self, base: &str) -> bool {
-        Base::parse(base).is_some_and(|base| self.secure.can_reach(&base))
-    }
-
-    fn pool(&self, base: &Arc<str>) -> Option<Arc<Pool>> {
+    /// The connections to whoever takes requests there; `None` when nothing can be sent there at all.
+    pub(crate) fn to(&self, base: &Arc<str>) -> Option<Arc<Pool>> {
         let mut all = self.all.lock();
         if let Some(pool) = all.get(base) {
             return Some(Arc::clone(pool));
         }
+        let parsed = Base::parse(base).filter(|base| self.secure.can_reach(base))?;
         let pool = Arc::new(Pool {
-            base: Base::parse(base)?,
+            base: parsed,
             idle: Mutex::default(),
             two: Mutex::default(),
         });
@@ -129,52 +126,51 @@ impl Pools {
         Some(pool)
     }
 
-    /// Sends a request to the instance at `base`, by HTTP/2 if it came by that.
+    /// Sends a request to an instance, by HTTP/2 if it came by that. It is taken from where it stands: a request is large,
+    /// and a future that is handed one has room for it twice.
     pub(crate) async fn send(
         &self,
-        base: &Arc<str>,
-        request: Request<ForwardBody>,
+        pool: &Arc<Pool>,
+        request: &mut Option<Request<ForwardBody>>,
     ) -> Result<(Response<Incoming>, Option<Lease>), Failure> {
-        let Some(pool) = self.pool(base) else {
-            return Err(Failure {
-                what: What::Unreachable,
-                cause: "that is no address".into(),
-            });
-        };
-        match request.version() {
-            Version::HTTP_2 => self
-                .send_two(&pool, request)
+        match request.as_ref().map(Request::version) {
+            // It is rarely wanted, and much larger than the other one.
+            Some(Version::HTTP_2) => Box::pin(self.send_two(pool, request))
                 .await
                 .map(|answer| (answer, None)),
-            _ => self.send_one(&pool, request).await,
+            _ => self.send_one(pool, request).await,
         }
     }
 
     async fn send_one(
         &self,
         pool: &Arc<Pool>,
-        mut request: Request<ForwardBody>,
+        request: &mut Option<Request<ForwardBody>>,
     ) -> Result<(Response<Incoming>, Option<Lease>), Failure> {
-        *request.version_mut() = Version::HTTP_11;
         loop {
             let idle = pool.idle.lock().pop();
             let is_new = idle.is_none();
             let mut sender = match idle {
-                Some((mut sender, _)) => match timeout(SETTLED, sender.ready()).await {
+                Some((sender, _)) if sender.is_ready() => sender,
+                // It was closed meanwhile, or is still sending the body of a request that was answered before.
+                Some((mut sender, _)) => match Box::pin(timeout(SETTLED, sender.ready())).await {
                     Ok(Ok(())) => sender,
-                    // It was closed meanwhile, or is still sending the body of a request that was answered before.
                     Ok(Err(_)) | Err(_) => continue,
                 },
-                None => self.connect_one(pool).await?,
+                None => Box::pin(self.connect_one(pool)).await?,
             };
-            match sender.try_send_request(request).await {
+            let Some(mut sent) = request.take() else {
+                return Err(nothing_left());
+            };
+            *sent.version_mut() = Version::HTTP_11;
+            match sender.try_send_request(sent).await {
                 Ok(answer) => {
                     let pool = Arc::downgrade(pool);
                     return Ok((answer, Some(Lease { sender, pool })));
                 }
                 Err(mut e) => match e.take_message() {
                     // The other side had closed it: nothing was sent.
-                    Some(back) if !is_new => request = back,
+                    Some(back) if !is_new => *request = Some(back),
                     back => return Err(failed(e, back.is_some())),
                 },
             }
@@ -196,9 +192,8 @@ impl Pools {
     async fn send_two(
         &self,
         pool: &Pool,
-        mut request: Request<ForwardBody>,
+        request: &mut Option<Request<ForwardBody>>,
     ) -> Result<Response<Incoming>, Failure> {
-        absolute(&mut request);
         loop {
             let (mut sender, is_new) = self.two(pool).await.map_err(|e| unreachable(again(&e)))?;
             if sender.ready().await.is_err() {
@@ -211,12 +206,16 @@ impl Pools {
                 }
                 continue;
             }
-            match sender.try_send_request(request).await {
+            let Some(mut sent) = request.take() else {
+                return Err(nothing_left());
+            };
+            absolute(&mut sent);
+            match sender.try_send_request(sent).await {
                 Ok(answer) => return Ok(answer),
                 Err(mut e) => match e.take_message() {
                     Some(back) if !is_new => {
                         pool.forget_two();
-                        request = back;
+                        *request = Some(back);
                     }
                     back => return Err(failed(e, back.is_some())),
                 },
@@ -379,6 +378,14 @@ impl Lease {
                 idle.push((self.sender, clock::now()));
             }
         }
+    }
+}
+
+/// Nobody hands on what is not there.
+fn nothing_left() -> Failure {
+    Failure {
+        what: What::NotProcessed,
+        cause: "there is no request any more".into(),
     }
 }
 

@@ -4,11 +4,15 @@ use std::io;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::base::Base;
+
+/// After so long without a word the other machine's kernel is asked whether it is there.
+const SILENT: Duration = Duration::from_secs(15);
 
 /// Bytes to and fro, sealed or not.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -69,6 +73,11 @@ pub(crate) async fn dial(
     let connect = async {
         let stream = TcpStream::connect((&*base.host, base.port)).await?;
         stream.set_nodelay(true)?;
+        // An answer may stream for hours, and nothing else would notice that the other machine is gone.
+        let alive = TcpKeepalive::new()
+            .with_time(SILENT)
+            .with_interval(SILENT / 3);
+        SockRef::from(&stream).set_tcp_keepalive(&alive)?;
         secured(stream, base, secure, is_two).await
     };
     match timeout(limit, connect).await {

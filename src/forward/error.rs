@@ -65,6 +65,25 @@ impl ForwardErrorKind {
         }
     }
 
+    /// Whether an answer of this status says one of the reasons.
+    pub(crate) fn is_said(reason: &[u8], status: StatusCode) -> bool {
+        let all = [
+            Self::NoMembers,
+            Self::NoAddress,
+            Self::Disputed,
+            Self::KeysDiverged,
+            Self::Unreachable,
+            Self::OutcomeUnknown,
+            Self::Deadline,
+            Self::BodyTooLarge,
+            Self::Overloaded,
+            Self::Unsupported,
+            Self::NotServed,
+        ];
+        let mut all = all.iter();
+        all.any(|kind| kind.as_str().as_bytes() == reason && kind.status() == status)
+    }
+
     /// What a client is answered.
     pub(crate) fn status(self) -> StatusCode {
         match self {

@@ -164,6 +164,12 @@ impl Peers for FixedPeers {
             .collect()
     }
 
+    fn owner(&self, key: &[u8]) -> Option<Peer> {
+        let picture = self.picture.load();
+        let owner = picture.table.as_ref()?.owner(key);
+        picture.peers.get(owner).cloned()
+    }
+
     fn me(&self) -> Peer {
         let listed = self.named(&self.me);
         listed.unwrap_or_else(|| Peer {

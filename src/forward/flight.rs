@@ -3,20 +3,21 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use metrics::Gauge;
+
 /// Counts what is under way, up to a limit.
-#[derive(Debug)]
 pub(crate) struct Flights {
     now: AtomicUsize,
     most: usize,
-    cluster: String,
+    gauge: Gauge,
 }
 
 impl Flights {
-    pub(crate) fn new(most: usize, cluster: &str) -> Arc<Self> {
+    pub(crate) fn new(most: usize, gauge: Gauge) -> Arc<Self> {
         Arc::new(Self {
             now: AtomicUsize::new(0),
             most,
-            cluster: cluster.to_owned(),
+            gauge,
         })
     }
 
@@ -33,13 +34,11 @@ impl Flights {
     }
 
     fn tell(&self) {
-        metrics::gauge!("fluster_forward_in_flight", "cluster" => self.cluster.clone())
-            .set(self.now() as f64);
+        self.gauge.set(self.now() as f64);
     }
 }
 
 /// One that is under way; it ends with this.
-#[derive(Debug)]
 pub(crate) struct InFlight(Arc<Flights>);
 
 impl Drop for InFlight {
@@ -55,7 +54,7 @@ mod tests {
 
     #[test]
     fn no_more_are_under_way_than_are_allowed() {
-        let flights = Flights::new(2, "");
+        let flights = Flights::new(2, Gauge::noop());
         let (one, two) = (flights.start(), flights.start());
         assert!(one.is_some() && two.is_some() && flights.start().is_none());
         drop(one);

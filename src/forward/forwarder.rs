@@ -14,15 +14,16 @@ use super::attempt::Unreachable;
 use super::builder::{ClientOf, ForwarderBuilder, IsIdempotent};
 use super::call::Handler;
 use super::client::Pools;
+use super::complaint::Complaints;
 use super::dial::Secure;
 use super::error::{ForwardError, ForwardErrorKind};
 use super::flight::Flights;
-use super::headers::Taken;
+use super::headers::{MOST_HOPS, Taken};
 use super::key::KeyOf;
 use super::known::Known;
 use super::layer::ForwardLayer;
-use super::mark::{self, Mark};
-use super::meter;
+use super::mark::{self, Mark, Unbelieved};
+use super::meter::Meter;
 use super::peers::{Peer, Peers};
 use crate::clock;
 use crate::keys::chance;
@@ -41,6 +42,8 @@ pub(crate) struct Inner {
     pub(crate) setup: Setup,
     pub(crate) pools: Arc<Pools>,
     pub(crate) flights: Arc<Flights>,
+    pub(crate) complaints: Complaints,
+    pub(crate) meter: Meter,
     /// Who answers calls.
     pub(crate) handler: ArcSwapOption<Handler>,
     /// Guards the nonces of marks that came; held for a look-up in a set.
@@ -70,8 +73,11 @@ pub(crate) enum Verdict {
         /// Whether another instance sent it.
         is_sent: bool,
     },
-    /// It goes to the owner.
-    Forward,
+    /// It goes to the owner; so many instances passed it on before.
+    Forward {
+        to: Option<Peer>,
+        hops: u8,
+    },
     /// 421, with the reason and the owner that this instance sees.
     Refuse(super::arrival::Reason, Option<Peer>),
     Fail(ForwardError),
@@ -105,10 +111,14 @@ impl Forwarder {
             // As for keys: there are some once the system has started.
             Err(e) => panic!("{e}"),
         };
-        let flights = Flights::new(in_flight, peers.cluster());
+        let flights = Flights::new(in_flight, Meter::in_flight(peers.cluster()));
+        let meter = Meter::new(peers.cluster());
+        let complaints = Complaints::new(peers.cluster());
         Self {
             inner: Arc::new(Inner {
                 flights,
+                meter,
+                complaints,
                 peers,
                 setup,
                 pools: Arc::new(Pools::new(secure, connect)),
@@ -154,7 +164,7 @@ impl Forwarder {
 
 impl Inner {
     pub(crate) fn owner(&self, key: &[u8]) -> Option<Peer> {
-        self.peers.candidates(key, 1).into_iter().next()
+        self.peers.owner(key)
     }
 
     pub(crate) fn next_nonce(&self) -> [u8; NONCE] {
@@ -170,6 +180,7 @@ impl Inner {
         let Taken {
             mark: value,
             deadline,
+            hops,
         } = taken;
         if value.is_none() && keys.iter().all(|key| self.peers.owns(key)) {
             return Verdict::Handle {
@@ -177,7 +188,8 @@ impl Inner {
                 is_sent: false,
             };
         }
-        let mark = value.and_then(|value| self.opened(value.as_bytes(), parts, keys));
+        let mark = value.as_ref();
+        let mark = mark.and_then(|value| self.opened(value.as_bytes(), parts, keys));
         let by = mark.is_some().then_some(deadline).flatten().map(|left| {
             let left = Duration::from_millis(left).min(self.setup.deadline);
             clock::later(clock::now(), left)
@@ -204,39 +216,51 @@ impl Inner {
                 by,
                 is_sent: mark.is_some(),
             },
-            Fate::Forward => Verdict::Forward,
+            Fate::Forward if hops >= MOST_HOPS => Verdict::Fail(to_and_fro()),
+            Fate::Forward => Verdict::Forward {
+                to: owner.one(),
+                hops,
+            },
             Fate::NoMembers => Verdict::Fail(no_members()),
             Fate::KeysDiverged => Verdict::Fail(keys_diverged()),
             Fate::Refuse(reason, _) => {
-                meter::diverged(self.peers.cluster(), reason);
-                let owner = match owner {
-                    Found::One(peer) => Some(peer),
-                    Found::Several | Found::Nobody => None,
-                };
-                Verdict::Refuse(reason, owner)
+                self.meter.diverged(reason);
+                if let Some(mark) = &mark {
+                    self.complaints.diverged(&mark.from, reason.as_str());
+                }
+                Verdict::Refuse(reason, owner.one())
             }
         }
     }
 
     /// The mark, if it is one that is believed.
-    fn opened(&self, value: &[u8], parts: &Parts, keys: &[&[u8]]) -> Option<Mark> {
+    fn opened<'a>(&self, value: &'a [u8], parts: &Parts, keys: &[&[u8]]) -> Option<Mark<'a>> {
         let request = self.marked(parts, keys);
         let me = self.peers.me();
-        let keyring = self.peers.keyring();
-        let opened = Mark::open(value, &me.ring_id, request, keyring.as_ref(), wall());
+        let (keyring, wall) = (self.peers.keyring(), wall());
+        let opened = Mark::open(value, &me.ring_id, request, keyring.as_ref(), wall);
         let opened = opened.and_then(|mark| {
             let mut known = self.known.lock();
-            match known.is_new(mark.nonce, clock::now()) {
+            let is_new = known.is_new(mark.nonce, clock::now());
+            let forgotten = known.forgotten();
+            drop(known);
+            self.meter.forgotten(forgotten);
+            match is_new {
                 true => Ok(mark),
-                false => Err(mark::Invalid::Replayed),
+                false => Err(Unbelieved {
+                    why: mark::Invalid::Replayed,
+                    whose: Some(Box::new(mark)),
+                }),
             }
         });
-        let known = self.known.lock().forgotten();
-        meter::forgotten(self.peers.cluster(), known);
         match opened {
-            Ok(mark) => Some(mark),
-            Err(why) => {
-                meter::not_believed(self.peers.cluster(), why);
+            Ok(mark) => {
+                self.complaints.believed(&mark.from);
+                Some(mark)
+            }
+            Err(no) => {
+                self.meter.not_believed(no.why);
+                self.complaints.unbelieved(&no, wall);
                 None
             }
         }
@@ -250,13 +274,14 @@ impl Inner {
         parts: &Parts,
         keys: &[&[u8]],
     ) -> String {
+        let me = self.peers.me();
         let mark = Mark {
-            from: self.peers.me().ring_id.to_string(),
-            to: to.ring_id.to_string(),
+            from: (*me.ring_id).into(),
+            to: (*to.ring_id).into(),
             at: wall(),
             nonce: self.next_nonce(),
             ring: self.peers.fingerprint().map(|ring| ring.as_u64()),
-            stands_in_for: stands_in_for.map(str::to_owned),
+            stands_in_for: stands_in_for.map(Into::into),
         };
         mark.seal(self.marked(parts, keys), self.peers.keyring().as_ref())
     }
@@ -275,6 +300,9 @@ impl Inner {
 
     /// The owner of all keys, without those who are left out.
     pub(crate) fn owner_of_all(&self, keys: &[&[u8]], left_out: &[Box<str>]) -> Found {
+        if left_out.is_empty() {
+            return same(keys.iter().map(|key| self.peers.owner(key)));
+        }
         let is_in = |peer: &Peer| left_out.iter().any(|name| **name == *peer.ring_id);
         let of = |key: &&[u8]| {
             let list = self.peers.candidates(key, 1 + left_out.len());
@@ -301,7 +329,7 @@ impl Inner {
     }
 
     /// Whether this instance comes after the owner that the mark says it stands in for.
-    fn is_next(&self, mark: &Mark, keys: &[&[u8]]) -> bool {
+    fn is_next(&self, mark: &Mark<'_>, keys: &[&[u8]]) -> bool {
         let Some(owner) = &mark.stands_in_for else {
             return false;
         };
@@ -315,6 +343,15 @@ pub(crate) enum Found {
     One(Peer),
     Several,
     Nobody,
+}
+
+impl Found {
+    fn one(self) -> Option<Peer> {
+        match self {
+            Self::One(peer) => Some(peer),
+            Self::Several | Self::Nobody => None,
+        }
+    }
 }
 
 fn same(mut owners: impl Iterator<Item = Option<Peer>>) -> Found {
@@ -339,6 +376,11 @@ pub(crate) fn no_members() -> ForwardError {
 pub(crate) fn keys_diverged() -> ForwardError {
     let why = "the keys have several owners: send each owner its own, as `by_owner` parts them";
     ForwardError::new(ForwardErrorKind::KeysDiverged, why)
+}
+
+fn to_and_fro() -> ForwardError {
+    let why = "instances send the request to each other: clocks or keys differ, or an address leads to another instance";
+    ForwardError::new(ForwardErrorKind::Disputed, why)
 }
 
 /// The wall clock in milliseconds: instances have no other one in common.

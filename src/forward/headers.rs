@@ -14,6 +14,11 @@ use super::mark;
 const OURS: &str = "fluster-";
 /// The rest of the time that a request has, in milliseconds.
 pub(crate) const DEADLINE: &str = "fluster-deadline-ms";
+/// Over how many instances a request came whose mark one of them did not believe.
+pub(crate) const HOPS: &str = "fluster-hops";
+/// So many instances may pass a request on: one, and one more when a mark is not believed. Whatever the reason for that,
+/// such as a clock, other keys or an address that leads elsewhere: without a bound two of them could send it to and fro.
+pub(crate) const MOST_HOPS: u8 = 2;
 /// Why an instance did not handle a request.
 pub(crate) const REASON: &str = "fluster-reason";
 /// The owner that it sees.
@@ -42,21 +47,39 @@ pub(crate) struct Taken {
     pub(crate) mark: Option<HeaderValue>,
     /// The time it has, in milliseconds; believed beside a valid mark alone.
     pub(crate) deadline: Option<u64>,
+    /// How many instances passed it on, if its mark is none; whoever says more than there were harms himself alone.
+    pub(crate) hops: u8,
+}
+
+fn is_ours(name: &HeaderName) -> bool {
+    name.as_str().starts_with(OURS)
 }
 
 /// Takes out what is ours, whatever else is done with the request: nobody else ever sees it.
 pub(crate) fn take(headers: &mut HeaderMap) -> Taken {
+    // Most requests come from clients, and have none.
+    if !headers.keys().any(is_ours) {
+        return Taken::default();
+    }
     let mark = headers.remove(mark::HEADER);
     let deadline = headers.remove(DEADLINE);
     let deadline = deadline.and_then(|value| value.to_str().ok()?.parse().ok());
-    Taken { mark, deadline }
+    let hops = match headers.remove(HOPS) {
+        Some(hops) => hops.to_str().ok().and_then(|hops| hops.parse().ok()),
+        None => Some(0),
+    };
+    Taken {
+        hops: hops.unwrap_or(u8::MAX).max(u8::from(mark.is_some())),
+        mark,
+        deadline,
+    }
 }
 
 /// Takes everything out that is ours.
 pub(crate) fn strip_ours(headers: &mut HeaderMap) {
     let ours: Vec<_> = headers
         .keys()
-        .filter(|name| name.as_str().starts_with(OURS))
+        .filter(|name| is_ours(name))
         .cloned()
         .collect();
     for name in ours {
@@ -80,30 +103,34 @@ fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
         .filter(|token| !token.is_empty())
 }
 
-/// Takes out what belongs to one connection: the known ones, and those that `Connection` names. The host and the length
-/// are of the message, whoever names them.
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<_> = headers
+/// The headers that `Connection` says belong to it. The host and the length are of the message, whoever names them.
+fn named(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
         .get_all(CONNECTION)
         .iter()
         .flat_map(tokens)
         .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
         .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
-        headers.remove(name);
-    }
+        .collect()
 }
 
-/// A request as it goes on: everything as it came, but for what belongs to its connection, and with the way it came.
-pub(crate) fn onward(headers: &mut HeaderMap, uri: &Uri, version: Version, client: Option<IpAddr>) {
-    let takes_trailers = {
-        let mut wanted = headers.get_all(TE).iter().flat_map(tokens);
-        wanted.any(|coding| coding.eq_ignore_ascii_case("trailers"))
-    };
-    strip_hop_by_hop(headers);
-    strip_ours(headers);
-    if takes_trailers {
+/// The headers of a request as it goes on: everything as it came, but for what belongs to its connection or is ours, and
+/// with the way it came. There is room for what is added later.
+pub(crate) fn onward(
+    came: &HeaderMap,
+    uri: &Uri,
+    version: Version,
+    client: Option<IpAddr>,
+) -> HeaderMap {
+    let named = named(came);
+    let mut headers = HeaderMap::with_capacity(came.len() + 6);
+    for (name, value) in came {
+        if !HOP_BY_HOP.contains(name) && !is_ours(name) && !named.contains(name) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    let mut wanted = came.get_all(TE).iter().flat_map(tokens);
+    if wanted.any(|coding| coding.eq_ignore_ascii_case("trailers")) {
         // We pass them on.
         headers.insert(TE, HeaderValue::from_static("trailers"));
         if version != Version::HTTP_2 {
@@ -117,8 +144,11 @@ pub(crate) fn onward(headers: &mut HeaderMap, uri: &Uri, version: Version, clien
         headers.insert(FORWARDED_HOST, host);
     }
     if !headers.contains_key(FORWARDED_PROTO) {
-        let scheme = uri.scheme_str().unwrap_or("http");
-        if let Ok(scheme) = HeaderValue::from_str(scheme) {
+        let scheme = match uri.scheme_str() {
+            None => Ok(HeaderValue::from_static("http")),
+            Some(scheme) => HeaderValue::from_str(scheme),
+        };
+        if let Ok(scheme) = scheme {
             headers.insert(FORWARDED_PROTO, scheme);
         }
     }
@@ -133,12 +163,22 @@ pub(crate) fn onward(headers: &mut HeaderMap, uri: &Uri, version: Version, clien
             headers.insert(FORWARDED_FOR, way);
         }
     }
+    headers
 }
 
 /// An answer as it goes back.
 pub(crate) fn backward(headers: &mut HeaderMap) {
-    strip_hop_by_hop(headers);
-    strip_ours(headers);
+    let named = named(headers);
+    let is_gone =
+        |name: &HeaderName| HOP_BY_HOP.contains(name) || is_ours(name) || named.contains(name);
+    let gone: Vec<_> = headers
+        .keys()
+        .filter(|name| is_gone(name))
+        .cloned()
+        .collect();
+    for name in gone {
+        headers.remove(name);
+    }
 }
 
 #[cfg(test)]
@@ -174,6 +214,15 @@ mod tests {
             (HeaderValue::from_static("a"), Some(7))
         );
         assert_eq!(lines(&map), ["x: y"]);
+        for (lines, hops) in [
+            (&[("x", "y")][..], 0),
+            (&[("fluster-forwarded", "a")], 1),
+            (&[("fluster-hops", "2"), ("fluster-forwarded", "a")], 2),
+            (&[("fluster-hops", "many")], u8::MAX),
+            (&[("fluster-hops", "1000")], u8::MAX),
+        ] {
+            assert_eq!(take(&mut headers(lines)).hops, hops, "{lines:?}");
+        }
         for bad in ["", "-1", "1.5", "99999999999999999999999"] {
             let mut map = headers(&[("fluster-deadline-ms", bad)]);
             assert_eq!((take(&mut map).deadline, map.len()), (None, 0), "{bad}");
@@ -182,7 +231,7 @@ mod tests {
 
     #[test]
     fn what_belongs_to_a_connection_stays_there() {
-        let mut map = headers(&[
+        let map = headers(&[
             ("connection", "keep-alive, X-Private"),
             ("connection", "host, content-length, x-other,, bad name"),
             ("keep-alive", "timeout=5"),
@@ -200,7 +249,7 @@ mod tests {
             ("accept", "a"),
             ("accept", "b"),
         ]);
-        onward(&mut map, &Uri::from_static("/a"), Version::HTTP_11, None);
+        let map = onward(&map, &Uri::from_static("/a"), Version::HTTP_11, None);
         let mut left = lines(&map);
         left.sort();
         assert_eq!(
@@ -219,8 +268,8 @@ mod tests {
     #[test]
     fn who_takes_trailers_goes_on_to_get_them() {
         let sent = |version| {
-            let mut map = headers(&[("te", "gzip, Trailers")]);
-            onward(&mut map, &Uri::from_static("/"), version, None);
+            let map = headers(&[("te", "gzip, Trailers")]);
+            let map = onward(&map, &Uri::from_static("/"), version, None);
             (map.get(TE).cloned(), map.get(CONNECTION).cloned())
         };
         let (te, connection) = sent(Version::HTTP_2);
@@ -235,19 +284,19 @@ mod tests {
     fn the_way_of_a_request_is_told() {
         let uri = Uri::from_static("https://limiter.example:81/a");
         let client = Some(IpAddr::from([10, 0, 0, 1]));
-        let mut map = headers(&[
+        let map = headers(&[
             ("x-forwarded-for", "1.1.1.1"),
             ("x-forwarded-for", "2.2.2.2"),
         ]);
-        onward(&mut map, &uri, Version::HTTP_2, client);
+        let map = onward(&map, &uri, Version::HTTP_2, client);
         assert_eq!(map["x-forwarded-for"], "1.1.1.1, 2.2.2.2, 10.0.0.1");
         assert_eq!(map["x-forwarded-host"], "limiter.example:81");
         assert_eq!(map["x-forwarded-proto"], "https");
-        let mut map = headers(&[
+        let map = headers(&[
             ("x-forwarded-host", "first"),
             ("x-forwarded-proto", "https"),
         ]);
-        onward(&mut map, &Uri::from_static("/"), Version::HTTP_11, None);
+        let map = onward(&map, &Uri::from_static("/"), Version::HTTP_11, None);
         assert_eq!(
             lines(&map),
             ["x-forwarded-host: first", "x-forwarded-proto: https"]

@@ -39,7 +39,8 @@ impl Known {
             if passed < TURN {
                 self.forgotten += self.before.len() as u64;
             }
-            self.before = std::mem::take(&mut self.now);
+            std::mem::swap(&mut self.before, &mut self.now);
+            self.now.clear();
             if passed >= 2 * TURN {
                 self.before.clear();
             }

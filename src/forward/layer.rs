@@ -17,7 +17,7 @@ use super::error::{BoxError, ForwardError, ForwardErrorKind};
 use super::forwarder::{Forwarder, Verdict};
 use super::headers;
 use super::key::KeyOf;
-use super::meter;
+use super::peers::Peer;
 use super::repeat::Origin;
 use super::reply::{self, Asked};
 use super::travel::{Arrived, Trip};
@@ -80,13 +80,13 @@ where
         let taken = headers::take(&mut parts.headers);
         let inner = &self.forward.inner;
         let key = self.key.key_of(&parts);
-        let keys: Vec<&[u8]> = key.iter().map(Vec::as_slice).collect();
+        let one = key.as_deref();
+        let keys: &[&[u8]] = one.as_slice();
         let asked = Asked::by(parts.version, &parts.headers);
-        let cluster = inner.peers.cluster();
-        let state = match inner.judge(&parts, &keys, taken) {
+        let state = match inner.judge(&parts, keys, taken) {
             Verdict::Handle { by, .. } => {
                 if !keys.is_empty() {
-                    meter::request(cluster, "local");
+                    inner.meter.request("local");
                 }
                 let request = Request::from_parts(parts, ForwardBody::new(body));
                 State::Here {
@@ -96,29 +96,30 @@ where
                 }
             }
             Verdict::Refuse(reason, owner) => {
-                meter::request(cluster, "refused");
+                inner.meter.request("refused");
                 State::Said {
                     reply: Some(reply::refusal(reason, owner.as_ref())),
                 }
             }
             Verdict::Fail(error) => {
-                meter::request(cluster, "failed");
+                inner.meter.request("failed");
                 State::Said {
                     reply: Some(reply::failure(&error, &asked)),
                 }
             }
-            Verdict::Forward if headers::wants_upgrade(&parts.method, &parts.headers) => {
-                meter::request(cluster, "refused");
+            Verdict::Forward { .. } if headers::wants_upgrade(&parts.method, &parts.headers) => {
+                inner.meter.request("refused");
                 State::Said {
                     reply: Some(reply::failure(&unsupported(), &asked)),
                 }
             }
-            Verdict::Forward => {
+            Verdict::Forward { to, hops } => {
                 // The one that was asked whether it is ready; the next request asks the other.
                 let clone = self.inner.clone();
                 let service = std::mem::replace(&mut self.inner, clone);
                 let body = ForwardBody::new(body);
-                let away = forwarded(self.forward.clone(), service, parts, body, key, asked);
+                let way = (to, hops);
+                let away = forwarded(self.forward.clone(), service, parts, body, key, way, asked);
                 State::Away {
                     answer: Box::pin(away),
                 }
@@ -134,6 +135,7 @@ async fn forwarded<S, R>(
     parts: Parts,
     body: ForwardBody,
     key: Option<Vec<u8>>,
+    (owner, hops): (Option<Peer>, u8),
     asked: Asked,
 ) -> Result<Response<ForwardBody>, S::Error>
 where
@@ -141,19 +143,21 @@ where
     R: Body<Data = Bytes> + Send + 'static,
     R::Error: Into<BoxError>,
 {
-    let keys: Vec<&[u8]> = key.iter().map(Vec::as_slice).collect();
+    let one = key.as_deref();
     let setup = &forward.inner.setup;
-    let trip = Trip {
+    let mut trip = Trip {
         is_idempotent: setup.is_idempotent(&parts),
         origin: Origin::new(body, setup.replay_limit),
-        parts,
-        keys: &keys,
+        parts: &parts,
+        keys: one.as_slice(),
         pinned: None,
+        owner,
+        hops,
     };
-    match forward.travel(trip).await {
+    match forward.travel(&mut trip).await {
         Arrived::Answer(answer) => Ok(answer),
-        Arrived::Here(parts, body) => {
-            let answer = service.call(Request::from_parts(*parts, body)).await?;
+        Arrived::Here(body) => {
+            let answer = service.call(Request::from_parts(parts, body)).await?;
             Ok(handled(answer))
         }
         Arrived::Failed(error) => Ok(reply::failure(&error, &asked)),

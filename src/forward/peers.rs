@@ -46,14 +46,17 @@ pub trait Peers: Send + Sync + 'static {
     /// The first `n` candidates of a key, all different, the owner first; fewer when there are fewer.
     fn candidates(&self, key: &[u8], n: usize) -> Vec<Peer>;
 
+    /// The owner of a key; `None` when there is none.
+    fn owner(&self, key: &[u8]) -> Option<Peer> {
+        self.candidates(key, 1).into_iter().next()
+    }
+
     /// This instance.
     fn me(&self) -> Peer;
 
     /// Whether this instance owns the key.
     fn owns(&self, key: &[u8]) -> bool {
-        self.candidates(key, 1)
-            .first()
-            .is_some_and(|owner| owner.is_me)
+        self.owner(key).is_some_and(|owner| owner.is_me)
     }
 
     /// The instance of this ring id, if it can be reached as far as is known.

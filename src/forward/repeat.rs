@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use parking_lot::Mutex;
 
 use super::body::{BodyError, ForwardBody};
@@ -19,8 +19,8 @@ use super::error::BoxError;
 #[derive(Clone)]
 pub(crate) struct Origin {
     /// Guards the stream and what is kept of it, which one attempt after the other reads; held while the stream is
-    /// polled, which does not wait.
-    state: Arc<Mutex<State>>,
+    /// polled, which does not wait. None where there is no body at all.
+    state: Option<Arc<Mutex<State>>>,
 }
 
 struct State {
@@ -39,7 +39,7 @@ struct State {
 }
 
 /// The body as one attempt sends it.
-struct Repeated {
+pub(crate) struct Repeated {
     state: Arc<Mutex<State>>,
     turn: u32,
     /// Chunks that were given.
@@ -50,9 +50,11 @@ struct Repeated {
 
 impl Origin {
     pub(crate) fn new(body: ForwardBody, limit: usize) -> Self {
-        let source = (!body.is_end_stream()).then_some(body);
+        if body.is_end_stream() {
+            return Self { state: None };
+        }
         let state = State {
-            source,
+            source: Some(body),
             kept: Vec::new(),
             kept_bytes: 0,
             limit,
@@ -62,36 +64,50 @@ impl Origin {
             waker: None,
         };
         Self {
-            state: Arc::new(Mutex::new(state)),
+            state: Some(Arc::new(Mutex::new(state))),
         }
     }
 
     /// The body from its beginning; whoever reads it now is cut off.
     pub(crate) fn again(&self) -> ForwardBody {
-        let mut state = self.state.lock();
-        state.turn += 1;
-        if let Some(waker) = state.waker.take() {
-            waker.wake();
-        }
+        let Some(shared) = &self.state else {
+            return ForwardBody::empty();
+        };
+        let mut state = shared.lock();
+        state.cut();
         let is_empty = state.source.is_none() && state.kept.is_empty() && state.trailers.is_none();
         if is_empty && !state.is_spent {
             return ForwardBody::empty();
         }
-        ForwardBody::new(Repeated {
-            state: Arc::clone(&self.state),
+        Repeated {
+            state: Arc::clone(shared),
             turn: state.turn,
             given: 0,
             is_done: false,
-        })
+        }
+        .into()
     }
 
-    /// Whether [`again`](Self::again) gives the whole body.
-    pub(crate) fn can_repeat(&self) -> bool {
-        !self.state.lock().is_spent
+    /// Cuts off whoever reads it now, and says whether [`again`](Self::again) gives the whole body. An attempt that was
+    /// answered early reads on: asked without that, the answer could be another one by the next attempt.
+    pub(crate) fn take_back(&self) -> bool {
+        let Some(state) = &self.state else {
+            return true;
+        };
+        let mut state = state.lock();
+        state.cut();
+        !state.is_spent
     }
 }
 
 impl State {
+    fn cut(&mut self) {
+        self.turn += 1;
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
     /// Whether it is a later attempt's.
     fn keep(&mut self, chunk: &Bytes) -> bool {
         if self.is_spent {
@@ -109,12 +125,10 @@ impl State {
     }
 }
 
-impl Body for Repeated {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
+impl Repeated {
+    /// The next part, as [`http_body::Body`] gives it.
+    pub(crate) fn poll(
+        &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let state = Arc::clone(&self.state);
@@ -171,11 +185,11 @@ impl Body for Repeated {
         Poll::Ready(None)
     }
 
-    fn is_end_stream(&self) -> bool {
+    pub(crate) fn is_end_stream(&self) -> bool {
         self.is_done && self.state.lock().turn == self.turn
     }
 
-    fn size_hint(&self) -> SizeHint {
+    pub(crate) fn size_hint(&self) -> SizeHint {
         let state = self.state.lock();
         if self.is_done || state.turn != self.turn {
             return SizeHint::default();
@@ -204,6 +218,7 @@ impl From<BoxError> for BodyError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http_body::Body;
     use http_body_util::BodyExt as _;
     use std::collections::VecDeque;
 
@@ -229,6 +244,11 @@ mod tests {
         Origin::new(ForwardBody::new(Chunks(chunks.collect())), limit)
     }
 
+    fn is_whole(origin: &Origin) -> bool {
+        let state = origin.state.as_ref();
+        state.is_none_or(|state| !state.lock().is_spent)
+    }
+
     async fn read(body: ForwardBody) -> Result<Vec<u8>, BodyError> {
         Ok(body.collect().await?.to_bytes().to_vec())
     }
@@ -239,7 +259,7 @@ mod tests {
         let mut first = origin.again();
         let frame = first.frame().await.expect("a frame").expect("no error");
         assert_eq!(frame.into_data().expect("data"), "a");
-        assert!(origin.can_repeat());
+        assert!(is_whole(&origin));
         let second = origin.again();
         assert!(
             first.frame().await.expect("it ends").is_err(),
@@ -258,17 +278,31 @@ mod tests {
         let mut can = Vec::new();
         while let Some(frame) = body.frame().await {
             all.extend_from_slice(&frame.expect("no error").into_data().expect("data"));
-            can.push(origin.can_repeat());
+            can.push(is_whole(&origin));
         }
         assert_eq!(all, [large, large, b"end"].concat());
         assert_eq!(can, [true, false, false]);
     }
 
     #[tokio::test]
+    async fn what_was_whole_when_it_was_taken_back_stays_whole() {
+        let large: &[u8] = &[7; 600];
+        let origin = origin(&[b"a", large, large], 1000);
+        let mut first = origin.again();
+        assert!(first.frame().await.expect("a frame").is_ok());
+        assert!(origin.take_back());
+        // The connection of an attempt that was answered early goes on to read, while the next one waits its pause.
+        assert!(first.frame().await.expect("it ends").is_err());
+        assert!(first.frame().await.expect("it ends").is_err());
+        let all = read(origin.again()).await.expect("the whole");
+        assert_eq!(all, [b"a", large, large].concat());
+    }
+
+    #[tokio::test]
     async fn empty_chunks_without_end_are_not_kept() {
         let origin = origin(&[&b""[..]; 100], 1000);
         assert_eq!(read(origin.again()).await.expect("nothing"), b"");
-        assert!(!origin.can_repeat());
+        assert!(!is_whole(&origin));
     }
 
     #[tokio::test]
@@ -292,14 +326,14 @@ mod tests {
         let chunks = [Ok(Frame::data("a".into())), Err("gone".into())];
         let origin = Origin::new(ForwardBody::new(Chunks(chunks.into())), 1000);
         assert!(read(origin.again()).await.is_err());
-        assert!(!origin.can_repeat());
+        assert!(!is_whole(&origin));
     }
 
     #[tokio::test]
     async fn nothing_is_nothing_every_time() {
         let origin = Origin::new(ForwardBody::empty(), 0);
         for _ in 0..2 {
-            assert!(origin.again().is_end_stream() && origin.can_repeat());
+            assert!(origin.again().is_end_stream() && is_whole(&origin));
         }
     }
 

@@ -23,7 +23,6 @@ use super::error::{BoxError, ForwardErrorKind};
 use super::forwarder::{Forwarder, Verdict};
 use super::headers;
 use super::layer::too_late;
-use super::meter;
 use super::reply;
 use crate::clock;
 use crate::error::text::one_line;
@@ -139,10 +138,9 @@ async fn answer(
     };
     let slices: Vec<_> = keys.iter().map(Vec::as_slice).collect();
     let is_keyed = inner.peers.keyring().is_some();
-    let cluster = inner.peers.cluster();
     match inner.judge(&parts, &slices, taken) {
         Verdict::Handle { is_sent, by } if is_sent || !is_keyed => {
-            meter::request(cluster, "local");
+            inner.meter.request("local");
             let limit = by.unwrap_or_else(|| clock::later(clock::now(), inner.setup.deadline));
             match timeout_at(limit.into(), handler.answer(payload, keys)).await {
                 Ok(Ok(answer)) => Response::new(answer.into()),
@@ -151,17 +149,21 @@ async fn answer(
             }
         }
         Verdict::Refuse(reason, owner) => {
-            meter::request(cluster, "refused");
+            inner.meter.request("refused");
             reply::refusal(reason, owner.as_ref())
         }
         // Whoever is none of the instances has nothing to ask here.
         _ if is_keyed => plain(StatusCode::FORBIDDEN, "that mark is none of ours"),
         Verdict::Fail(error) => error.into(),
-        Verdict::Handle { .. } | Verdict::Forward => {
-            let [key] = slices[..] else {
+        verdict @ (Verdict::Handle { .. } | Verdict::Forward { .. }) => {
+            if slices.len() != 1 {
                 return plain(StatusCode::MISDIRECTED_REQUEST, "one key, or its owner");
+            }
+            let hops = match verdict {
+                Verdict::Forward { hops, .. } => hops,
+                _ => 0,
             };
-            match forward.call(key, payload).await {
+            match forward.called(&slices, payload, None, hops).await {
                 Ok(answer) => Response::new(answer.into()),
                 Err(e) if e.kind() == ForwardErrorKind::Failed => {
                     plain(StatusCode::INTERNAL_SERVER_ERROR, &e.to_string())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::timeout_at;
 use tracing::Instrument as _;
@@ -18,26 +18,32 @@ use super::flight::InFlight;
 use super::forwarder::{Forwarder, Found, keys_diverged, no_members};
 use super::headers;
 use super::mark;
-use super::meter;
 use super::peers::Peer;
 use super::repeat::Origin;
 use crate::clock;
 
+const MARK: HeaderName = HeaderName::from_static(mark::HEADER);
+const DEADLINE: HeaderName = HeaderName::from_static(headers::DEADLINE);
+
 /// A request on its way.
 pub(crate) struct Trip<'a> {
-    pub(crate) parts: Parts,
+    pub(crate) parts: &'a Parts,
     pub(crate) keys: &'a [&'a [u8]],
     pub(crate) origin: Origin,
     pub(crate) is_idempotent: bool,
     /// The one that it is for, whoever owns the keys.
     pub(crate) pinned: Option<Peer>,
+    /// The owner, as it was just looked up.
+    pub(crate) owner: Option<Peer>,
+    /// How many instances passed it on before.
+    pub(crate) hops: u8,
 }
 
 /// What became of it.
 pub(crate) enum Arrived {
     Answer(Response<ForwardBody>),
-    /// This instance is the owner by now: it is handled here.
-    Here(Box<Parts>, ForwardBody),
+    /// This instance is the owner by now: it is handled here, with this body.
+    Here(ForwardBody),
     Failed(ForwardError),
 }
 
@@ -45,7 +51,7 @@ pub(crate) enum Arrived {
 #[derive(Default)]
 struct Log {
     attempts: u32,
-    owner: Option<Box<str>>,
+    owner: Option<Arc<str>>,
     /// The first one: later ones may only follow from it.
     cause: Option<Arc<dyn Error + Send + Sync>>,
 }
@@ -60,15 +66,15 @@ impl Log {
 }
 
 impl Forwarder {
-    /// Sends a request to the owner of its keys, as often as it takes and is allowed.
-    pub(crate) async fn travel(&self, trip: Trip<'_>) -> Arrived {
+    /// Sends a request to the owner of its keys, as often as it takes and is allowed. By reference, as everything that is
+    /// handed to a future by value is in it twice.
+    pub(crate) async fn travel(&self, trip: &mut Trip<'_>) -> Arrived {
         let began = clock::now();
         let span = tracing::debug_span!(
             "fluster.forward",
             member = tracing::field::Empty,
             attempts = tracing::field::Empty
         );
-        let cluster = self.inner.peers.cluster();
         let (arrived, result) = async {
             let Some(in_flight) = self.inner.flights.start() else {
                 let why = "as many requests are being forwarded as are allowed at once";
@@ -80,19 +86,21 @@ impl Forwarder {
         }
         .instrument(span)
         .await;
-        meter::request(cluster, result);
-        meter::lasted(cluster, clock::since(began));
+        if let Arrived::Failed(error) = &arrived {
+            self.inner.complaints.ended(error.kind(), error.owner());
+        }
+        self.inner.meter.request(result);
+        self.inner.meter.lasted(clock::since(began));
         arrived
     }
 
     async fn attempts(
         &self,
-        trip: Trip<'_>,
+        trip: &mut Trip<'_>,
         began: Instant,
         in_flight: InFlight,
     ) -> (Arrived, &'static str) {
         let inner = &*self.inner;
-        let cluster = inner.peers.cluster();
         let deadline = clock::later(began, inner.setup.deadline);
         let until = tokio::time::Instant::from_std(deadline);
         let mut attempts = Attempts::new(trip.is_idempotent, inner.setup.unreachable);
@@ -103,15 +111,15 @@ impl Forwarder {
                 Target::StandIn { of } => Some(of.clone()),
                 Target::Owner | Target::Named(_) => None,
             };
-            let found = match &trip.pinned {
-                Some(peer) => Found::One(peer.clone()),
-                None => self.find(&target, &trip, attempts.drained()),
+            let found = match trip.owner.take().or_else(|| trip.pinned.clone()) {
+                Some(peer) => Found::One(peer),
+                None => self.find(&target, trip, attempts.drained()),
             };
             let peer = match found {
                 Found::One(peer) if peer.is_me => {
-                    meter::reroute(cluster, "local");
+                    inner.meter.reroute("local");
                     let body = trip.origin.again();
-                    return (Arrived::Here(Box::new(trip.parts), body), "local");
+                    return (Arrived::Here(body), "local");
                 }
                 Found::One(peer) => peer,
                 Found::Several => return (Arrived::Failed(keys_diverged()), "failed"),
@@ -122,14 +130,10 @@ impl Forwarder {
                 .as_ref()
                 .is_some_and(|before| **before != *peer.ring_id)
             {
-                meter::reroute(cluster, "remote");
+                inner.meter.reroute("remote");
             }
-            log.owner = Some(peer.ring_id.as_ref().into());
-            let Some(base) = peer
-                .base
-                .as_ref()
-                .filter(|base| inner.pools.can_reach(base))
-            else {
+            log.owner = Some(Arc::clone(&peer.ring_id));
+            let Some(pool) = peer.base.as_ref().and_then(|base| inner.pools.to(base)) else {
                 let why = "the owner does not say where it takes requests, or says https:// and there is no TLS here";
                 return (
                     Arrived::Failed(log.error(ForwardErrorKind::NoAddress, why)),
@@ -140,9 +144,9 @@ impl Forwarder {
             let span = tracing::Span::current();
             span.record("member", &*peer.ring_id)
                 .record("attempts", log.attempts);
-            let request = self.request(&trip, &peer, stands_in_for.as_deref(), deadline);
-            let Ok(sent) = timeout_at(until, inner.pools.send(base, request)).await else {
-                meter::attempt(cluster, "deadline");
+            let mut request = Some(self.request(trip, &peer, stands_in_for.as_deref(), deadline));
+            let Ok(sent) = timeout_at(until, inner.pools.send(&pool, &mut request)).await else {
+                inner.meter.attempt("deadline");
                 let why = "no answer came in time";
                 return (
                     Arrived::Failed(log.error(ForwardErrorKind::Deadline, why)),
@@ -153,7 +157,8 @@ impl Forwarder {
             let seen = match sent {
                 Ok((answer, lease)) => match refusal(&answer) {
                     None => {
-                        meter::attempt(cluster, "answered");
+                        inner.meter.attempt("answered");
+                        inner.complaints.answered(&peer.ring_id);
                         let result = match stands_in_for {
                             Some(_) => "stand_in",
                             None => "forwarded",
@@ -161,7 +166,7 @@ impl Forwarder {
                         return (Arrived::Answer(answered(answer, lease, in_flight)), result);
                     }
                     Some(refusal) => {
-                        meter::attempt(cluster, refusal.as_str());
+                        inner.meter.attempt(refusal.as_str());
                         // Its body is short, and its connection good for others when it is read; closed is simpler.
                         hint = self.named(&answer);
                         let hint = hint.as_deref();
@@ -173,17 +178,18 @@ impl Forwarder {
                     }
                 },
                 Err(failure) => {
-                    meter::attempt(cluster, failure.what.as_str());
+                    inner.meter.attempt(failure.what.as_str());
                     if failure.what == What::Refused {
                         inner.peers.refused(&peer);
                     }
+                    inner.complaints.unanswered(&peer.ring_id, &failure.cause);
                     let seen = seen_of(&failure);
                     log.cause.get_or_insert_with(|| failure.cause.into());
                     seen
                 }
             };
             let left = deadline.saturating_duration_since(clock::now());
-            let can_repeat = trip.origin.can_repeat();
+            let can_repeat = trip.origin.take_back();
             let step = match trip.pinned {
                 // Whoever was named is not looked for elsewhere.
                 Some(_) if matches!(seen, Seen::NotOwner { .. } | Seen::Draining { .. }) => {
@@ -230,21 +236,24 @@ impl Forwarder {
         stands_in_for: Option<&str>,
         deadline: Instant,
     ) -> Request<ForwardBody> {
-        let parts = &trip.parts;
+        let parts = trip.parts;
         let mut request = Request::new(trip.origin.again());
         *request.method_mut() = parts.method.clone();
         *request.uri_mut() = parts.uri.clone();
         *request.version_mut() = parts.version;
-        let mut lines = parts.headers.clone();
         let client = self.inner.setup.client(&parts.extensions);
-        headers::onward(&mut lines, &parts.uri, parts.version, client);
+        let mut lines = headers::onward(&parts.headers, &parts.uri, parts.version, client);
         let mark = self.inner.mark(to, stands_in_for, parts, trip.keys);
-        if let Ok(mark) = HeaderValue::from_str(&mark) {
-            lines.insert(mark::HEADER, mark);
+        if let Ok(mark) = HeaderValue::try_from(mark) {
+            lines.insert(MARK, mark);
         }
         let left = deadline.saturating_duration_since(clock::now()).as_millis();
         let left = u64::try_from(left).unwrap_or(u64::MAX);
-        lines.insert(headers::DEADLINE, left.into());
+        lines.insert(DEADLINE, left.into());
+        // One hop is what a mark says itself.
+        if trip.hops > 0 {
+            lines.insert(headers::HOPS, (u16::from(trip.hops) + 1).into());
+        }
         *request.headers_mut() = lines;
         request
     }
@@ -320,13 +329,13 @@ fn answered(
     in_flight: InFlight,
 ) -> Response<ForwardBody> {
     let (mut parts, incoming) = answer.into_parts();
-    let late = parts.headers.remove(headers::REASON).filter(|reason| {
-        parts.status == StatusCode::GATEWAY_TIMEOUT && reason == ForwardErrorKind::Deadline.as_str()
-    });
+    let reason = parts.headers.remove(headers::REASON);
     headers::backward(&mut parts.headers);
-    // That one is not its application's, and true for us, too.
-    if let Some(late) = late {
-        parts.headers.insert(headers::REASON, late);
+    // Why that instance failed, which is not its application's word, is true for us, too.
+    if let Some(reason) = reason
+        && ForwardErrorKind::is_said(reason.as_bytes(), parts.status)
+    {
+        parts.headers.insert(headers::REASON, reason);
     }
     Response::from_parts(parts, ForwardBody::away(incoming, lease, in_flight))
 }

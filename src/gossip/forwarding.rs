@@ -30,6 +30,10 @@ impl Peers for Gossip {
         self.lookup_n(key, n).iter().map(Peer::from).collect()
     }
 
+    fn owner(&self, key: &[u8]) -> Option<Peer> {
+        self.lookup(key).as_ref().map(Peer::from)
+    }
+
     fn me(&self) -> Peer {
         Peer::from(&self.whoami())
     }

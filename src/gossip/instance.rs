@@ -98,6 +98,8 @@ pub(crate) struct Instance {
     /// When members are looked at again, once something came.
     look: Option<Instant>,
     look_now: bool,
+    /// All members as they were at the last look.
+    looked_at: Option<u64>,
     /// Whether the picture has changed since it was taken.
     changed: bool,
     out: VecDeque<Output>,
@@ -137,6 +139,7 @@ impl Instance {
             next_chores: now,
             look: None,
             look_now: false,
+            looked_at: None,
             changed: true,
             out: VecDeque::new(),
             counters: Counters::default(),
@@ -243,7 +246,8 @@ impl Instance {
         }
         self.settle(now);
         if self.look.is_some_and(|look| look <= now) {
-            self.look_now = true;
+            // Most of what comes brings nothing new, and a look at a thousand costs more than all the rest of it.
+            (self.look, self.look_now) = (None, self.looked_at != Some(self.digest()));
             self.settle(now);
         }
     }

@@ -10,6 +10,7 @@ mod times;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -53,7 +54,7 @@ pub(super) struct Node {
     paused: Option<Instant>,
     inbox: Vec<Vec<u8>>,
     pub(super) events: Vec<(Instant, GossipEvent)>,
-    pub(super) roster: BTreeMap<SocketAddr, Member>,
+    pub(super) roster: BTreeMap<SocketAddr, Arc<Member>>,
     pub(super) doors: Vec<usize>,
     pub(super) bytes: u64,
     pub(super) ring_id: String,
@@ -264,10 +265,7 @@ impl World {
             }
         }
         if let Some(roster) = inner.take_roster() {
-            let roster: BTreeMap<_, _> = roster
-                .into_iter()
-                .map(|m| (m.address, (*m).clone()))
-                .collect();
+            let roster: BTreeMap<_, _> = roster.into_iter().map(|m| (m.address, m)).collect();
             self.nodes[n].ring = ring_of(&roster);
             inner.set_ring(now, Some(self.nodes[n].ring));
             self.nodes[n].roster = roster;
@@ -428,7 +426,7 @@ impl World {
 }
 
 /// One number for who owns keys.
-fn ring_of(roster: &BTreeMap<SocketAddr, Member>) -> u64 {
+fn ring_of(roster: &BTreeMap<SocketAddr, Arc<Member>>) -> u64 {
     let ready = roster.values().filter(|m| m.is_ready());
     ready.fold(1, |all, m| {
         all ^ (xxh3_64(m.ring_id.as_bytes()).wrapping_mul(u64::from(m.weight)) & !1)

@@ -10,7 +10,13 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::{Gossip, GossipBuilder, GossipErrorKind, GossipEvent, HealReport, Keyring};
+use super::instance::{Instance, Output, Setup};
+use super::record::Record;
+use super::{
+    Gossip, GossipBuilder, GossipErrorKind, GossipEvent, GossipProfile, HealReport, Keyring, Phase,
+};
+use crate::clock;
+use crate::discovery::{Endpoint, Static};
 use crate::placement::Placement;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -154,10 +160,7 @@ async fn who_hears_of_a_member_finds_it_in_the_picture() {
     let first = plain().start().await.expect("it starts");
     let mut events = first.events();
     let at = first.whoami().address;
-    let seeds = crate::discovery::Static::new([crate::discovery::Endpoint::new(
-        at.ip().to_string(),
-        at.port(),
-    )]);
+    let seeds = Static::new([Endpoint::new(at.ip().to_string(), at.port())]);
     let second = plain().seeds(seeds).start().await.expect("it starts");
     let up = async {
         loop {
@@ -169,4 +172,126 @@ async fn who_hears_of_a_member_finds_it_in_the_picture() {
     let (member, view) = timeout(LONG, up).await.expect("it comes");
     assert_eq!(member.address, second.whoami().address);
     assert!(view.at(member.address).is_some_and(|m| m.is_reachable()));
+}
+
+/// An instance of a later version, at a socket of its own.
+struct Later {
+    instance: Instance,
+    socket: tokio::net::UdpSocket,
+}
+
+impl Later {
+    async fn start(key: &Keyring, seed: std::net::SocketAddr) -> Self {
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await;
+        let socket = socket.expect("a socket");
+        let wall = std::time::UNIX_EPOCH.elapsed().expect("a clock");
+        let setup = Setup {
+            cluster: "test".into(),
+            address: socket.local_addr().expect("an address"),
+            wall: wall.as_millis() as u64,
+            record: Record {
+                ring_id: "later".into(),
+                http: None,
+                phase: Phase::Joining,
+                weight: 1,
+                labels: [].into(),
+            },
+            times: GossipProfile::Lan.times(),
+            keyring: Some(key.clone()),
+            seed: [7; 32],
+        };
+        let mut instance = Instance::new(setup, clock::now());
+        instance.set_doors(clock::now(), vec![seed]);
+        Self { instance, socket }
+    }
+
+    /// What the driver does, for so long.
+    async fn live(&mut self, lasts: Duration) {
+        let end = clock::now() + lasts;
+        let mut datagram = vec![0; 2_048];
+        while clock::now() < end {
+            while let Some(output) = self.instance.next_output() {
+                if let Output::Send { to, bytes } = output {
+                    let _ = self.socket.send_to(&bytes, to).await;
+                }
+            }
+            let due = self.instance.next_deadline().min(end);
+            match tokio::time::timeout_at(due.into(), self.socket.recv_from(&mut datagram)).await {
+                Ok(Ok((n, _))) => self.instance.datagram(clock::now(), &datagram[..n]),
+                Ok(Err(_)) => {}
+                Err(_) => self.instance.tick(clock::now()),
+            }
+        }
+    }
+
+    async fn until(&mut self, what: &str, holds: impl Fn() -> bool) {
+        let began = clock::now();
+        while !holds() {
+            assert!(clock::since(began) < LONG, "{what}");
+            self.live(SHORT).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_instance_of_a_later_version_lives_among_four_of_todays_and_nothing_of_it_is_lost() {
+    let key = Keyring::generate();
+    let mut all: Vec<Gossip> = Vec::new();
+    let start = async |n: usize, seed: Option<std::net::SocketAddr>| {
+        let builder = Gossip::builder("test").keyring(key.clone()).drain(SHORT);
+        let builder = builder.linger(SHORT).ring_id(format!("today-{n}"));
+        let seeds = seed.map(|seed| Endpoint::new(seed.ip().to_string(), seed.port()));
+        let started = builder.seeds(Static::new(seeds)).start().await;
+        started.expect("it starts")
+    };
+    for n in 0..4 {
+        let seed = all.first().map(|first| first.whoami().address);
+        all.push(start(n, seed).await);
+    }
+    let first = all[0].whoami().address;
+    let mut later = Later::start(&key, first).await;
+    let ready = |gossip: &Gossip| gossip.members(|member| member.is_ready()).len();
+    let is_whole = || all.iter().all(|gossip| ready(gossip) == 5);
+    later.until("all five are there", is_whole).await;
+
+    // A record with more fields than are known today, and an item of a kind that is not.
+    let said = Record {
+        ring_id: "later".into(),
+        http: None,
+        phase: Phase::Ready,
+        weight: 3,
+        labels: [("zone".into(), "b".into())].into(),
+    };
+    let mut item = said.item(later.instance.me(), 90).expect("it fits");
+    item[1] = 9;
+    item.extend(b"\x05later");
+    let mut unknown = item.clone();
+    unknown[0] = 42;
+    later.instance.say_raw(clock::now(), &item);
+    later.instance.say_raw(clock::now(), &unknown);
+    let knows = |gossip: &Gossip| {
+        let unknown = gossip.shared().numbers.lock().items.unknown > 0;
+        let members = gossip.members(|member| {
+            let zone = member.labels.get("zone").is_some_and(|zone| &**zone == "b");
+            &*member.ring_id == "later" && member.weight == 3 && zone
+        });
+        members.len() == 1 && unknown
+    };
+    let all_know = || all.iter().all(knows);
+    later
+        .until("its labels and its item are known", all_know)
+        .await;
+
+    // Who starts now asks one of today's alone, and has all of it from there.
+    let late = start(4, Some(all[1].whoami().address)).await;
+    later.until("the late one knows", || knows(&late)).await;
+    all.push(late);
+    let rings = || all.iter().map(|gossip| gossip.view().fingerprint());
+    let is_one = || {
+        let first = rings().next().flatten();
+        first.is_some() && rings().all(|ring| ring == first) && all.iter().all(|g| ready(g) == 6)
+    };
+    later.until("one ring", is_one).await;
+    let refused: u64 = all.iter().map(|gossip| gossip.status().refused).sum();
+    assert_eq!(refused, 0, "nothing of it was refused");
 }

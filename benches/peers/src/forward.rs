@@ -7,7 +7,6 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::mpsc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -15,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
-use fluster::forward::{FixedPeers, ForwardBody, Forwarder, Keyring, Peers, path_segment};
+use fluster::forward::{FixedPeers, ForwardBody, ForwardFuture, Forwarder, Keyring, Peers, path_segment};
 use fluster_peers::histogram::Histogram;
 use fluster_peers::stats::Spread;
 use http::{Request, Response};
@@ -48,7 +47,8 @@ impl<B> Service<Request<B>> for Bare {
     }
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response<ForwardBody>, Infallible>> + Send>>;
+type Answer =
+    ForwardFuture<std::future::Ready<Result<Response<Full<Bytes>>, Infallible>>, Infallible>;
 
 /// A server on a thread of its own.
 struct Server {
@@ -126,7 +126,7 @@ struct Layered(Forwarder);
 impl Layered {
     fn answer(self) -> impl Fn(Request<Incoming>) -> Answer + Clone + 'static {
         let service = self.0.layer(path_segment(1)).layer(Bare);
-        move |request| Box::pin(service.clone().call(request))
+        move |request| service.clone().call(request)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A thousand instances: minutes of a core each, so `make gossip-soak` runs them.
 
-use super::times::all_see;
+use super::times::{all_see, move_to_zone_b};
 use super::*;
 
 const MANY: usize = 1_000;
@@ -61,16 +61,8 @@ fn thousand(loss: f64, limits: &Limits) {
         let before = bytes(&world);
         world.run(secs(10));
         let idle = (bytes(&world) - before) / 10;
-        world.with(3, |i, now| {
-            i.change(now, |r| drop(r.labels.insert("zone".into(), "b".into())))
-                .expect("allowed")
-        });
-        let tells = |world: &World, n: &usize| {
-            let labels = &world.nodes[*n].roster[&addr(3)].labels;
-            labels.get("zone").is_some_and(|zone| &**zone == "b")
-        };
-        let all = |w: &World| w.living().iter().all(|n| tells(w, n));
-        let label = world.until(limits.label, "the label", all);
+        let is_known = move_to_zone_b(&mut world, 3);
+        let label = world.until(limits.label, "the label", is_known);
         world.kill(500);
         let down = |w: &World| all_see(w, 500, MemberState::Down);
         let dead = world.until(limits.dead, "death", down);

@@ -14,6 +14,21 @@ pub(super) fn all_see(world: &World, n: usize, state: MemberState) -> bool {
     })
 }
 
+/// One of them moves to another zone; whether all who live know it, then.
+pub(super) fn move_to_zone_b(world: &mut World, n: usize) -> impl Fn(&World) -> bool + use<> {
+    world.with(n, |i, now| {
+        i.change(now, |r| drop(r.labels.insert("zone".into(), "b".into())))
+            .expect("allowed")
+    });
+    let address = addr(n);
+    move |world| {
+        world.living().iter().all(|n| {
+            let labels = &world.nodes[*n].roster[&address].labels;
+            labels.get("zone").is_some_and(|zone| &**zone == "b")
+        })
+    }
+}
+
 #[test]
 fn twenty_instances_join_in_seconds_and_see_a_death_a_return_and_a_leave() {
     let mut world = World::new(1);
@@ -97,19 +112,8 @@ fn a_change_of_a_label_reaches_all_and_is_not_repeated_for_ever() {
     let mut world = World::started(2, 20);
     world.until(secs(5), "join", World::agrees);
     world.run(secs(30));
-    world.with(3, |i, now| {
-        i.change(now, |r| drop(r.labels.insert("zone".into(), "b".into())))
-            .expect("allowed")
-    });
-    let address = addr(3);
-    let took = world.until(secs(3), "the label", |w| {
-        w.nodes.iter().all(|node| {
-            node.roster[&address]
-                .labels
-                .get("zone")
-                .is_some_and(|zone| &**zone == "b")
-        })
-    });
+    let is_known = move_to_zone_b(&mut world, 3);
+    let took = world.until(secs(3), "the label", is_known);
     let told = |e: &GossipEvent| matches!(e, GossipEvent::RecordChanged { labels: true, .. });
     assert_eq!(world.count(told), 19);
     world.run(secs(20));
