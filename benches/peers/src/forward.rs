@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
-use fluster::forward::{FixedPeers, ForwardBody, ForwardFuture, Forwarder, Keyring, Peers, path_segment};
+use fluster::forward::{
+    FixedPeers, ForwardBody, ForwardFuture, Forwarder, Keyring, Peers, path_segment,
+};
 use fluster_peers::histogram::Histogram;
 use fluster_peers::stats::Spread;
 use http::{Request, Response};
