@@ -246,6 +246,7 @@ fn each_library_of_coming_from_has_all_of_it() {
     let chapter = include_str!("../src/guide/coming-from.md");
     for library in [
         "deadpool-redis",
+        "Sharding by hand",
         "redis-rs's `ConnectionManager`",
         "go-redis Ring",
         "twemproxy (nutcracker)",

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fluster::testing::{End, Fault, Proxy, Way};
 
-use crate::support::{Reply, Server, TlsPki, eventually, fleet, urls, wait_until};
+use crate::support::{Reply, Server, TlsPki, eventually, eventually_some, fleet, urls, wait_until};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -265,4 +265,47 @@ fn a_proxy_does_what_its_fault_says_and_passes_everything_afterwards() {
     let port = proxy.port();
     drop(proxy);
     assert!(!listens(port), "a dropped proxy is gone");
+}
+
+/// As the page of faults for tests has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_fault_of_the_page_hits() {
+    let server = Server::start();
+    let proxy = Proxy::start(&server);
+    let cluster = fluster::FlusterCluster::from_urls([proxy.url()]).unwrap();
+    let get = async || {
+        cluster
+            .run::<Option<String>>(redis::cmd("GET").arg("k"))
+            .await
+    };
+    let page = include_str!("../src/guide/by-example-testing.md");
+    for (fault, shown, fails) in [
+        (Fault::Refuse, "Fault::Refuse", true),
+        (Fault::Blackhole, "Fault::Blackhole", true),
+        (
+            Fault::Delay(Duration::from_millis(100)),
+            "Fault::Delay(Duration::from_millis(100))",
+            false,
+        ),
+        (
+            Fault::Cut {
+                way: Way::Reply,
+                after: 3,
+                end: End::Rst,
+            },
+            "Fault::Cut { way: Way::Reply, after: 3, end: End::Rst }",
+            true,
+        ),
+    ] {
+        assert!(page.contains(shown), "{shown}");
+        eventually_some(SOON * 6, async || get().await.ok()).await;
+        proxy.set(fault);
+        if fault == Fault::Refuse {
+            proxy.reset_all();
+        }
+        let got = get().await;
+        assert_eq!(got.is_err(), fails, "{fault:?}: {got:?}");
+        assert!(proxy.seen().fired > 0, "{fault:?} did not hit");
+        proxy.set(Fault::Pass);
+    }
 }

@@ -27,6 +27,9 @@ use crate::tasks::NO_RUNTIME;
 /// database, a reply outstanding) is closed instead of given to the next user. Blocking commands get
 /// their own time plus the response time-out.
 ///
+/// It stays with its node. A worker that keeps one to a stand-in hears nothing of the owner's return: take it again, by
+/// [`get_client`](crate::FlusterCluster::get_client), for each job.
+///
 /// `SUBSCRIBE`, `MONITOR` and `CLIENT REPLY` are refused also here: they end the pairing of commands and
 /// replies. It is neither `Clone` nor shared: a clone would outlive the return.
 ///

@@ -141,6 +141,10 @@ impl Placement {
 
     /// `murmur3(key) mod nodes`, by the place in the list, with hash tags on. [Example](crate::guide::by_example#placement-without-redis).
     ///
+    /// The hash is MurmurHash3 for x86, 32 bits, with seed 0, read as a signed number; the remainder is never negative, as
+    /// Python's `mmh3.hash(key) % n`. Of three nodes an unsigned remainder (`u32 % n`) is another placement: it agrees on
+    /// half of the keys.
+    ///
     /// While the owner is out its keys go to the live node at `murmur3(key) mod live nodes`, so
     /// they spread evenly. Names play no part, there are no weights, and adding a node moves almost all keys:
     /// prefer [`Placement::ring`] unless a fleet is sharded this way already.

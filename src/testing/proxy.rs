@@ -21,7 +21,8 @@ use super::server::Server;
 pub enum Fault {
     /// Nothing.
     Pass,
-    /// The port is closed; established connections go on.
+    /// The port is closed; established connections go on, until [`Proxy::reset_all`] ends them: with both, the server is
+    /// gone.
     Refuse,
     /// New connections are accepted and hear nothing for good; established ones go on.
     Hold,
