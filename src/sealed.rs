@@ -64,8 +64,9 @@ impl Key {
         key.id = key.tag(&[0; NONCE], ID_TEXT)[0];
         #[cfg(feature = "forward")]
         {
-            // A key of its own, from which nobody learns anything of the first one.
-            let tagging = key.tag(&[0; NONCE], TAGGING_TEXT);
+            // A key of its own, from which nobody learns anything of the first one. And a nonce of its own: of two texts
+            // under one nonce the authenticator may be asked once.
+            let tagging = key.tag(&[1; NONCE], TAGGING_TEXT);
             key.tagger = siphasher::sip128::SipHasher24::new_with_key(&tagging);
         }
         key
@@ -201,6 +202,8 @@ impl Keyring {
 
     /// The id of the key that seals, and a tag over what `bound` writes, which is not hidden: SipHash-2-4 with 128 bits,
     /// a tenth of the time that sealing nothing takes, as some texts have one at each hop.
+    ///
+    /// Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF" (INDOCRYPT 2012), which is made for this.
     #[cfg(feature = "forward")]
     pub(crate) fn tag(&self, bound: impl Fn(&mut dyn FnMut(&[u8]))) -> (u8, [u8; TAG]) {
         match self.keys.first() {
