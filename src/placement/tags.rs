@@ -284,7 +284,12 @@ mod tests {
     #[test]
     fn a_wrong_name_is_refused_with_the_right_ones() {
         let error = "on".parse::<HashTags>().expect_err("`on` is no rule");
-        assert!(error.to_string().contains("`redis` or `off`"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("`redis`, `off`, `redis-rb` or `redis-array`"),
+            "{error}"
+        );
     }
 
     proptest! {
