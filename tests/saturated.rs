@@ -25,7 +25,9 @@ impl Full {
             .urls(urls(&servers))
             .failover(failover)
             .max_waiting_bytes(64 << 10)
-            .response_timeout(Duration::from_secs(3))
+            // Longer than the sockets take to fill on a machine that has much else to do: whoever waited so long would
+            // have shown that the node is silent, and it would be out.
+            .response_timeout(Duration::from_secs(8))
             .connect_timeout(LONG)
             .deadline(LONG)
             .build()
