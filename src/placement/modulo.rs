@@ -134,6 +134,17 @@ mod tests {
         assert_eq!(floor_modulo(5, 0), None, "nobody to choose from");
     }
 
+    /// Who shards by hand in another language than Python has this one.
+    #[test]
+    fn an_unsigned_remainder_of_three_nodes_agrees_on_half_of_the_keys() {
+        let agrees = |n: &u32| {
+            let hash = murmur3_x86_32(format!("user:{n}").as_bytes());
+            floor_modulo(hash, 3) == Some(hash.cast_unsigned() as usize % 3)
+        };
+        let agreed = (0..10_000).filter(agrees).count();
+        assert!((4_800..5_200).contains(&agreed), "{agreed}");
+    }
+
     #[test]
     fn the_second_candidate_is_the_node_that_serves_once_the_owner_is_out() {
         let rule = Modulo { nodes: 7 };

@@ -42,6 +42,10 @@ pub enum HashTags {
 }
 
 impl HashTags {
+    /// What can be written for one, in words.
+    pub(crate) const WRITTEN: &'static str =
+        "`redis`, `off`, `redis-rb` or `redis-array`, or the two signs around the tag, as in `[]`";
+
     /// The part of `key` that is hashed.
     ///
     /// ```
@@ -164,10 +168,7 @@ impl FromStr for HashTags {
     fn from_str(text: &str) -> Result<Self, BuildError> {
         Self::read(text).ok_or_else(|| BuildError::Option {
             name: "hash_tags",
-            why: format!(
-                "\"{}\" is not known: write `redis`, `off`, `redis-rb` or `redis-array`, or the two signs around the tag, as in `[]`",
-                told(text)
-            ),
+            why: format!("\"{}\" is not known: write {}", told(text), Self::WRITTEN),
         })
     }
 }

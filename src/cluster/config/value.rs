@@ -158,7 +158,7 @@ fn time(text: &str) -> Option<Duration> {
 
 /// What has a name of its own.
 macro_rules! words {
-    ($($type:ty: $values:literal;)+) => {$(
+    ($($type:ty: $values:expr;)+) => {$(
         impl Setting for $type {
             const VALUES: &'static str = $values;
 
@@ -177,7 +177,7 @@ macro_rules! words {
 }
 words! {
     Placement: "the name of a placement, such as `ring`";
-    HashTags: "`redis`, `off`, `redis-rb`, `redis-array`, or the two signs around the tag, as in `[]`";
+    HashTags: HashTags::WRITTEN;
     Failover: "`never`, `if-safe` or `always`";
     Refusals: "`return` or `next-candidate`";
     SlowNodes: "`report` or `suspect`";

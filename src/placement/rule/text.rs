@@ -101,10 +101,8 @@ impl Placement {
         let placement = match params.take("hash_tags") {
             None => placement,
             Some(value) => placement.hash_tags(HashTags::read(value).ok_or_else(|| {
-                format!(
-                    "hash_tags={} is not known: write `redis` or `off`, or the two signs around the tag",
-                    told(value)
-                )
+                let known = HashTags::WRITTEN;
+                format!("hash_tags={} is not known: write {known}", told(value))
             })?),
         };
         params.finish(name)?;
