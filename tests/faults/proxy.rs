@@ -9,7 +9,7 @@ mod process;
 #[allow(unused_imports, reason = "benches/peers is the proxy by calling it")]
 pub use self::process::serve_when_told_to;
 #[allow(unused_imports, reason = "benches/peers has use for some of them")]
-pub use fluster::testing::{End, Fault, Way};
+pub use fluster::testing::{End, Fault, Seen, Way};
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -19,15 +19,6 @@ use crate::support::Server;
 
 /// Set for the process that is a proxy: the port it leads to.
 const ENVIRONMENT: &str = "FLUSTER_FAULT_PROXY";
-
-/// What the proxy has seen, as [`fluster::testing::Seen`] has it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    pub fired: u64,
-    pub accepted: u64,
-    pub open: u64,
-    pub most: u64,
-}
 
 /// A running proxy; dropping it ends the process.
 pub struct Proxy {

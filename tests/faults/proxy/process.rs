@@ -108,11 +108,10 @@ pub(super) fn decode(numbers: &str) -> (u16, Seen) {
         .map(|n| n.parse().expect("a number"));
     let mut next = || numbers.next().expect("five numbers");
     let port = u16::try_from(next()).expect("a port");
-    let seen = Seen {
-        fired: next(),
-        accepted: next(),
-        open: next(),
-        most: next(),
-    };
+    let mut seen = Seen::default();
+    seen.fired = next();
+    seen.accepted = next();
+    seen.open = next();
+    seen.most = next();
     (port, seen)
 }
