@@ -128,6 +128,15 @@ fn start_counted(
     )
 }
 
+fn is_disputed_after_two_hops(answer: &Answer, count: &AtomicUsize) {
+    assert_eq!(
+        (answer.status, answer.reason()),
+        (503, "disputed"),
+        "{answer:?}"
+    );
+    assert_eq!(count.load(Ordering::SeqCst), 3, "it, and two hops");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_that_leads_to_oneself_is_no_endless_way() {
     let a = place("a");
@@ -136,12 +145,7 @@ async fn an_address_that_leads_to_oneself_is_no_endless_way() {
     let (peers, _server) = start_counted(a, &list, key(), &count);
     let target = format!("/x/{}", key_of("b", &peers));
     let answer = ask(&base, "POST", &target, &[], b"").await;
-    assert_eq!(
-        (answer.status, answer.reason()),
-        (503, "disputed"),
-        "{answer:?}"
-    );
-    assert_eq!(count.load(Ordering::SeqCst), 3, "it, and two hops");
+    is_disputed_after_two_hops(&answer, &count);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -156,12 +160,7 @@ async fn instances_that_believe_neither_each_others_marks_nor_views_do_not_send_
     seen_by_a.replace([list[1].clone()]).unwrap();
     seen_by_b.replace([list[0].clone()]).unwrap();
     let answer = ask(&to_a, "GET", "/x/k", &[], b"").await;
-    assert_eq!(
-        (answer.status, answer.reason()),
-        (503, "disputed"),
-        "{answer:?}"
-    );
-    assert_eq!(count.load(Ordering::SeqCst), 3, "it, and two hops");
+    is_disputed_after_two_hops(&answer, &count);
 }
 
 /// What cannot come whole is seen to be cut, and takes nothing along.

@@ -62,20 +62,23 @@ async fn caught(real: &Place) -> Caught {
     }
 }
 
+/// The same, and the real b, by when both take a for the owner of everything.
+async fn caught_for_a() -> (Instance, Caught) {
+    let b = place("b");
+    let caught = caught(&b).await;
+    let b = start(b, &caught.list, |builder| builder, echo("b", &caught.log));
+    for instance in [&b, &caught.a] {
+        instance.peers.replace([caught.list[0].clone()]).unwrap();
+    }
+    (b, caught)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mark_that_comes_again_is_an_ordinary_request() {
-    let b = place("b");
+    let (b, caught) = caught_for_a().await;
     let Caught {
-        a,
-        list,
-        target,
-        mark,
-        log,
-    } = caught(&b).await;
-    // The real b takes a for the owner of everything.
-    let b = start(b, &list, |builder| builder, echo("b", &log));
-    b.peers.replace([list[0].clone()]).unwrap();
-    a.peers.replace([list[0].clone()]).unwrap();
+        target, mark, log, ..
+    } = caught;
     let sent = [("fluster-forwarded", &*mark)];
     let first = ask(&b.base, "POST", &target, &sent, b"").await;
     // b is not on its own list any more: it says that it owns nothing.
@@ -98,17 +101,10 @@ async fn a_mark_that_comes_again_is_an_ordinary_request() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mark_that_is_forged_or_of_another_request_is_an_ordinary_request() {
-    let b = place("b");
+    let (b, caught) = caught_for_a().await;
     let Caught {
-        a,
-        list,
-        target,
-        mark,
-        log,
-    } = caught(&b).await;
-    let b = start(b, &list, |builder| builder, echo("b", &log));
-    b.peers.replace([list[0].clone()]).unwrap();
-    a.peers.replace([list[0].clone()]).unwrap();
+        target, mark, log, ..
+    } = caught;
     let last = mark.len() - 1;
     let flipped = format!(
         "{}{}",
@@ -147,7 +143,7 @@ async fn a_mark_that_is_forged_or_of_another_request_is_an_ordinary_request() {
     // And where it is handled, nobody sees it either.
     for target in [&*target, "/status"] {
         let answer = ask(
-            &a.base,
+            &caught.a.base,
             "POST",
             target,
             &[("fluster-forwarded", &*flipped)],
