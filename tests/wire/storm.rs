@@ -184,7 +184,28 @@ async fn trouble(site: &Site, relay: &Relay, over: &AtomicBool) {
     }
 }
 
-async fn storm(way: Way, protocol: &str, numbers: u64) {
+/// How many calls there were of each sort.
+type Told = [(&'static str, u64); 6];
+
+/// Storms until calls of every sort were seen: a single short one may never cut a connection while a call waits in
+/// front of it, which is chance, and no fault.
+async fn storms(way: Way, protocol: &str, numbers: u64) {
+    let mut seen = [0; 6];
+    for _ in 0..20 {
+        let told = storm(way, protocol, numbers).await;
+        for (seen, (_, n)) in seen.iter_mut().zip(told) {
+            *seen += n;
+        }
+        if !seen.contains(&0) {
+            return;
+        }
+    }
+    panic!(
+        "{way:?} {protocol}: {seen:?}: of one sort there was none, the storms have shown nothing of it"
+    );
+}
+
+async fn storm(way: Way, protocol: &str, numbers: u64) -> Told {
     let site = Site::new(way);
     let relay = Relay::start(&site.server);
     let cluster = site
@@ -221,9 +242,7 @@ async fn storm(way: Way, protocol: &str, numbers: u64) {
     let numbers = executed.iter().filter(|is| **is).count() as u64;
     assert_eq!(site.calls("incrby"), numbers, "each was executed once");
     assert_eq!(told.iter().map(|(_, n)| n).sum::<u64>(), calls.len() as u64);
-    for (what, n) in told {
-        assert!(n > 0, "none was {what}: the storm has shown nothing of it");
-    }
+    told
 }
 
 /// Which numbers were added.
@@ -246,7 +265,7 @@ fn executed(site: &Site, end: u64) -> Vec<bool> {
 }
 
 /// Holds what each call said against what the server did; how many there were of each sort.
-fn account(calls: &[Call], executed: &[bool]) -> [(&'static str, u64); 6] {
+fn account(calls: &[Call], executed: &[bool]) -> Told {
     let mut told = [
         ("answered", 0),
         ("not sent", 0),
@@ -285,7 +304,7 @@ fn account(calls: &[Call], executed: &[bool]) -> [(&'static str, u64); 6] {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_call_of_a_storm_has_its_own_reply_or_says_what_became_of_it() {
     for (way, protocol) in Way::ALL.into_iter().zip(["resp2", "resp3"]) {
-        storm(way, protocol, 12_000).await;
+        storms(way, protocol, 12_000).await;
     }
 }
 
@@ -295,7 +314,7 @@ async fn each_call_of_a_storm_has_its_own_reply_or_says_what_became_of_it() {
 async fn each_of_a_hundred_thousand_calls_has_its_own_reply_or_says_what_became_of_it() {
     for way in Way::ALL {
         for protocol in ["resp2", "resp3"] {
-            storm(way, protocol, 200_000).await;
+            storms(way, protocol, 200_000).await;
         }
     }
 }
