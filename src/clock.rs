@@ -2,7 +2,7 @@
 //! overflow.
 
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What time it is. Nobody else of us asks the operating system, so that unit tests can have a time of their own.
 #[cfg(not(test))]
@@ -26,6 +26,11 @@ pub(crate) fn now() -> Instant {
 #[inline]
 pub(crate) fn since(at: Instant) -> Duration {
     now().saturating_duration_since(at)
+}
+
+/// The time of the day, for people: nothing is judged by it, since it may jump.
+pub(crate) fn time_of_day() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Microseconds since the process first asked, at least 1; fits an atomic, which `Instant` does not.

@@ -14,6 +14,7 @@ pub(crate) mod events;
 mod everywhere;
 mod evidence;
 mod exchange;
+pub(crate) mod explain;
 mod factory;
 mod failover;
 pub(crate) mod features;
@@ -41,6 +42,8 @@ pub(crate) mod warm_up;
 
 use std::fmt;
 use std::sync::Arc;
+#[cfg(feature = "admin")]
+use std::sync::Weak;
 use std::time::Duration;
 
 pub(crate) use self::engine::Engine;
@@ -77,6 +80,7 @@ use crate::tasks;
 /// | add and remove nodes under load | [`add_node`](Self::add_node), [`set_nodes`](Self::set_nodes); [`plan`](Self::plan) says what moves |
 /// | take a node out of service | [`drain_node`](Self::drain_node) |
 /// | see how it is | [`status`](Self::status), [`events`](Self::events) |
+/// | know why a key is served by its node | [`explain`](Self::explain) |
 /// | end it | [`shutdown`](Self::shutdown) |
 ///
 /// Cheap to clone; all clones are the same cluster. Background tasks start with the first call inside
@@ -126,7 +130,33 @@ impl Drop for Handle {
     }
 }
 
+/// A handle that does not keep the cluster alive.
+#[cfg(feature = "admin")]
+#[derive(Clone)]
+pub(crate) struct WeakCluster {
+    handle: Weak<Handle>,
+    view: View,
+}
+
+#[cfg(feature = "admin")]
+impl WeakCluster {
+    pub(crate) fn upgrade(&self) -> Option<FlusterCluster> {
+        Some(FlusterCluster {
+            handle: self.handle.upgrade()?,
+            view: self.view,
+        })
+    }
+}
+
 impl FlusterCluster {
+    #[cfg(feature = "admin")]
+    pub(crate) fn downgrade(&self) -> WeakCluster {
+        WeakCluster {
+            handle: Arc::downgrade(&self.handle),
+            view: self.view,
+        }
+    }
+
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
         Self {
             handle: Arc::new(Handle { engine }),

@@ -66,6 +66,8 @@ pub use self::error::{GossipError, GossipErrorKind};
 pub use self::events::{GossipEvent, GossipEvents};
 pub use self::frame::Refusal;
 pub use self::handle::Gossip;
+#[cfg(feature = "admin")]
+pub(crate) use self::handle::WeakGossip;
 pub use self::heal::HealReport;
 pub use self::leave::LeaveReport;
 pub use self::operator::Operator;

@@ -20,6 +20,7 @@
 //! * [`membership`](https://docs.rs/fluster/latest/fluster/guide/membership/index.html): instances of an application that know each other (feature `gossip`).
 //! * [`forwarding`](https://docs.rs/fluster/latest/fluster/guide/forwarding/index.html): requests that are handled by the owner of their key (feature `forward`).
 //! * [`observability`]: metrics, events, logs, status.
+//! * [`admin`](https://docs.rs/fluster/latest/fluster/guide/admin/index.html): the running cluster on a page and as JSON; the first minute of an outage (feature `admin`).
 //! * [`limits`]: what fluster costs, and what it cannot see.
 //! * [`runtimes`]: which runtime does what; programs without async, tests.
 //! * [`scaling`]: a thousand instances and a hundred nodes: connections, probes, what to set.
@@ -35,8 +36,13 @@
 #[cfg_attr(feature = "discovery", doc = include_str!("guide/by-example-discovery.md"))]
 #[cfg_attr(feature = "gossip", doc = include_str!("guide/by-example-gossip.md"))]
 #[cfg_attr(all(feature = "forward", feature = "gossip"), doc = include_str!("guide/by-example-forward.md"))]
+#[cfg_attr(feature = "admin", doc = include_str!("guide/by-example-admin.md"))]
 #[cfg_attr(all(feature = "testing", unix), doc = include_str!("guide/by-example-testing.md"))]
 pub mod by_example {}
+
+#[cfg(feature = "admin")]
+#[doc = include_str!("guide/admin.md")]
+pub mod admin {}
 
 #[doc = include_str!("guide/coming-from.md")]
 pub mod coming_from {}

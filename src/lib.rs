@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 // Who may import whom is told by the floors of `tests/layers.rs`.
+#[cfg(feature = "admin")]
+pub mod admin;
 mod backend;
 mod budget;
 mod build_error;
@@ -64,6 +66,7 @@ pub use crate::cluster::clients::{Clients, Rounds};
 #[cfg(feature = "serde")]
 pub use crate::cluster::config::{Config, NodeConfig};
 pub use crate::cluster::events::{Event, Events, TopologyChange};
+pub use crate::cluster::explain::{Candidate, Explanation};
 pub use crate::cluster::options::{Failover, Refusals, SlowNodes};
 pub use crate::cluster::status::{ClusterStatus, NodeStatus};
 pub use crate::cluster::warm_up::WarmUp;

@@ -27,6 +27,8 @@ mod scripts;
 mod shared;
 mod spread;
 mod trouble;
+#[cfg(feature = "admin")]
+mod weak;
 
 pub use self::consumer::{Consumer, Deliveries};
 pub use self::dead::{DeadLetter, DeadLetters};
@@ -36,6 +38,8 @@ pub use self::message::MessageId;
 pub use self::receipt::{PushError, Receipt};
 pub use self::schedule::When;
 pub use self::spread::Spread;
+#[cfg(feature = "admin")]
+pub(crate) use self::weak::WeakQueue;
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -34,6 +34,7 @@ fn sections() -> BTreeMap<String, String> {
         include_str!("../src/guide/by-example-discovery.md"),
         include_str!("../src/guide/by-example-gossip.md"),
         include_str!("../src/guide/by-example-forward.md"),
+        include_str!("../src/guide/by-example-admin.md"),
         include_str!("../src/guide/by-example-testing.md"),
     ]
     .concat();

@@ -24,7 +24,11 @@ const NOT_IN_PURE_CODE: &[&str] = &[
 
 /// Who asks for the time, as well as `clock`: the rest of the crate would miss what a unit test says that it is.
 const OTHER_CLOCKS: &[(&str, &[&str], &str)] = &[
-    ("clock", &["Instant::now", ".elapsed()"], "it is the place"),
+    (
+        "clock",
+        &["Instant::now", ".elapsed()", "SystemTime::now"],
+        "it is the place",
+    ),
     (
         "bin/fluster",
         &["Instant::now", ".elapsed()"],
@@ -193,6 +197,7 @@ const FLOORS: &[(&str, usize)] = &[
     ("pubsub", 3),
     ("transaction", 3),
     // Optional edges.
+    ("admin", 4),
     ("discovery", 4),
     ("forward", 4),
     ("gossip", 4),
@@ -220,6 +225,13 @@ const PURE: &[&str] = &[
 
 /// Pure, too, though they stand above others; of the network they may name addresses.
 const PURE_ABOVE: &[&str] = &[
+    "admin/access",
+    "admin/ask",
+    "admin/host",
+    "admin/refusal",
+    "admin/route",
+    "admin/token",
+    "admin/told",
     "forward/arrival",
     "forward/attempt",
     "forward/base",

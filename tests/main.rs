@@ -9,6 +9,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has to panic")]
 #![allow(missing_docs, reason = "tests are named as the sentences they prove")]
 
+#[cfg(feature = "admin")]
+mod admin;
 #[cfg(feature = "cli")]
 mod cli;
 mod client_name;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
@@ -86,6 +86,8 @@ pub(crate) struct EngineState {
     /// Commands that all nodes had been sent at the watchdog's last tick.
     pub(super) sent: u64,
     pub(crate) out_since: BTreeMap<u64, Instant>,
+    /// The time of the day when each node came into service, or went out of it.
+    pub(super) since: BTreeMap<u64, SystemTime>,
     pub(crate) outage: Outage,
     /// Why each node is out, as of a published snapshot: a caller that asks over and over must not
     /// pay for a list of a thousand nodes each time.
@@ -130,6 +132,7 @@ impl Engine {
             })
             .collect();
         let next_key = backends.len() as u64;
+        let today = clock::time_of_day();
         for backend in backends.iter() {
             backend.meter().state(NodeState::Up);
         }
@@ -146,6 +149,7 @@ impl Engine {
                 stalls: Stalls::default(),
                 sent: 0,
                 out_since: BTreeMap::new(),
+                since: (0..next_key).map(|key| (key, today)).collect(),
                 outage: Outage::default(),
                 servers: Servers::default(),
                 drained: BTreeSet::new(),
@@ -264,8 +268,18 @@ impl Engine {
 
 impl EngineState {
     pub(crate) fn new_key(&mut self) -> u64 {
+        let key = self.next_key;
         self.next_key += 1;
-        self.next_key - 1
+        self.since.insert(key, clock::time_of_day());
+        key
+    }
+
+    /// When the node came into service, or went out of it.
+    pub(super) fn since(&self, key: u64) -> SystemTime {
+        self.since
+            .get(&key)
+            .copied()
+            .unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     pub(crate) fn forget(&mut self, key: u64) {
@@ -273,6 +287,7 @@ impl EngineState {
         self.slowness.forget(key);
         self.servers.forget(key);
         self.out_since.remove(&key);
+        self.since.remove(&key);
     }
 }
 

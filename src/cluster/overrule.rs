@@ -1,5 +1,6 @@
 //! What the operator says of a node, beside its own health.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::backend::Backend;
@@ -48,10 +49,37 @@ impl FlusterCluster {
     pub fn restore_node(&self, name: impl AsRef<str>) -> Result<(), Error> {
         self.engine().drain(name.as_ref(), false)
     }
+
+    /// Has a node asked for a sign of life now: one that is out is probed as soon as its back-off allows, half a second
+    /// from now at most unless [set otherwise](crate::Penalty::demand_max); one that is in gets a check, whose failures
+    /// count as strikes. It does not wait for the answer, which [`events`](Self::events) and [`status`](Self::status)
+    /// show. [Example](crate::guide::by_example#nodes).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] when the cluster has no node of this name.
+    pub fn probe_node(&self, name: impl AsRef<str>) -> Result<(), Error> {
+        self.engine().probe(name.as_ref())
+    }
 }
 
 impl Engine {
-    fn drain(&self, name: &str, drained: bool) -> Result<(), Error> {
+    pub(crate) fn probe(self: &Arc<Self>, name: &str) -> Result<(), Error> {
+        // Who asks may be the first to ask anything.
+        self.ensure_monitored();
+        let now = clock::now();
+        self.locked(|state, _| {
+            let snapshot = self.snapshot.load();
+            let backend = snapshot.nodes.iter().find(|b| *b.id() == *name);
+            let backend = backend.ok_or_else(|| unknown(name))?;
+            state.health.check(backend.key(), now);
+            Ok::<_, Error>(())
+        })?;
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    pub(crate) fn drain(&self, name: &str, drained: bool) -> Result<(), Error> {
         let now = clock::now();
         self.locked(|state, effects| {
             let snapshot = self.snapshot.load();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::backend::Backend;
+use crate::clock;
 use crate::cluster::engine::{Effects, Engine, EngineState, set_watch};
 use crate::cluster::events::Event;
 use crate::cluster::outage::Line;
@@ -84,6 +85,9 @@ impl Engine {
         now: Instant,
     ) {
         let node = backend.id().clone();
+        if t.from.admits() != t.to.admits() {
+            state.since.insert(t.key, clock::time_of_day());
+        }
         let reason = t.reason.unwrap_or(Reason::Io);
         let retry_after = t
             .until

@@ -1,25 +1,40 @@
 //! What a cluster looks like at one moment.
 
+#[cfg(feature = "serde")]
+pub(crate) mod json;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::backend::Backend;
 use crate::clock;
 use crate::cluster::FlusterCluster;
-use crate::cluster::engine::EngineState;
+use crate::cluster::engine::{Engine, EngineState};
 use crate::health::NodeState;
 use crate::health::verdict::Reason;
 use crate::node::{Node, NodeId};
 use crate::placement::Fingerprint;
 
+/// The number of the form that [`ClusterStatus`] has as JSON. New fields do not change it, and readers leave alone what
+/// they do not know; a field that goes or means something else does.
+const SCHEMA: u32 = 1;
+
 /// A picture of the whole cluster; see [`status`](FlusterCluster::status).
+///
+/// As JSON (feature `serde`) it is what the program `fluster` prints and the page of the feature `admin` serves, too:
+/// times of the day are texts such as `2026-11-26T20:15:00.250Z`, durations are milliseconds in fields that end in `_ms`,
+/// and what is not known is `null`.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 #[doc(alias = "health check")]
 pub struct ClusterStatus {
+    /// The number of this form; 1.
+    pub schema: u32,
+    /// The version of fluster.
+    pub fluster: &'static str,
     /// Counts the snapshots published so far.
     pub epoch: u64,
     /// The placement rule, as it is written in a configuration.
@@ -52,7 +67,7 @@ impl ClusterStatus {
 #[non_exhaustive]
 pub struct NodeStatus {
     /// The node's name.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "as_text"))]
+    #[cfg_attr(feature = "serde", serde(serialize_with = "json::text"))]
     pub name: NodeId,
     /// `host:port` or the socket's path, without credentials.
     pub address: String,
@@ -61,7 +76,7 @@ pub struct NodeStatus {
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// What it does for traffic: `up`, `probation`, `half_open` or `down`.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "as_text"))]
+    #[cfg_attr(feature = "serde", serde(serialize_with = "json::text"))]
     pub state: NodeState,
     /// Whether it is sent traffic: its state admits it, and nobody drained the node.
     pub admits: bool,
@@ -72,10 +87,33 @@ pub struct NodeStatus {
     /// How far up the back-off it is, 0 to 7.
     pub level: u32,
     /// Why it is out, or was last.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "as_optional_text"))]
+    #[cfg_attr(feature = "serde", serde(serialize_with = "json::optional_text"))]
     pub reason: Option<Reason>,
-    /// The time until its next probe, while it is out.
+    /// The time of the day when it came into service, or went out of it.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "json::time"))]
+    pub since: SystemTime,
+    /// For how long it has been out; `None` while it is not. As JSON `out_for_ms`.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "out_for_ms", serialize_with = "json::millis")
+    )]
+    pub out_for: Option<Duration>,
+    /// The time until its next probe, while it is out. As JSON `retry_after_ms`.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "retry_after_ms", serialize_with = "json::millis")
+    )]
     pub retry_after: Option<Duration>,
+    /// Within which 95 of 100 of its answers came lately; `None` until there were enough, and while it is out. As JSON `p95_ms`, with fractions.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "p95_ms", serialize_with = "json::fraction")
+    )]
+    pub p95: Option<Duration>,
+    /// Commands that it was sent so far.
+    pub commands: u64,
+    /// The version that its server says, once it was asked.
+    pub version: Option<String>,
     /// Commands on its lane that wait for their reply.
     pub in_flight: u64,
     /// Whether its lane is connected.
@@ -104,10 +142,15 @@ impl FlusterCluster {
     /// ```
     #[must_use]
     pub fn status(&self) -> ClusterStatus {
-        let engine = self.engine();
-        engine.locked(|state, _| {
+        self.engine().status()
+    }
+}
+
+impl Engine {
+    pub(crate) fn status(&self) -> ClusterStatus {
+        self.locked(|state, _| {
             // Under the lock, so that the snapshot, the nodes and their health belong together.
-            let snapshot = engine.snapshot.load();
+            let snapshot = self.snapshot.load();
             let now = clock::now();
             let nodes = state
                 .specs
@@ -116,10 +159,12 @@ impl FlusterCluster {
                 .map(|(spec, backend)| node_status(state, spec, backend, now))
                 .collect();
             ClusterStatus {
+                schema: SCHEMA,
+                fluster: env!("CARGO_PKG_VERSION"),
                 epoch: snapshot.epoch,
-                placement: engine.options.placement.shown(),
+                placement: self.options.placement.shown(),
                 fingerprint: snapshot.table.fingerprint(),
-                tasks: engine.tasks.count(),
+                tasks: self.tasks.count(),
                 nodes,
             }
         })
@@ -134,18 +179,26 @@ fn node_status(
 ) -> NodeStatus {
     let (health, key, stats) = (&state.health, backend.key(), backend.stats());
     let lane = backend.lane().get();
+    let is = health.state(key).unwrap_or(NodeState::Down);
+    let out_since = state.out_since.get(&key).filter(|_| !is.admits());
+    let identity = backend.inquiry().last();
     NodeStatus {
         name: spec.id(),
         address: spec.endpoint().to_string(),
         weight: spec.weight_value(),
         labels: spec.labels().clone(),
-        state: health.state(key).unwrap_or(NodeState::Down),
+        state: is,
         admits: health.standing(key).callable,
         drained: health.overruled(key).drained,
         degraded: state.slowness.is_degraded(key),
         level: health.level(key).unwrap_or_default(),
         reason: health.reason(key),
+        since: state.since(key),
+        out_for: out_since.map(|at| now.saturating_duration_since(*at)),
         retry_after: health.retry_after(key, now),
+        p95: stats.usual().filter(|_| is.admits()),
+        commands: stats.commands(),
+        version: identity.and_then(|i| i.version).map(|v| v.to_string()),
         in_flight: lane.as_ref().map_or(0, |l| l.wire().in_flight()),
         connected: lane.is_some(),
         dedicated: backend.pool_if_used().map_or(0, |p| p.sizes().0),
@@ -153,22 +206,5 @@ fn node_status(
         failed_dials: stats.failed_dials.load(Relaxed),
         probes: stats.probes.load(Relaxed),
         ejections: stats.ejections.load(Relaxed),
-    }
-}
-
-#[cfg(feature = "serde")]
-fn as_text<S: serde::Serializer>(value: &impl std::fmt::Display, s: S) -> Result<S::Ok, S::Error> {
-    s.collect_str(value)
-}
-
-#[cfg(feature = "serde")]
-#[allow(clippy::ref_option, reason = "the signature that serde asks for")]
-fn as_optional_text<S: serde::Serializer>(
-    value: &Option<impl std::fmt::Display>,
-    s: S,
-) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => s.collect_str(value),
-        None => s.serialize_none(),
     }
 }

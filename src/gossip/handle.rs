@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
+#[cfg(feature = "admin")]
+use std::sync::Weak;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
@@ -46,7 +48,25 @@ impl Drop for Inner {
     }
 }
 
+/// A handle that does not keep the instance alive.
+#[cfg(feature = "admin")]
+#[derive(Clone)]
+pub(crate) struct WeakGossip(Weak<Inner>);
+
+#[cfg(feature = "admin")]
+impl WeakGossip {
+    pub(crate) fn upgrade(&self) -> Option<Gossip> {
+        let inner = self.0.upgrade()?;
+        Some(Gossip { inner })
+    }
+}
+
 impl Gossip {
+    #[cfg(feature = "admin")]
+    pub(crate) fn downgrade(&self) -> WeakGossip {
+        WeakGossip(Arc::downgrade(&self.inner))
+    }
+
     /// An instance of the cluster of this name, which keeps others from mixing in: 1 to 64 bytes. [Example](crate::guide::by_example#an-instance).
     pub fn builder(cluster: impl Into<String>) -> GossipBuilder {
         GossipBuilder::new(cluster.into())

@@ -25,10 +25,6 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
     /// Somebody doubts the node. One that admits is asked at once, and each failure is a strike, until it answers or
     /// has failed as often as strikes eject; for one that is out this is a [`demand`](Self::demand). Says whether
     /// [`next_deadline`](Self::next_deadline) may have changed.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the health that processes share will doubt")
-    )]
     pub(crate) fn check(&mut self, key: K, now: Instant) -> bool {
         let doubted = self.with(key, |node, _| node.admits().then(|| node.doubt(now)));
         match doubted.flatten() {

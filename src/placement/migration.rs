@@ -114,6 +114,11 @@ impl serde::Serialize for Migration {
     }
 }
 
+/// A made-up key. Its digits differ everywhere: CRC-32 and FNV keep the likeness of keys that count up.
+fn sampled(number: u32) -> String {
+    format!("fluster:{:016x}", xxh3_64(&number.to_le_bytes()))
+}
+
 impl Table {
     /// What moves when this table is replaced by `to`: keys whose owner has another name there. [Example](crate::guide::by_example#placement-without-redis).
     ///
@@ -149,6 +154,29 @@ impl Table {
         moved.min(1.0)
     }
 
+    /// The share of all keys that each node owns, 0 to 1: exact where the rule divides its hashes, otherwise counted on
+    /// some keys, as [`migration`](Self::migration) counts them.
+    #[cfg(feature = "admin")]
+    pub(crate) fn shares(&self) -> Vec<f64> {
+        let mut shares = vec![0.0; self.nodes() as usize];
+        let mut see = |(node, _): (u32, u32), share: f64| {
+            if let Some(sum) = shares.get_mut(node as usize) {
+                *sum += share;
+            }
+        };
+        let exact = self
+            .layout()
+            .and_then(|layout| layout::shares(&layout, &layout, &mut see));
+        if exact.is_none() {
+            let keys = self.sample();
+            for number in 0..keys {
+                let owner = self.owner(sampled(number).as_bytes()) as u32;
+                see((owner, owner), f64::from(keys).recip());
+            }
+        }
+        shares
+    }
+
     /// Sees the shares of keys that move, from a node to another; how many keys were sampled, if any.
     fn each_move(&self, to: &Self, mut see: impl FnMut((u32, u32), f64)) -> Option<u32> {
         let places: HashMap<&str, u32> = to.names().zip(0..).collect();
@@ -165,8 +193,7 @@ impl Table {
         }
         let keys = self.sample().min(to.sample());
         for number in 0..keys {
-            // Digits that differ everywhere: CRC-32 and FNV keep the likeness of keys that count up.
-            let key = format!("fluster:{:016x}", xxh3_64(&number.to_le_bytes()));
+            let key = sampled(number);
             let (one, other) = (self.owner(key.as_bytes()), to.owner(key.as_bytes()));
             see_move((one as u32, other as u32), f64::from(keys).recip());
         }

@@ -18,11 +18,11 @@ pub(super) struct Modulo {
 
 impl Modulo {
     pub(super) fn owner(self, key: &[u8]) -> Option<usize> {
-        floor_modulo(murmur3_x86_32(key), self.nodes as usize)
+        floor_modulo(hash_of(key), self.nodes as usize)
     }
 
     pub(super) fn first(self, key: &[u8], live: &Live) -> Option<usize> {
-        let hash = murmur3_x86_32(key);
+        let hash = hash_of(key);
         let owner = floor_modulo(hash, self.nodes as usize)?;
         if live.contains(owner) {
             return Some(owner);
@@ -36,7 +36,7 @@ impl Modulo {
     /// The owner is left out of that list also while it is live: so the second candidate is the
     /// node that serves the key the moment the owner goes out, and not one that does so for one try.
     pub(super) fn walk<'t>(self, key: &[u8], live: Option<&'t Live>) -> ModuloWalk<'t> {
-        let hash = murmur3_x86_32(key);
+        let hash = hash_of(key);
         let live = live.map(|live| live.below(self.nodes));
         let count = live.map_or(self.nodes as usize, <[u32]>::len);
         let owner = floor_modulo(hash, self.nodes as usize);
@@ -50,6 +50,11 @@ impl Modulo {
         let next = floor_modulo(hash, others).unwrap_or(0);
         ModuloWalk::new(live, count, owner_at, next)
     }
+}
+
+/// What decides.
+pub(super) fn hash_of(key: &[u8]) -> i32 {
+    murmur3_x86_32(key)
 }
 
 /// The remainder from 0 to `count` - 1, for negative hashes too (Python's `%`); `None` of none.

@@ -138,6 +138,18 @@ impl Table {
         Some(Layout { hash, parts })
     }
 
+    /// What the rule makes of a key before it looks for nodes; `None` for rules that hash it with each node's name.
+    pub(crate) fn hash_of(&self, key: &[u8]) -> Option<u64> {
+        let key = self.tags.tagged(key);
+        match &self.core {
+            Core::Ring(_) => Some(ring::value_of(key)),
+            Core::Rendezvous(_) => None,
+            Core::Modulo(_) => Some(u64::from(modulo::hash_of(key).cast_unsigned())),
+            #[cfg(feature = "compat")]
+            Core::Foreign(rule) => rule.hash_of(key),
+        }
+    }
+
     /// How many keys to look up where nothing can be computed.
     pub(super) fn sample(&self) -> u32 {
         match &self.core {

@@ -149,6 +149,16 @@ impl Foreign {
         }
     }
 
+    /// The hash of the key; `None` where each node has one of its own.
+    pub(in crate::placement) fn hash_of(&self, key: &[u8]) -> Option<u64> {
+        match self {
+            Self::Ring { hash, .. } | Self::Listed { hash, .. } | Self::Ketama { hash, .. } => {
+                Some(u64::from(hash.of(key)))
+            }
+            Self::GoRedis(_) | Self::Proxenos(_) => None,
+        }
+    }
+
     /// How the hashes of keys are divided, where they are spread over their space.
     pub(in crate::placement) fn layout(&self) -> Option<Layout> {
         let (hash, points) = match self {
