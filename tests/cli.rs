@@ -1,8 +1,11 @@
 //! The program `fluster`, run as a user runs it.
 
 mod answers;
+mod configured;
 mod gossip;
 mod input;
+mod made;
+mod of;
 mod select;
 mod status;
 mod vectors;
@@ -68,6 +71,9 @@ fn program() -> Command {
         "PROXENOS_MMH_OPTIMIZE",
         "PROXENOS_SIPHASH_KEY",
         "CONSUL_HTTP_TOKEN",
+        "FLUSTER_ADMIN_TOKEN",
+        "FLUSTER_CONFIG",
+        "FLUSTER_PASSWORD",
         "NO_COLOR",
     ] {
         command.env_remove(name);

@@ -7,7 +7,10 @@ const NODES: &str = "--node a=redis://:hunter2@127.0.0.1:1 --node b=redis://127.
 #[test]
 fn arguments_that_make_no_sense_are_named() {
     for (line, words) in [
-        ("", &["locate, select, ring, plan, status or gossip"][..]),
+        (
+            "",
+            &["locate, select, ring, plan, status, top, explain or gossip"][..],
+        ),
         (
             "gossip",
             &["status, list, count", "keygen", "fluster gossip --help"],
@@ -46,10 +49,61 @@ fn arguments_that_make_no_sense_are_named() {
             "locate NODES --node a=redis://h x",
             &["two nodes are named \"a\""],
         ),
+        ("locate --node hunter2@h x", &["neither NAME=URL nor a URL"]),
         (
-            "locate --node redis://:hunter2@h x",
-            &["NAME=URL", "<redacted>"],
+            "locate --node http://:hunter2@h x",
+            &["a node without a name", "unknown scheme"],
         ),
+        ("status --of hunter2", &["--of", "http://127.0.0.1:9800"]),
+        ("status --of ftp://h", &["--of", "http://127.0.0.1:9800"]),
+        ("status --of http://hunter2@h", &["--of", "--token-file"]),
+        (
+            "status --of http://h/?token=hunter2",
+            &["--of", "--token-file"],
+        ),
+        (
+            "status --of http://127.0.0.1:1 --node a=redis://h",
+            &["leave --config, --node and URLs out"],
+        ),
+        (
+            "status --of http://127.0.0.1:1 redis://h",
+            &["leave --config, --node and URLs out"],
+        ),
+        (
+            "status --of http://127.0.0.1:1 --compare x.toml",
+            &["--compare", "--of"],
+        ),
+        (
+            "status --of http://127.0.0.1:1 --token-file /no/such",
+            &["--token-file /no/such"],
+        ),
+        (
+            "status --of https://127.0.0.1:1 --ca-file /no/such",
+            &["--ca-file /no/such"],
+        ),
+        ("status --token-file x NODES", &["give --of URL"]),
+        ("status", &["--config", "--node"]),
+        (
+            "status user:hunter2@h",
+            &["URL", "neither NAME=URL nor a URL"],
+        ),
+        (
+            "status --section redis NODES",
+            &["--section", "--config FILE"],
+        ),
+        ("status NODES --timeout soon", &["--timeout soon", "500ms"]),
+        ("status NODES --interval 0", &["--interval 0", "500ms"]),
+        (
+            "status NODES --password-file /no/such",
+            &["--password-file /no/such"],
+        ),
+        ("top NODES --wide", &["'--wide'", "fluster top --help"]),
+        ("explain NODES", &["KEY"]),
+        ("explain NODES --hex zz", &["\"zz\"", "not hexadecimal"]),
+        ("explain NODES --down c x", &["--down c", "no node"]),
+        ("explain x", &["--config", "--node"]),
+        ("completions", &["SHELL"]),
+        ("completions cmd.exe", &["'cmd.exe'", "bash"]),
         (
             "locate --node a=http://:hunter2@h x",
             &["node \"a\"", "unknown scheme"],
@@ -201,7 +255,16 @@ fn a_bad_line_of_keys_is_named_and_what_came_before_is_answered() {
 
 #[test]
 fn help_has_an_example_of_every_command_and_is_no_error() {
-    for command in ["locate", "select", "ring", "plan", "status"] {
+    for command in [
+        "locate",
+        "select",
+        "ring",
+        "plan",
+        "status",
+        "top",
+        "explain",
+        "completions",
+    ] {
         let help = run(&format!("{command} --help")).works().stdout;
         let example = help.split_once("xample").expect("an example").1;
         assert!(example.contains(&format!("fluster {command} ")), "{help}");

@@ -65,17 +65,43 @@ fn live_nodes_and_dead_ones_are_shown() {
     let lines: Vec<_> = ran.stdout.lines().collect();
     assert_eq!(
         lines.len(),
-        5,
-        "a heading, three nodes, a summary: {}",
+        6,
+        "a heading, three nodes, a reason, a summary: {}",
         ran.stdout
     );
     assert!(
-        lines[1].contains("up") && lines[1].contains("master"),
-        "{}",
+        lines[1].starts_with("b ") && lines[1].contains("down (refused)"),
+        "the sick one first: {}",
         lines[1]
     );
-    assert!(lines[2].contains("down (refused)"), "{}", lines[2]);
-    assert!(lines[4].starts_with("2 of 3 nodes answer"), "{}", lines[4]);
+    assert!(
+        lines[2].starts_with("  out for ") && lines[2].contains("Connection refused"),
+        "its reason on a line of its own: {}",
+        lines[2]
+    );
+    assert!(
+        lines[3].contains("up") && lines[3].contains("master"),
+        "{}",
+        lines[3]
+    );
+    assert!(lines[5].starts_with("2 of 3 nodes answer"), "{}", lines[5]);
+    let ran = fluster(["status", "--config", &file, "--down-only"]);
+    assert!(
+        ran.stdout.contains("refused") && !ran.stdout.contains("master"),
+        "{}",
+        ran.stdout
+    );
+    let ran = fluster(["status", "--config", &file, "--down-only", "--json"]);
+    assert_eq!(ran.json()[0]["nodes"].as_array().map(Vec::len), Some(1));
+    let wide = fluster(["status", "--config", &file, "--wide"]).stdout;
+    for column in ["uptime", "clients", "ops/s", "evicted", "version"] {
+        assert!(
+            wide.lines()
+                .next()
+                .is_some_and(|line| line.contains(column)),
+            "{column}: {wide}"
+        );
+    }
     assert!(
         !ran.stdout.contains("hunter2") && !ran.stdout.contains('\x1b'),
         "{}",
@@ -300,4 +326,85 @@ fn configurations_that_agree_are_told_from_those_that_do_not() {
             "{what}"
         );
     }
+}
+
+/// A name that leads nowhere counts as up until it has failed often enough.
+#[test]
+fn no_answer_is_never_shown_as_well() {
+    if !has_script() {
+        return;
+    }
+    let program = env!("CARGO_BIN_EXE_fluster");
+    let line = format!("{program} status --timeout 2s --node a=redis://no-such-host.invalid");
+    let shown = on_terminal(&line, "80", "24");
+    assert!(shown.contains("(dns)"), "{shown}");
+    assert!(!shown.contains("\x1b[32m"), "nothing is green: {shown:?}");
+}
+
+/// A terminal of this size; what it showed.
+fn on_terminal(line: &str, columns: &str, lines: &str) -> String {
+    let sized = format!("stty cols {columns} rows {lines}; {line}");
+    let output = Command::new("script")
+        .args(["-qec", &sized, "/dev/null"])
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .stdin(Stdio::null())
+        .output()
+        .expect("script runs");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Without the colours.
+fn plain(text: &str) -> String {
+    let mut parts = text.split('\x1b');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |all, part| {
+        all + part.split_once('m').map_or("", |(_, rest)| rest)
+    })
+}
+
+#[test]
+fn a_thousand_nodes_fit_on_80_by_24_with_the_sick_first() {
+    if !has_script() {
+        return;
+    }
+    let files = Files::new();
+    let node = |n: usize| {
+        format!(
+            "[[nodes]]\nname = \"a-rather-long-name-of-a-cache-{n}\"\nurl = \"redis://127.{}.{}.1:1\"\n",
+            1 + n / 250,
+            n % 250
+        )
+    };
+    let config: String = (0..1000).map(node).collect();
+    let file = files.write("thousand.toml", &config);
+    let program = env!("CARGO_BIN_EXE_fluster");
+    let line = format!("{program} status --timeout 1s --config {file}");
+    let raw = on_terminal(&line, "80", "24");
+    let shown = plain(&raw);
+    let lines: Vec<&str> = shown.lines().map(str::trim_end).collect();
+    let answer = lines
+        .iter()
+        .skip_while(|line| !line.contains("node "))
+        .count();
+    println!("{shown}");
+    assert!(answer <= 23, "{answer} lines");
+    let widest = lines.iter().map(|line| line.chars().count()).max();
+    assert!(widest <= Some(80), "{widest:?}");
+    assert!(
+        shown.contains("more, some of them not well; --all shows them"),
+        "{shown}"
+    );
+    assert!(shown.contains("0 of 1000 nodes answer"), "{shown}");
+    assert!(raw.contains("\x1b[Kasked "), "it says how far it is");
+    // A pipe gets all of them.
+    let ran = fluster(["status", "--timeout", "1s", "--config", &file]);
+    assert_eq!(
+        ran.stdout
+            .lines()
+            .filter(|line| line.starts_with("a-rather-long-name"))
+            .count(),
+        1000
+    );
+    assert_eq!(ran.stderr, "", "no progress where nobody watches");
 }

@@ -13,7 +13,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
     name = "fluster",
     version,
     about = "Where the keys of a sharded Redis cluster live, and how its nodes are",
-    after_help = "CLUSTER, in every command, is --config FILE, or --node NAME=URL for each node.\n\
+    after_help = "CLUSTER, in every command, is --config FILE, or --node NAME=URL for each node; FLUSTER_CONFIG is the \
+                  FILE where neither is given.\n\
                   Exit codes: 0 done; 1 two configurations differ; 2 usage; 3 a server is unreachable; \
                   4 no node is left for a key.\n\n\
                   Example:\n  fluster locate --node a=redis://10.0.0.1 --node b=redis://10.0.0.2 user:42"
@@ -38,12 +39,23 @@ pub enum Command {
     /// How many keys would move, and between which nodes
     #[command(after_help = PLAN)]
     Plan(Plan),
-    /// The nodes as they are now; or how another configuration differs
+    /// The nodes as they are now, or as a running application sees them; or how another configuration differs
     #[command(after_help = STATUS)]
     Status(Status),
+    /// The nodes, live
+    #[command(after_help = TOP)]
+    Top(Top),
+    /// Why a key is served by the node that serves it
+    #[command(after_help = EXPLAIN)]
+    Explain(Explain),
     /// The instances of an application: who is there, and whose a key is
     #[command(subcommand, after_help = crate::gossip::args::GOSSIP)]
     Gossip(crate::gossip::args::Gossip),
+    /// A script for a shell, which then completes commands and options
+    #[command(after_help = COMPLETIONS)]
+    Completions(Completions),
+    /// The manual page, for `man -l -`
+    Man,
 }
 
 const LOCATE: &str = "It prints the key, a tab, and its node, then a tab and a node for each further replica. Tabs, line \
@@ -75,24 +87,50 @@ const PLAN: &str = "CLUSTER2 is the file of another configuration, or NAME=URL (
     by the rule of CLUSTER.\n\n\
     Example:\n  fluster plan --config today.toml --to tomorrow.toml";
 
-const STATUS: &str = "Exit code 3 when a node does not answer. With --compare no server is asked; exit code 1 when the two \
-    do not place all keys the same way.\n\n\
-    Examples:\n  fluster status --config cluster.toml --watch\n  \
+const STATUS: &str = "The nodes that are not well come first, each with its reason on a line of its own. A terminal gets as many \
+    nodes as it has lines, unless --all; a pipe or a file gets all of them. --of asks a running application what it sees, on \
+    its admin page; without it the servers are asked from here.\n\n\
+    Exit code 3 when a node does not answer, or is out for the application. With --compare no server is asked; exit code 1 \
+    when the two do not place all keys the same way.\n\n\
+    Examples:\n  \
+    fluster status redis://10.0.0.1 redis://10.0.0.2\n  \
+    fluster status --config app.toml --section redis --wide\n  \
+    fluster status --of http://127.0.0.1:9800\n  \
     fluster status --config service-a.toml --compare service-b.toml";
+
+const TOP: &str = "With --of, what the application sends to each node, and how fast it is answered; otherwise what the servers say of \
+    themselves. The nodes that are not well come first, then those with the most traffic.\n\n\
+    Examples:\n  \
+    fluster top --of http://127.0.0.1:9800\n  \
+    fluster top --config cluster.toml --interval 5s";
+
+const EXPLAIN: &str = "With --of, who serves the key in the running application, now; otherwise by the configuration, with all nodes in \
+    service but those of --down. The key is sent in the body of a POST, and no log has it.\n\n\
+    Examples:\n  \
+    fluster explain --of http://127.0.0.1:9800 'cart:{42}'\n  \
+    fluster explain --config cluster.toml --down cache-b user:42";
+
+const COMPLETIONS: &str = "Example:\n  fluster completions bash > /etc/bash_completion.d/fluster";
 
 /// CLUSTER: which nodes, and which rule.
 #[derive(Args, Debug)]
 pub struct Cluster {
-    /// The configuration of the cluster, in TOML: what the library reads
-    #[arg(long, value_name = "FILE", help_heading = "Cluster")]
+    /// The configuration of the cluster, in TOML or JSON: what the library reads; `-` is standard input
+    #[arg(long, value_name = "FILE|-", help_heading = "Cluster")]
     pub config: Option<PathBuf>,
+    /// The part of FILE that is it, such as `redis` or `app.cache`
+    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    pub section: Option<String>,
     /// A node; once for each, in their order
     #[arg(
         long = "node",
-        value_name = "NAME=URL[,weight=N][,label.KEY=VALUE]...",
+        value_name = "[NAME=]URL[,weight=N][,label.KEY=VALUE]...",
         help_heading = "Cluster"
     )]
     pub nodes: Vec<String>,
+    /// The password of all nodes is the first line of this file [or: the variable FLUSTER_PASSWORD]
+    #[arg(long, value_name = "FILE", help_heading = "Cluster")]
+    pub password_file: Option<PathBuf>,
     /// The placement rule, such as `ring`, `fluster-py` or `twemproxy:hash=md5` [default: the file's, or `ring`]
     #[arg(long, value_name = "RULE", help_heading = "Cluster")]
     pub placement: Option<String>,
@@ -228,17 +266,94 @@ pub struct Plan {
     pub json: bool,
 }
 
+/// What the commands have in common that look at nodes.
+#[derive(Args, Debug)]
+pub struct Look {
+    #[command(flatten)]
+    pub cluster: Cluster,
+    #[command(flatten)]
+    pub of: Of,
+    /// How long a server, or the application, may take to answer
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<String>,
+    /// Between two looks [default: 1s]
+    #[arg(long, value_name = "TIME")]
+    pub interval: Option<String>,
+    /// Only the nodes that are not well
+    #[arg(long)]
+    pub down_only: bool,
+    /// All nodes, also on a terminal that has fewer lines
+    #[arg(long)]
+    pub all: bool,
+    /// One JSON object (a line each, when it goes on)
+    #[arg(long)]
+    pub json: bool,
+    /// The URLs of nodes without names
+    #[arg(value_name = "URL", help_heading = "Cluster")]
+    pub urls: Vec<String>,
+}
+
+/// A running application.
+#[derive(Args, Debug)]
+pub struct Of {
+    /// The admin page of a running application, such as http://127.0.0.1:9800
+    #[arg(long, value_name = "URL", help_heading = "Application")]
+    pub of: Option<String>,
+    /// Its token is the first line of this file [or: the variable FLUSTER_ADMIN_TOKEN]
+    #[arg(long, value_name = "FILE", help_heading = "Application")]
+    pub token_file: Option<PathBuf>,
+    /// PEM file of the authorities that https:// is verified against [default: the platform's]
+    #[arg(long, value_name = "FILE", help_heading = "Application")]
+    pub ca_file: Option<PathBuf>,
+}
+
 #[derive(Args, Debug)]
 pub struct Status {
     #[command(flatten)]
-    pub cluster: Cluster,
+    pub look: Look,
     /// Again every second, in place
     #[arg(long)]
     pub watch: bool,
+    /// More columns: uptime, clients, commands, evictions, version
+    #[arg(long)]
+    pub wide: bool,
     /// Does this configuration place keys the same way?
-    #[arg(long, value_name = "FILE", conflicts_with = "watch")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["watch", "of"])]
     pub compare: Option<PathBuf>,
-    /// One JSON object (a line each with --watch)
+}
+
+#[derive(Args, Debug)]
+pub struct Top {
+    #[command(flatten)]
+    pub look: Look,
+}
+
+#[derive(Args, Debug)]
+pub struct Explain {
+    #[command(flatten)]
+    pub cluster: Cluster,
+    #[command(flatten)]
+    pub of: Of,
+    /// This node is out
+    #[arg(long, value_name = "NAME", conflicts_with = "of")]
+    pub down: Vec<String>,
+    /// How long the application may take to answer
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<String>,
+    /// The key is in hexadecimal digits
+    #[arg(long)]
+    pub hex: bool,
+    /// One JSON object
     #[arg(long)]
     pub json: bool,
+    /// The key
+    #[arg(value_name = "KEY", allow_hyphen_values = true)]
+    pub key: OsString,
+}
+
+#[derive(Args, Debug)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
 }

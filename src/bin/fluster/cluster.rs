@@ -1,46 +1,72 @@
 //! CLUSTER: the nodes and the rule, from a file or from arguments.
 
 use std::ffi::OsString;
-use std::ops::Range;
 use std::path::Path;
 
 use fluster::placement::{Member, Placement, Table};
-use fluster::{ClusterBuilder, Config, Node};
+use fluster::{
+    ClusterBuilder, Config, Credentials, CredentialsFuture, CredentialsProvider, Node, NodeId,
+};
 
 use crate::args;
+use crate::configured;
 use crate::fault::Fault;
 use crate::text::{excerpt, masked, shown};
 
 /// A cluster as it was described.
-#[derive(Debug)]
 pub struct Cluster {
     /// The file, when it comes from one.
     file: Option<String>,
     /// All but the nodes.
     config: Config,
     pub nodes: Vec<Node>,
+    /// Of all nodes, in place of those in their URLs.
+    password: Option<String>,
 }
 
 impl Cluster {
     /// What the arguments say.
     pub fn from_args(args: &args::Cluster) -> Result<Self, Fault> {
-        let mut cluster = match (&args.config, &args.nodes[..]) {
-            (Some(_), [_, ..]) => {
+        Self::from_all(args, &[])
+    }
+
+    /// What the arguments say, with URLs that stand there by themselves.
+    pub fn from_all(args: &args::Cluster, urls: &[String]) -> Result<Self, Fault> {
+        let has_nodes = !args.nodes.is_empty() || !urls.is_empty();
+        let named = std::env::var_os("FLUSTER_CONFIG").filter(|file| !file.is_empty());
+        // A node on the command line is meant; the variable is for those who write none.
+        let file = match (&args.config, named) {
+            (Some(file), _) => Some(file.clone()),
+            (None, Some(file)) if !has_nodes => Some(file.into()),
+            _ => None,
+        };
+        let mut cluster = match file {
+            Some(_) if has_nodes => {
                 return Err(Fault::usage(
                     "--config and --node exclude each other: put the node into the file",
                 ));
             }
-            (None, []) => {
+            Some(file) => Self::read_part(&file, args.section.as_deref())?,
+            None if args.section.is_some() => {
+                return Err(Fault::usage(
+                    "--section is a part of a file: give --config FILE",
+                ));
+            }
+            None if !has_nodes => {
                 return Err(Fault::usage(
                     "which cluster? Give --config FILE, or --node NAME=URL for each node",
                 ));
             }
-            (Some(file), []) => Self::read(file)?,
-            (None, nodes) => Self {
-                file: None,
-                config: Config::default(),
-                nodes: from_texts("--node", nodes)?,
-            },
+            None => {
+                let mut nodes = from_texts("--node", &args.nodes)?;
+                nodes.extend(from_texts("URL", urls)?);
+                Self {
+                    file: None,
+                    config: Config::default(),
+                    nodes,
+                    password: None,
+                }
+            }
         };
         if let Some(rule) = &args.placement {
             cluster.config.placement = Some(rule.parse()?);
@@ -48,6 +74,12 @@ impl Cluster {
         if let Some(tags) = &args.hash_tags {
             cluster.config.hash_tags = Some(tags.parse()?);
         }
+        cluster.password = match &args.password_file {
+            Some(file) => Some(configured::secret("--password-file", file)?),
+            None => std::env::var("FLUSTER_PASSWORD")
+                .ok()
+                .filter(|word| !word.is_empty()),
+        };
         Ok(cluster)
     }
 
@@ -76,20 +108,17 @@ impl Cluster {
             file: None,
             config,
             nodes: from_texts("--to", &texts)?,
+            password: None,
         })
     }
 
     /// The configuration in this file.
     pub fn read(file: &Path) -> Result<Self, Fault> {
-        let name = file.display().to_string();
-        let text = std::fs::read_to_string(file)
-            .map_err(|e| Fault::usage(format!("{name}: the configuration cannot be read: {e}")))?;
-        let mut config: Config = toml::from_str(&text).map_err(|e| {
-            let why = e
-                .message()
-                .replace("expected u32", "expected a whole number from 1 up");
-            Fault::usage(format!("{name}, {}: {why}", place(&text, e.span())))
-        })?;
+        Self::read_part(file, None)
+    }
+
+    fn read_part(file: &Path, section: Option<&str>) -> Result<Self, Fault> {
+        let (name, mut config) = configured::read(file, section)?;
         let nodes = std::mem::take(&mut config.nodes).into_iter();
         let nodes = nodes.map(Node::try_from).collect::<Result<Vec<_>, _>>();
         let nodes = nodes.map_err(|e| Fault::from(e).about(&name))?;
@@ -97,6 +126,7 @@ impl Cluster {
             file: Some(name),
             config,
             nodes,
+            password: None,
         })
     }
 
@@ -140,7 +170,10 @@ impl Cluster {
     pub fn builder(&self) -> Result<ClusterBuilder, Fault> {
         // For its better words, and its file's name.
         self.table()?;
-        let builder = ClusterBuilder::try_from(self.config.clone())?;
+        let mut builder = ClusterBuilder::try_from(self.config.clone())?;
+        if let Some(password) = &self.password {
+            builder = builder.credentials(Password(Credentials::password(password)));
+        }
         Ok(self
             .nodes
             .iter()
@@ -148,25 +181,12 @@ impl Cluster {
     }
 }
 
-/// The line, and the field when the line shows which, that the parser's complaint is about. Never the value: it
-/// may be a URL.
-fn place(text: &str, span: Option<Range<usize>>) -> String {
-    let Some(before) = span.and_then(|span| text.get(..span.start)) else {
-        return "somewhere in it".to_owned();
-    };
-    let line = format!("line {}", before.matches('\n').count() + 1);
-    let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    let field = before
-        .trim_end()
-        .strip_suffix('=')
-        .map(str::trim_end)
-        .and_then(|before| {
-            let start = before.trim_end_matches(is_bare).len();
-            Some(&before[start..]).filter(|field| !field.is_empty())
-        });
-    match field {
-        Some(field) => format!("{line}, `{field}`"),
-        None => line,
+/// One password for all nodes.
+struct Password(Credentials);
+
+impl CredentialsProvider for Password {
+    fn credentials<'a>(&'a self, _: &'a NodeId) -> CredentialsFuture<'a> {
+        Box::pin(async { Ok(self.0.clone()) })
     }
 }
 
@@ -175,21 +195,30 @@ fn from_texts(option: &str, texts: &[impl AsRef<str>]) -> Result<Vec<Node>, Faul
     texts.iter().map(node).collect()
 }
 
-/// NAME=URL[,weight=N][,label.KEY=VALUE]...
+/// [NAME=]URL[,weight=N][,label.KEY=VALUE]...
 fn node(text: &str) -> Result<Node, Fault> {
-    let Some((name, rest)) = text.split_once('=') else {
-        return Err(Fault::usage(format!(
-            "\"{}\" is no NAME=URL: write a=redis://10.0.0.1",
-            excerpt(masked(text).as_bytes())
-        )));
+    // A `=` may as well stand in the password of a URL alone, or in what follows it.
+    let named = text
+        .split_once('=')
+        .filter(|(name, rest)| !name.contains("://") || rest.contains("://"));
+    let (name, rest) = match named {
+        Some((name, rest)) => (Some(name), rest),
+        None if text.contains("://") => (None, text),
+        None => {
+            // What stands before a `@` is a user and a password, scheme or not.
+            let shown = text
+                .rsplit_once('@')
+                .map_or_else(|| masked(text), |(_, host)| format!("<redacted>@{host}"));
+            return Err(Fault::usage(format!(
+                "\"{}\" is neither NAME=URL nor a URL: write a=redis://10.0.0.1",
+                excerpt(shown.as_bytes())
+            )));
+        }
     };
-    if name.contains("://") && !rest.contains("://") {
-        // A URL alone, cut at a `=` that may be inside its password.
-        return Err(Fault::usage(
-            "a node without a name: write NAME=URL, as in a=redis://10.0.0.1",
-        ));
-    }
-    let about = |fault: Fault| fault.about(format_args!("node \"{}\"", shown(name)));
+    let about = |fault: Fault| match name {
+        Some(name) => fault.about(format_args!("node \"{}\"", shown(name))),
+        None => fault.about("a node without a name"),
+    };
     // Neither is repeated: they may be the two halves of a password.
     let cut = || {
         about(Fault::usage(
@@ -203,8 +232,11 @@ fn node(text: &str) -> Result<Node, Fault> {
         true => cut(),
         false => about(e.into()),
     })?;
-    let mut node = node.name(name);
-    if name.is_empty() {
+    let mut node = match name {
+        Some(name) => node.name(name),
+        None => node,
+    };
+    if name == Some("") {
         return Err(Fault::usage(
             "a node's name is empty: write NAME=URL, as in a=redis://10.0.0.1",
         ));
@@ -255,9 +287,23 @@ mod tests {
     }
 
     #[test]
+    fn a_url_alone_is_a_node_under_the_name_of_its_address() {
+        for (text, name, weight) in [
+            ("redis://:pw@10.0.0.1", "10.0.0.1:6379", 1),
+            ("redis://:p=w@10.0.0.1:7000,weight=2", "10.0.0.1:7000", 2),
+        ] {
+            let read = node(text).unwrap();
+            let member = Member::from(&read);
+            assert_eq!((member.name, member.weight), (name, weight));
+        }
+    }
+
+    #[test]
     fn a_bad_node_is_refused_in_one_line_without_its_password() {
         for (text, needle) in [
-            ("redis://:hunter2@h", "is no NAME=URL"),
+            ("10.0.0.1", "neither NAME=URL nor a URL"),
+            (":hunter2@10.0.0.1", "\"<redacted>@10.0.0.1\" is neither"),
+            ("http://:hunter2@h", "unknown scheme"),
             ("a=http://:hunter2@h", "unknown scheme"),
             ("a=redis://:hunter2,pw@h", "%2C"),
             ("a=redis://:hunter2,x=hunter2@h", "%2C"),
@@ -266,7 +312,7 @@ mod tests {
             ("a=redis://h,zone=a", "label.KEY=VALUE"),
             ("a=redis://h,label.=a", "label.KEY=VALUE"),
             ("a=redis://h,password=hunter2", "label.KEY=VALUE"),
-            ("redis://:hunter2=x@h", "without a name"),
+            ("redis://:hunter2=x@h,zone=a", "without a name"),
             ("=redis://h", "name is empty"),
             ("a=redis://h,weight=-1", "weight=-1 is not a whole number"),
             ("a=redis://h,weight=1.5", "weight=1.5 is not a whole number"),

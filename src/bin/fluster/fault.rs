@@ -69,6 +69,15 @@ impl Fault {
     }
 }
 
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Said(_, text) => f.write_str(&escaped(masked(text), LONGEST)),
+            Self::Unread => f.write_str("nobody reads the answer"),
+        }
+    }
+}
+
 /// One line on standard error, whatever the text holds, and never a password.
 pub fn say(text: &str) {
     let line = escaped(masked(text), LONGEST);

@@ -29,7 +29,23 @@ impl<T: Into<String>> From<T> for Cell {
 pub struct Grid {
     /// Heading, and whether what stands below it is a number.
     columns: Vec<(&'static str, bool)>,
-    rows: Vec<Vec<Cell>>,
+    rows: Vec<Row>,
+}
+
+/// What stands in a row.
+enum Row {
+    Cells(Vec<Cell>),
+    /// Something about the row above that is too long for a column.
+    Note(Cell),
+}
+
+impl Row {
+    fn cell(&self, column: usize) -> Option<&Cell> {
+        match self {
+            Self::Cells(cells) => cells.get(column),
+            Self::Note(_) => None,
+        }
+    }
 }
 
 impl Grid {
@@ -45,9 +61,21 @@ impl Grid {
         }
     }
 
-    pub fn row<const N: usize>(&mut self, cells: [Cell; N]) {
-        debug_assert_eq!(N, self.columns.len(), "a cell per column");
-        self.rows.push(cells.into());
+    pub fn row(&mut self, cells: impl Into<Vec<Cell>>) {
+        let cells = cells.into();
+        debug_assert_eq!(cells.len(), self.columns.len(), "a cell per column");
+        self.rows.push(Row::Cells(cells));
+    }
+
+    /// A line of its own below the last row.
+    pub fn note(&mut self, cell: Cell) {
+        self.rows.push(Row::Note(cell));
+    }
+
+    /// How wide the rows are, notes aside.
+    pub fn total_width(&self) -> usize {
+        let widths = (0..self.columns.len()).map(|n| self.width(n));
+        widths.sum::<usize>() + 2 * self.columns.len().saturating_sub(1)
     }
 
     pub fn print(&self, out: &mut Out) -> io::Result<()> {
@@ -55,14 +83,19 @@ impl Grid {
         let headings = self.columns.iter().map(|(heading, _)| (*heading, Ink::Dim));
         self.line(&widths, headings, out)?;
         for row in &self.rows {
-            let cells = row.iter().map(|cell| (cell.text.as_str(), cell.ink));
-            self.line(&widths, cells, out)?;
+            match row {
+                Row::Cells(cells) => {
+                    let cells = cells.iter().map(|cell| (cell.text.as_str(), cell.ink));
+                    self.line(&widths, cells, out)?;
+                }
+                Row::Note(cell) => writeln!(out, "  {}", out.inked(cell.ink, &cell.text))?,
+            }
         }
         Ok(())
     }
 
     fn width(&self, column: usize) -> usize {
-        let cells = self.rows.iter().filter_map(|row| row.get(column));
+        let cells = self.rows.iter().filter_map(|row| row.cell(column));
         let cells = cells.map(|cell| length(&cell.text));
         cells
             .chain([length(self.columns[column].0)])

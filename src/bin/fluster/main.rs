@@ -12,6 +12,8 @@
 mod args;
 mod cluster;
 mod compare;
+mod configured;
+mod explain;
 mod fault;
 #[allow(
     dead_code,
@@ -23,6 +25,9 @@ mod gossip;
 mod grid;
 mod keys;
 mod locate;
+mod look;
+mod made;
+mod of;
 mod out;
 mod plan;
 mod proxenos;
@@ -35,13 +40,17 @@ mod redact;
 mod resolved;
 mod ring;
 mod sample;
+mod screen;
 mod select;
 mod shares;
 mod sources;
 mod status;
 mod svg;
 mod text;
+mod time;
+mod top;
 mod usage;
+mod view;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -64,7 +73,11 @@ fn main() -> ExitCode {
         Command::Ring(args) => ring::run(args, &mut out),
         Command::Plan(args) => plan::run(args, &mut out),
         Command::Status(args) => status::run(args, &mut out),
+        Command::Top(args) => top::run(args, &mut out),
+        Command::Explain(args) => explain::run(args, &mut out),
         Command::Gossip(args) => gossip::run(args, &mut out),
+        Command::Completions(args) => made::completions(args.shell, &mut out),
+        Command::Man => made::man(&mut out),
     };
     // What was found before a fault is worth reading too.
     let flushed = out.flush().map_err(Fault::from);

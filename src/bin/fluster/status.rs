@@ -4,276 +4,372 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use fluster::{ClusterStatus, FlusterCluster, NodeState, NodeStatus};
-use futures_util::{StreamExt as _, stream};
-use redis::{FromRedisValue, RedisError};
-use serde_json::{Value, json};
+use fluster::FlusterCluster;
+use serde_json::Value;
 
-use crate::args::Status;
+use crate::args::{Look, Status};
 use crate::cluster::Cluster;
 use crate::compare;
 use crate::fault::{Fault, UNREACHABLE};
-use crate::foreign::one_line;
 use crate::grid::{Cell, Grid};
+use crate::look::look;
+use crate::of::Application;
 use crate::out::{Ink, Out};
-use crate::text::{masked, shown};
+use crate::screen::{Screen, cut};
+use crate::text::shown;
+use crate::time;
+use crate::view::{Health, NodeView, View, size};
 
-/// Between two looks of `--watch`.
+/// Between two looks, unless --interval says otherwise.
 const EVERY: Duration = Duration::from_secs(1);
-/// So many nodes are asked at once: with more we would measure ourselves.
-const AT_ONCE: usize = 16;
+/// So much of a name and of an address is shown on a terminal, as far as there is room.
+const ROOM: [(usize, usize); 4] = [(32, 28), (24, 21), (18, 16), (24, 0)];
 
 pub fn run(args: &Status, out: &mut Out) -> Result<ExitCode, Fault> {
-    let cluster = Cluster::from_args(&args.cluster)?;
     if let Some(file) = &args.compare {
-        return compare::run(&cluster, file, args.json, out);
+        let cluster = Cluster::from_all(&args.look.cluster, &args.look.urls)?;
+        return compare::run(&cluster, file, args.look.json, out);
     }
+    watch(&args.look, args.watch, out, |view, _, screen| {
+        let columns = match (view.is_asked, args.wide) {
+            (true, false) => &ASKED[..],
+            (true, true) => &ASKED_WIDE,
+            (false, false) => &TOLD,
+            (false, true) => &TOLD_WIDE,
+        };
+        let nodes = view.sorted();
+        fitting(view, &nodes, columns, screen, &Rates::default())
+    })
+}
+
+/// Where the document comes from.
+enum Source {
+    Application(Application),
+    Servers(FlusterCluster),
+}
+
+impl Source {
+    async fn look(&self) -> Result<Value, Fault> {
+        match self {
+            Self::Application(application) => application.status().await,
+            Self::Servers(cluster) => Ok(look(cluster).await),
+        }
+    }
+}
+
+/// What was sent between two looks, by node and second.
+#[derive(Default)]
+pub struct Rates {
+    last: Option<(Instant, Vec<(String, u64)>)>,
+    per_second: Vec<Option<f64>>,
+}
+
+impl Rates {
+    fn see(&mut self, view: &View) {
+        let now = Instant::now();
+        let counts: Vec<_> = view
+            .nodes
+            .iter()
+            .map(|n| (n.name.clone(), n.commands))
+            .collect();
+        if let Some((at, before)) = &self.last {
+            let seconds = now.duration_since(*at).as_secs_f64().max(1e-3);
+            let rate = |(at, (name, count)): (usize, &(String, u64))| {
+                // In the same place, unless the nodes changed.
+                let same = before.get(at).filter(|(other, _)| other == name);
+                let was = same.or_else(|| before.iter().find(|(other, _)| other == name));
+                was.map(|(_, was)| count.saturating_sub(*was) as f64 / seconds)
+            };
+            self.per_second = counts.iter().enumerate().map(rate).collect();
+        }
+        self.last = Some((now, counts));
+    }
+
+    pub fn of(&self, node: &NodeView) -> Option<f64> {
+        self.per_second.get(node.at).copied().flatten()
+    }
+}
+
+/// Looks once, or over and over, and prints what `draw` makes of it.
+pub fn watch(
+    args: &Look,
+    goes_on: bool,
+    out: &mut Out,
+    draw: impl Fn(&View, &Rates, Option<Screen>) -> Grid,
+) -> Result<ExitCode, Fault> {
+    let limit = args
+        .timeout
+        .as_deref()
+        .map(|text| time::read("--timeout", text));
+    let every = args
+        .interval
+        .as_deref()
+        .map(|text| time::read("--interval", text));
+    let (limit, every) = (limit.transpose()?, every.transpose()?.unwrap_or(EVERY));
     let runtime = crate::runtime()?;
-    let cluster = cluster
-        .builder()?
-        .runtime(runtime.handle().clone())
-        .build()?;
+    let source = match Application::from_args(&args.of, limit)? {
+        Some(application) => {
+            let cluster = &args.cluster;
+            if cluster.config.is_some() || !cluster.nodes.is_empty() || !args.urls.is_empty() {
+                return Err(Fault::usage(
+                    "--of asks an application for its nodes: leave --config, --node and URLs out",
+                ));
+            }
+            Source::Application(application)
+        }
+        None => {
+            let cluster = Cluster::from_all(&args.cluster, &args.urls)?;
+            let mut builder = cluster.builder()?.runtime(runtime.handle().clone());
+            if let Some(limit) = limit {
+                builder = builder
+                    .connect_timeout(limit)
+                    .response_timeout(limit)
+                    .deadline(limit);
+            }
+            Source::Servers(builder.build()?)
+        }
+    };
     runtime.block_on(async {
+        let (mut rates, mut answered) = (Rates::default(), None::<Instant>);
         loop {
-            let look = Look::take(&cluster).await;
-            if args.watch && out.is_screen {
+            let looked = source.look().await;
+            let mut document = match (looked, answered) {
+                (Ok(document), _) => document,
+                // Who watches an application wants to see it come back.
+                (Err(fault), Some(at)) if goes_on && out.is_screen && !args.json => {
+                    let why = format!("no answer for {} s: {fault}\n", at.elapsed().as_secs());
+                    write!(out, "{}", out.inked(Ink::Bad, &why))?;
+                    out.flush()?;
+                    tokio::time::sleep(every).await;
+                    continue;
+                }
+                (Err(fault), _) => return Err(fault),
+            };
+            answered = Some(Instant::now());
+            let view = View::read(&document)?;
+            rates.see(&view);
+            if goes_on && out.is_screen && !args.json {
                 // In one write with what follows, so nothing flickers. Lines that are too long are cut: a
                 // wrapped one would push the first off the screen.
                 write!(out, "\x1b[?7l\x1b[H\x1b[J")?;
             }
-            match args.json {
-                true => writeln!(out, "{}", look.json())?,
-                false => look.print(out)?,
+            if args.json {
+                if args.down_only {
+                    keep_unwell(&view, &mut document);
+                }
+                writeln!(out, "{document}")?;
+            } else {
+                print(&view, args, goes_on, &rates, out, &draw)?;
             }
-            if !args.watch {
-                let all = look.nodes.iter().all(|(_, seen)| seen.latency.is_some());
-                return Ok(ExitCode::from(if all { 0 } else { UNREACHABLE }));
+            if !goes_on {
+                return Ok(ExitCode::from(if view.is_well() { 0 } else { UNREACHABLE }));
             }
-            if out.is_screen {
-                write!(
-                    out,
-                    "{}\x1b[?7h",
-                    out.inked(Ink::Dim, "every second; Ctrl-C ends it\n")
-                )?;
+            if out.is_screen && !args.json {
+                let hint = format!("every {every:?}; Ctrl-C ends it\n");
+                write!(out, "{}\x1b[?7h", out.inked(Ink::Dim, &hint))?;
             } else if !args.json {
                 writeln!(out)?;
             }
             out.flush()?;
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(every).await;
         }
     })
 }
 
-/// All nodes at one moment.
-struct Look {
-    status: ClusterStatus,
-    nodes: Vec<(NodeStatus, Seen)>,
-}
-
-/// What a server says of itself.
-#[derive(Default)]
-struct Seen {
-    /// Of one PING, on a connection that stands; `None` when there was no answer.
-    latency: Option<Duration>,
-    role: Option<String>,
-    memory: Option<u64>,
-    /// 0 when there is no limit.
-    max_memory: Option<u64>,
-    keys: Option<u64>,
-    /// What went wrong first.
-    error: Option<String>,
-}
-
-impl Look {
-    async fn take(cluster: &FlusterCluster) -> Self {
-        let names: Vec<_> = cluster
-            .status()
-            .nodes
-            .into_iter()
-            .map(|node| node.name)
-            .collect();
-        let asked = stream::iter(&names).map(|name| see(cluster, name.as_str()));
-        let seen: Vec<Seen> = asked.buffered(AT_ONCE).collect().await;
-        // Afterwards: the questions themselves may have found out that a node is down.
-        let status = cluster.status();
-        let nodes = status.nodes.iter().cloned().zip(seen).collect();
-        Self { status, nodes }
+fn keep_unwell(view: &View, document: &mut Value) {
+    let mut nodes = view.nodes.iter();
+    if let Some(list) = document["nodes"].as_array_mut() {
+        list.retain(|_| {
+            nodes
+                .next()
+                .is_some_and(|node| view.health(node) != Health::Well)
+        });
     }
+}
 
-    fn json(&self) -> Value {
-        let node = |(node, seen): &(NodeStatus, Seen)| {
-            json!({
-                "name": node.name.as_str(),
-                "address": node.address,
-                "weight": node.weight,
-                "labels": node.labels,
-                "state": node.state.to_string(),
-                "drained": node.drained,
-                "reason": node.reason.map(|reason| reason.to_string()),
-                "degraded": node.degraded,
-                "latency_ms": seen.latency.map(|latency| latency.as_secs_f64() * 1e3),
-                "role": seen.role,
-                "memory_bytes": seen.memory,
-                "memory_max_bytes": seen.max_memory,
-                "keys": seen.keys,
-                "error": seen.error,
-            })
+fn print(
+    view: &View,
+    args: &Look,
+    goes_on: bool,
+    rates: &Rates,
+    out: &mut Out,
+    draw: &impl Fn(&View, &Rates, Option<Screen>) -> Grid,
+) -> Result<(), Fault> {
+    // A pipe and a file have room for all of it.
+    let mut screen = out.is_screen.then(Screen::now);
+    if let Some(screen) = &mut screen {
+        // The heading, the summary, and the prompt or the hint.
+        screen.lines = match args.all {
+            true => usize::MAX,
+            false => screen.lines.saturating_sub(3 + usize::from(goes_on)),
         };
-        json!({
-            "placement": self.status.placement,
-            "fingerprint": self.status.fingerprint.to_string(),
-            "active": self.status.active(),
-            "nodes": self.nodes.iter().map(node).collect::<Vec<_>>(),
-        })
     }
-
-    fn print(&self, out: &mut Out) -> Result<(), Fault> {
-        let mut grid = Grid::new(&[
-            "node", "address", "state", ">latency", "role", ">memory", ">keys", "",
-        ]);
-        for (node, seen) in &self.nodes {
-            let dash = || "-".to_owned();
-            let state = match (node.reason, node.admits) {
-                _ if node.drained => format!("{} (drained)", node.state),
-                (Some(reason), false) => format!("{} ({reason})", node.state),
-                _ => node.state.to_string(),
-            };
-            let latency = seen
-                .latency
-                .map(|latency| format!("{:.2} ms", latency.as_secs_f64() * 1e3));
-            let memory = seen.memory.map(|memory| match seen.max_memory {
-                Some(max) if max > 0 => format!("{} of {}", size(memory), size(max)),
-                _ => size(memory),
-            });
-            grid.row([
-                Cell::inked(Ink::Bold, shown(node.name.as_str())),
-                shown(&node.address).into(),
-                Cell::inked(ink(node), state),
-                latency.unwrap_or_else(dash).into(),
-                seen.role.as_deref().map_or_else(dash, shown).into(),
-                memory.unwrap_or_else(dash).into(),
-                seen.keys.map_or_else(dash, |keys| keys.to_string()).into(),
-                Cell::inked(
-                    Ink::Dim,
-                    seen.error.as_deref().map(shown).unwrap_or_default(),
-                ),
-            ]);
+    let shown_view;
+    let view_of = match args.down_only {
+        true => {
+            shown_view = unwell(view);
+            &shown_view
         }
-        grid.print(out)?;
-        let answered = self
-            .nodes
-            .iter()
-            .filter(|(_, seen)| seen.latency.is_some())
-            .count();
+        false => view,
+    };
+    draw(view_of, rates, screen).print(out)?;
+    writeln!(out, "{}", view.summary())?;
+    for queue in &view.queues {
         writeln!(
             out,
-            "{answered} of {} nodes answer; {}, fingerprint {}",
-            self.nodes.len(),
-            self.status.placement,
-            self.status.fingerprint
+            "queue {}: {} waiting, {} in flight, {} for later, {} dead letters",
+            shown(&queue.name),
+            queue.messages,
+            queue.in_flight,
+            queue.delayed,
+            queue.dead
         )?;
-        Ok(())
+    }
+    Ok(())
+}
+
+/// Those that are not well.
+fn unwell(view: &View) -> View {
+    let nodes = view
+        .nodes
+        .iter()
+        .filter(|node| view.health(node) != Health::Well);
+    View {
+        nodes: nodes.cloned().collect(),
+        placement: view.placement.clone(),
+        fingerprint: view.fingerprint.clone(),
+        fluster: view.fluster.clone(),
+        name: view.name.clone(),
+        shares: view.shares.clone(),
+        queues: Vec::new(),
+        is_asked: view.is_asked,
     }
 }
 
-fn ink(node: &NodeStatus) -> Ink {
-    match node.state {
-        NodeState::Up if !node.degraded => Ink::Good,
-        NodeState::Down => Ink::Bad,
-        _ => Ink::Doubtful,
-    }
-}
+/// A column: its heading, and what stands in it.
+pub type Column = (&'static str, fn(&View, &NodeView, &Rates) -> Option<String>);
 
-async fn see(cluster: &FlusterCluster, name: &str) -> Seen {
-    let mut seen = Seen::default();
-    if let Err(why) = seen.fill(cluster, name).await {
-        seen.error = Some(why);
-    }
-    seen
-}
-
-impl Seen {
-    /// Asks the node; keeps what it has said when a later question fails.
-    async fn fill(&mut self, cluster: &FlusterCluster, name: &str) -> Result<(), String> {
-        let client = cluster
-            .get_client_of_node(name)
-            .map_err(|e| e.to_string())?;
-        // The first one dials.
-        ask::<()>(&client, &["PING"]).await?;
-        let asked = Instant::now();
-        ask::<()>(&client, &["PING"]).await?;
-        self.latency = Some(asked.elapsed());
-        let info: String = ask(&client, &["INFO", "memory"]).await?;
-        self.memory = number(&info, "used_memory");
-        self.max_memory = number(&info, "maxmemory");
-        let info: String = ask(&client, &["INFO", "replication"]).await?;
-        self.role = field(&info, "role").map(one_line);
-        self.keys = Some(ask(&client, &["DBSIZE"]).await?);
-        Ok(())
-    }
-}
-
-async fn ask<T: FromRedisValue>(client: &fluster::Client, words: &[&str]) -> Result<T, String> {
-    let mut cmd = redis::Cmd::new();
-    for word in words {
-        cmd.arg(word);
-    }
-    let answer = cmd.query_async(&mut client.clone()).await;
-    answer.map_err(|e: RedisError| {
-        let text =
-            fluster::Error::from_redis(&e).map_or_else(|| e.to_string(), ToString::to_string);
-        one_line(masked(&text))
+const LATENCY: Column = (">latency", |_, n, _| {
+    n.latency_ms.map(|ms| format!("{ms:.2} ms"))
+});
+const ROLE: Column = ("role", |_, n, _| n.role.as_deref().map(shown));
+const MEMORY: Column = (">memory", |_, n, _| {
+    let memory = n.memory_bytes?;
+    Some(match n.memory_max_bytes {
+        Some(max) if max > 0 => format!("{} of {}", size(memory), size(max)),
+        _ => size(memory),
     })
+});
+const KEYS: Column = (">keys", |_, n, _| n.keys.map(|n| n.to_string()));
+const UPTIME: Column = (">uptime", |_, n, _| {
+    n.uptime_s.map(|s| time::shown(s.saturating_mul(1000)))
+});
+const CLIENTS: Column = (">clients", |_, n, _| n.clients.map(|n| n.to_string()));
+const OPS: Column = (">ops/s", |_, n, _| n.ops_per_s.map(|n| n.to_string()));
+const EVICTED: Column = (">evicted", |_, n, _| n.evicted_keys.map(|n| n.to_string()));
+const VERSION: Column = ("version", |_, n, _| n.version.as_deref().map(shown));
+const P95: Column = (">p95", |_, n, _| n.p95_ms.map(|ms| format!("{ms:.2} ms")));
+const FLIGHT: Column = (">in flight", |_, n, _| Some(n.in_flight.to_string()));
+const SENT: Column = (">commands", |_, n, _| Some(n.commands.to_string()));
+const DIALS: Column = (">dials", |_, n, _| Some(n.dials.to_string()));
+const TIMES_OUT: Column = (">times out", |_, n, _| Some(n.ejections.to_string()));
+const RATE: Column = (">commands/s", |_, n, rates| {
+    rates.of(n).map(|rate| format!("{rate:.0}"))
+});
+const SHARE: Column = (">share", |view, n, _| {
+    view.shares
+        .get(n.at)
+        .map(|share| format!("{:.1} %", 100.0 * share))
+});
+
+const ASKED: [Column; 4] = [LATENCY, ROLE, MEMORY, KEYS];
+const ASKED_WIDE: [Column; 9] = [
+    LATENCY, ROLE, MEMORY, KEYS, UPTIME, CLIENTS, OPS, EVICTED, VERSION,
+];
+const TOLD: [Column; 4] = [SHARE, P95, FLIGHT, SENT];
+const TOLD_WIDE: [Column; 7] = [SHARE, P95, FLIGHT, SENT, DIALS, TIMES_OUT, VERSION];
+pub const TOP_ASKED: [Column; 5] = [OPS, LATENCY, CLIENTS, MEMORY, KEYS];
+pub const TOP_TOLD: [Column; 4] = [RATE, P95, FLIGHT, SHARE];
+
+/// The widest table that the terminal has room for; all of it elsewhere.
+pub fn fitting(
+    view: &View,
+    nodes: &[&NodeView],
+    columns: &[Column],
+    screen: Option<Screen>,
+    rates: &Rates,
+) -> Grid {
+    let Some(screen) = screen else {
+        let room = (usize::MAX, usize::MAX);
+        return table(view, nodes, columns, room, None, rates);
+    };
+    let mut grids = ROOM
+        .iter()
+        .map(|room| table(view, nodes, columns, *room, Some(screen), rates));
+    let mut last = grids.next();
+    while last
+        .as_ref()
+        .is_some_and(|grid| grid.total_width() > screen.columns)
+    {
+        match grids.next() {
+            Some(next) => last = Some(next),
+            None => break,
+        }
+    }
+    last.unwrap_or_else(|| Grid::new(&[]))
 }
 
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
-    let mut fields = info.lines().filter_map(|line| line.split_once(':'));
-    fields
-        .find(|(field, _)| *field == name)
-        .map(|(_, value)| value.trim())
-}
-
-fn number(info: &str, name: &str) -> Option<u64> {
-    field(info, name)?.parse().ok()
-}
-
-/// Bytes in the unit that leaves one to four digits.
-fn size(bytes: u64) -> String {
-    let mut left = bytes as f64;
-    for unit in ["B", "KiB", "MiB", "GiB"] {
-        if left < 1024.0 {
-            return match unit {
-                "B" => format!("{bytes} B"),
-                _ => format!("{left:.1} {unit}"),
+fn table(
+    view: &View,
+    nodes: &[&NodeView],
+    columns: &[Column],
+    (names, addresses): (usize, usize),
+    screen: Option<Screen>,
+    rates: &Rates,
+) -> Grid {
+    // What is called by its address need not be told twice.
+    let has_addresses = addresses > 0 && nodes.iter().any(|node| node.name != node.address);
+    let mut headings = vec!["node"];
+    headings.extend(has_addresses.then_some("address"));
+    headings.push("state");
+    headings.extend(columns.iter().map(|(heading, _)| *heading));
+    let mut grid = Grid::new(&headings);
+    let (mut lines, all) = (
+        screen.map_or(usize::MAX, |screen| screen.lines),
+        nodes.len(),
+    );
+    for (done, node) in nodes.iter().enumerate() {
+        let health = view.health(node);
+        let reason = view.reason(node).filter(|_| health != Health::Well);
+        let needs = 1 + usize::from(reason.is_some());
+        // The last line says how many more there are, unless there are none.
+        let is_last = done + 1 == all;
+        if lines < needs + usize::from(!is_last) {
+            let well = match health {
+                Health::Well => "all of them well",
+                _ => "some of them not well",
             };
+            grid.note(Cell::inked(
+                Ink::Dim,
+                format!("and {} more, {well}; --all shows them", all - done),
+            ));
+            break;
         }
-        left /= 1024.0;
-    }
-    format!("{left:.1} TiB")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_units() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (5 << 30, "5.0 GiB"),
-            (3 << 40, "3.0 TiB"),
-        ] {
-            assert_eq!(size(bytes), text);
+        lines -= needs;
+        let mut cells = vec![Cell::inked(Ink::Bold, cut(&shown(&node.name), names))];
+        if has_addresses {
+            cells.push(cut(&shown(&node.address), addresses).into());
+        }
+        cells.push(Cell::inked(health.ink(), view.state(node)));
+        cells.extend(columns.iter().map(|(_, value)| {
+            let value = value(view, node, rates);
+            Cell::from(value.unwrap_or_else(|| "-".to_owned()))
+        }));
+        grid.row(cells);
+        if let Some(reason) = reason {
+            let longest = screen.map_or(usize::MAX, |screen| screen.columns.saturating_sub(2));
+            grid.note(Cell::inked(Ink::Dim, cut(&reason, longest)));
         }
     }
-
-    #[test]
-    fn fields_are_found_by_their_whole_name() {
-        let info = "# Memory\r\nused_memory_rss:1\r\nused_memory:2\r\nrole:master\r\n";
-        assert_eq!(number(info, "used_memory"), Some(2));
-        assert_eq!(field(info, "role"), Some("master"));
-        assert_eq!(field(info, "memory"), None);
-    }
+    grid
 }

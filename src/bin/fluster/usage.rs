@@ -8,6 +8,18 @@ use clap::error::ErrorKind;
 use crate::fault::{Fault, say};
 use crate::out::Out;
 
+const COMMANDS: [&str; 10] = [
+    "locate",
+    "select",
+    "ring",
+    "plan",
+    "status",
+    "top",
+    "explain",
+    "gossip",
+    "completions",
+    "man",
+];
 const GOSSIP: &str = "status, list, count, lookup, dist, checksums, partitions, top, heal, leave, drain, forget or keygen";
 
 /// Prints help and version; anything else is a fault of usage, in one line.
@@ -24,7 +36,7 @@ pub fn answer(refused: &clap::Error) -> ExitCode {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let names = match command().as_str() {
                 "fluster gossip" => GOSSIP,
-                _ => "locate, select, ring, plan, status or gossip",
+                _ => "locate, select, ring, plan, status, top, explain or gossip",
             };
             say(&format!(
                 "name a command: {names}; see `{} --help`",
@@ -60,9 +72,7 @@ fn one_line(text: &str) -> String {
 fn command() -> String {
     let first = std::env::args_os().nth(1);
     let name = first.as_ref().and_then(|name| name.to_str());
-    match name
-        .filter(|name| ["locate", "select", "ring", "plan", "status", "gossip"].contains(name))
-    {
+    match name.filter(|name| COMMANDS.contains(name)) {
         Some(name) => format!("fluster {name}"),
         None => "fluster".to_owned(),
     }
