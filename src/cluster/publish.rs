@@ -65,12 +65,26 @@ impl Engine {
         let of = state.health.in_use();
         let live = self.snapshot.load().live.count();
         match state.outage.seen(of.saturating_sub(live), of, now) {
-            Some(Line::All) => tracing::warn!(nodes = of, "all nodes are out: every call fails"),
-            Some(Line::Lasting { out, lasted }) => {
-                tracing::warn!(out, nodes = of, ?lasted, "nodes are still out")
+            Some(Line::All) => {
+                tracing::error!(
+                    nodes = of,
+                    effect = "every call fails",
+                    "the last node went out"
+                )
             }
-            Some(Line::Over { lasted }) => {
-                tracing::info!(?lasted, "no longer all nodes are out")
+            Some(Line::Lasting { out, out_for }) => {
+                let effect = match out >= of {
+                    true => "every call fails",
+                    false => "stand-ins serve their keys",
+                };
+                tracing::info!(out, nodes = of, ?out_for, effect, "nodes are out")
+            }
+            Some(Line::Over { out_for }) => {
+                tracing::info!(
+                    ?out_for,
+                    effect = "calls are served",
+                    "a first node is back"
+                )
             }
             None => {}
         }
@@ -84,7 +98,7 @@ impl Engine {
         t: Transition<u64>,
         now: Instant,
     ) {
-        let node = backend.id().clone();
+        let (node, address) = (backend.id().clone(), backend.node().endpoint());
         if t.from.admits() != t.to.admits() {
             state.since.insert(t.key, clock::time_of_day());
         }
@@ -96,7 +110,15 @@ impl Engine {
             state.out_since.entry(t.key).or_insert(now);
             NodeStats::count(&backend.stats().ejections);
             backend.meter().ejected(reason.as_str());
-            tracing::warn!(%node, %reason, ?retry_after, client_suspect = t.client_suspect, "node is out");
+            tracing::warn!(
+                %node,
+                %address,
+                %reason,
+                ?retry_after,
+                client_suspect = t.client_suspect,
+                effect = "stand-ins serve its keys",
+                "node is out"
+            );
             effects.shut(Arc::clone(backend));
             effects.tell(Event::NodeDown {
                 node,
@@ -115,7 +137,7 @@ impl Engine {
                 .out_since
                 .remove(&t.key)
                 .map_or(Duration::ZERO, |at| now - at);
-            tracing::info!(%node, ?out_for, "node is back");
+            tracing::info!(%node, %address, ?out_for, effect = "it serves its own keys", "node is back");
             effects.tell(Event::NodeUp { node, out_for });
         } else {
             tracing::debug!(%node, from = t.from.as_str(), to = t.to.as_str(), "node changes state");
