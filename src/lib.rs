@@ -16,6 +16,7 @@ mod clock;
 mod cluster;
 mod command;
 mod connection;
+mod describe;
 #[cfg(feature = "discovery")]
 pub mod discovery;
 mod error;

@@ -182,6 +182,7 @@ const FLOORS: &[(&str, usize)] = &[
     // One node.
     ("backend", 1),
     ("client", 1),
+    ("describe", 1),
     ("connection", 1),
     ("error", 1),
     ("keys", 1),

@@ -14,6 +14,7 @@ use crate::cluster::factory::{BackendFactory, table};
 use crate::cluster::options::{Failover, Options, Refusals, SlowNodes};
 use crate::cluster::settings::settings;
 use crate::connection::credentials::CredentialsProvider;
+use crate::describe::describe;
 use crate::health::penalty_box::Penalty;
 use crate::node::{Node, Transport};
 use crate::placement::{HashTags, Placement};
@@ -113,6 +114,7 @@ impl ClusterBuilder {
         let options = self.options.settle(nodes.iter().any(uses_tls))?;
         let table = table(&options.placement, &nodes)?;
         let factory = BackendFactory::new(&options, &nodes)?;
+        describe();
         tracing::info!(
             nodes = nodes.len(),
             placement = options.placement.shown(),

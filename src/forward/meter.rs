@@ -19,6 +19,7 @@ pub(crate) struct Meter {
 
 impl Meter {
     pub(crate) fn new(cluster: &str) -> Self {
+        crate::describe::describe();
         let label = || cluster.to_owned();
         let requests = ["local", "forwarded", "stand_in", "refused", "failed"];
         let attempts = [

@@ -14,6 +14,7 @@ pub(crate) struct Meter {
 
 impl Meter {
     pub(crate) fn new(cluster: &str) -> Self {
+        crate::describe::describe();
         Self {
             cluster: cluster.to_owned(),
         }
