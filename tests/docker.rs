@@ -29,7 +29,11 @@ fn documented() -> BTreeSet<String> {
     let guide = include_str!("../src/guide/observability.md");
     let (_, metrics) = guide.split_once("# Metrics\n").expect("the chapter");
     let (metrics, _) = metrics.split_once("\n# ").expect("the next one");
-    let rows = metrics.lines().filter(|line| line.starts_with("| `"));
+    let sources = include_str!("../src/guide/discovery.md");
+    let (_, sources) = sources.split_once("# Watching it\n").expect("the chapter");
+    let (sources, _) = sources.split_once("\n# ").expect("the next one");
+    let lines = metrics.lines().chain(sources.lines());
+    let rows = lines.filter(|line| line.starts_with("| `"));
     rows.flat_map(|row| words(row.split('|').nth(1).unwrap_or_default()))
         .map(str::to_owned)
         .collect()
@@ -230,4 +234,78 @@ fn the_command_line_and_the_service_have_the_same_servers() {
         let (service, _) = node.as_str().split_once(':').unwrap();
         assert!(compose.contains(&format!("\n  {service}:\n")), "{service}");
     }
+}
+
+/// The alerts by name, each with its lines.
+fn alerts() -> BTreeMap<String, String> {
+    let rules = read("prometheus/alerts.yml");
+    let parts = rules.split("      - alert: ").skip(1);
+    let alert = |part: &str| {
+        let (name, rest) = part.split_once('\n').expect("a rule");
+        (name.to_owned(), rest.to_owned())
+    };
+    parts.map(alert).collect()
+}
+
+/// Where rustdoc puts the headings of a chapter.
+fn anchors(chapter: &str) -> BTreeSet<String> {
+    let headings = chapter.lines().filter(|line| line.starts_with('#'));
+    let slug = |line: &str| -> String {
+        let title = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = title
+            .chars()
+            .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    headings.map(slug).collect()
+}
+
+#[test]
+fn each_alert_is_tested_and_says_in_the_guide_what_to_do() {
+    let tests = read("prometheus/alerts_test.yml");
+    let alerts = alerts();
+    assert!(alerts.len() >= 9, "{:?}", alerts.keys());
+    for (name, rule) in &alerts {
+        let fires = tests.split("alertname: ").skip(1).any(|part| {
+            let (tested, rest) = part.split_once('\n').unwrap_or((part, ""));
+            tested == name && rest.trim_start().starts_with("exp_alerts:\n")
+        });
+        assert!(fires, "{name} never fires in alerts_test.yml");
+        let link = rule
+            .split("runbook_url: \"")
+            .nth(1)
+            .and_then(|rest| rest.split('"').next());
+        let link = link.unwrap_or_else(|| panic!("{name} has no link"));
+        let page = link.strip_prefix("https://docs.rs/fluster/latest/fluster/guide/");
+        let (chapter, rest) = page
+            .and_then(|page| page.split_once('/'))
+            .expect("a chapter");
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/guide/{chapter}.md"));
+        let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{name}: {link}: {e}"));
+        if let Some((_, anchor)) = rest.split_once('#') {
+            assert!(
+                anchors(&text).contains(anchor),
+                "{name}: {link} leads nowhere"
+            );
+        }
+    }
+}
+
+/// promtool runs what `alerts_test.yml` says: each alert fires when it should, and not when it should not.
+#[test]
+fn alerts_fire_when_they_should_and_otherwise_not() {
+    let file = docker().join("prometheus/alerts_test.yml");
+    let ran = std::process::Command::new("promtool")
+        .args(["test", "rules"])
+        .arg(&file)
+        .output();
+    let Ok(ran) = ran else {
+        println!(
+            "SKIPPED: there is no promtool on this machine (Debian's package `prometheus` has it): no alert was tried"
+        );
+        return;
+    };
+    let said =
+        String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{said}");
 }
