@@ -14,15 +14,16 @@ const SOON: Duration = Duration::from_secs(60);
 
 /// Where the examples are, all of them built as this test was.
 static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
-    let me = std::env::current_exe().expect("a path");
-    let profile = me.parent().and_then(Path::parent).expect("target/debug");
+    let profile = profile();
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args([
-        "build",
-        "--quiet",
-        "--all-features",
-        "--examples",
-    ]);
+    cargo.args(["build", "--quiet", "--all-features", "--examples"]);
+    build(cargo, &profile);
+    profile.join("examples")
+});
+
+/// Builds what the command says, in the profile of this test.
+fn build(mut cargo: Command, profile: &Path) {
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
@@ -37,8 +38,14 @@ static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
         }
     }
     assert!(cargo.status().expect("cargo").success());
-    profile.join("examples")
-});
+}
+
+/// Where the profile's artifacts are, beside which this test is.
+fn profile() -> PathBuf {
+    let me = std::env::current_exe().expect("a path");
+    let profile = me.parent().and_then(Path::parent).expect("target/debug");
+    profile.to_owned()
+}
 
 pub(crate) fn example(name: &str, servers: &[Server]) -> Command {
     let mut command = Command::new(BUILT.join(name));
@@ -117,6 +124,25 @@ impl Drop for Running {
 }
 
 #[test]
+fn apalis_works_off_queues_that_are_spread_over_the_nodes() {
+    let profile = profile();
+    let target = profile.parent().expect("the target directory");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .args(["build", "--quiet", "--locked"])
+        .args(["--manifest-path", "examples/apalis/Cargo.toml"])
+        .arg("--target-dir")
+        .arg(target);
+    build(cargo, &profile);
+    let servers: [Server; 3] = fleet();
+    let mut apalis = Command::new(profile.join("fluster-apalis"));
+    apalis.env("REDIS_URLS", urls(&servers).join(","));
+    let out = said(&mut apalis);
+    assert!(out.ends_with("120 emails sent by 6 workers\n"), "{out}");
+    assert_eq!(out.matches("} is on ").count(), 6, "{out}");
+}
+
+#[test]
 fn every_example_is_run() {
     let here = include_str!("examples.rs");
     let makefile = include_str!("../Makefile");
@@ -130,7 +156,7 @@ fn every_example_is_run() {
             "quickstart" => true,
             "gossip_demo" => makefile.contains("--example gossip_demo -- --check"),
             // A package of its own, since its dependencies are.
-            "apalis" => continue,
+            "apalis" => here.contains("examples/apalis/Cargo.toml"),
             _ => here.contains(&format!("example(\"{name}\"")),
         };
         assert!(is_run, "no test runs the example {name}");
