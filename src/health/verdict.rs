@@ -49,10 +49,7 @@ pub(crate) enum Seen {
     /// The name did not resolve, or not in time.
     Dns,
     /// The server's certificate was refused.
-    #[cfg_attr(
-        not(feature = "tls"),
-        allow(dead_code, reason = "nobody looks at one")
-    )]
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "nobody looks at one"))]
     Certificate,
     /// The server refused the credentials (the error carries no code).
     Credentials,
