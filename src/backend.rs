@@ -9,6 +9,7 @@ mod errors;
 mod fuzz;
 pub(crate) mod gate;
 pub(crate) mod identity;
+pub(crate) mod journal;
 pub(crate) mod lane;
 mod observe;
 mod open;
@@ -26,6 +27,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 pub(crate) use self::calling::Calling;
@@ -36,12 +38,16 @@ pub(crate) use self::unheard::{Trouble, Unheard};
 use crate::backend::gate::Gate;
 use crate::backend::lane::Lane;
 use crate::backend::pool::Pool;
+use crate::backend::role::Role;
 use crate::clock;
 use crate::connection::decode::DecodeLimits;
 use crate::connection::dial::Dialer;
 use crate::connection::meter::Meter;
 use crate::connection::queue::Bounds;
+use crate::connection::reply::Reply;
+use crate::connection::request::{LaneRequest, Request};
 use crate::connection::stats::NodeStats;
+use crate::error::Error;
 use crate::health::verdict::{Observation, Verdict};
 use crate::node::{Node, NodeId};
 
@@ -64,6 +70,19 @@ pub(crate) trait Observer: Send + Sync {
     fn has_others(&self) -> bool;
     /// The node's name leads elsewhere now; its connections were taken out of use.
     fn moved(&self, backend: &Arc<Backend>);
+    /// The call with what it owes, when the node is given it in place of others.
+    fn noted<'a>(
+        &self,
+        _backend: &'a Arc<Backend>,
+        _began: Instant,
+        _request: LaneRequest<'a>,
+        _role: Role<'a>,
+        _deadline: Instant,
+    ) -> Option<BoxFuture<'a, Result<Reply, Error>>> {
+        None
+    }
+    /// A request that was sent over an exclusive connection is owed to others, if they should have had it.
+    fn sent_aside(&self, _backend: &Arc<Backend>, _request: Request<'_>) {}
     /// When the node's next probe is due, while it is out.
     fn retry_after(&self, backend: &Backend) -> Option<Duration>;
 }
@@ -88,6 +107,8 @@ pub(crate) struct Limits {
     pub(crate) max_line: usize,
     /// How much may wait to be written on one connection.
     pub(crate) bounds: Bounds,
+    /// Somebody has notes taken of what nodes that are out should have had.
+    pub(crate) is_noting: Arc<AtomicBool>,
     /// What `CLIENT LIST` calls our connections.
     pub(crate) client_name: Arc<str>,
 }

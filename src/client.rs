@@ -184,7 +184,7 @@ impl Client {
         let now = clock::now();
         let deadline = now + self.backend.limits().deadline;
         let role = Role::standing_in(self.is_stand_in());
-        Ok(self.backend.execute(now, shared, role, deadline))
+        Ok(self.backend.execute_held(now, shared, role, deadline))
     }
 }
 

@@ -30,6 +30,7 @@ mod overrule;
 mod pipeline;
 mod plan;
 mod publish;
+mod recovery;
 mod reporter;
 mod routing;
 mod run;

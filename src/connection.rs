@@ -12,6 +12,7 @@ pub(crate) mod driver;
 mod encode;
 mod error_replies;
 mod fault;
+pub(crate) mod followed;
 pub(crate) mod link;
 pub(crate) mod meter;
 pub(crate) mod network;

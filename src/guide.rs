@@ -105,6 +105,9 @@ pub mod replication {}
 #[doc = include_str!("guide/queues.md")]
 pub mod queues {}
 
+#[doc = include_str!("guide/returns.md")]
+pub mod returns {}
+
 #[doc = include_str!("guide/runtimes.md")]
 pub mod runtimes {}
 

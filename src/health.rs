@@ -121,7 +121,7 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
                 schedule: Schedule::new(&penalty),
                 penalty,
                 response_timeout,
-                prepares: false,
+                prepares: None,
             },
             nodes: BTreeMap::new(),
             tally: Tally::default(),
@@ -130,9 +130,9 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
         }
     }
 
-    /// From now on a node is prepared before it serves again.
-    pub(crate) fn prepare_first(&mut self) {
-        self.rules.prepares = true;
+    /// From now on a node is prepared before it serves again, for so long at most.
+    pub(crate) fn prepare_first(&mut self, limit: Duration) {
+        self.rules.prepares = Some(limit);
     }
 
     /// Adds a node, `Up`: the first command finds out sooner than a probe would. A known one stays

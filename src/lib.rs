@@ -34,6 +34,7 @@ mod node;
 pub mod placement;
 pub mod pubsub;
 pub mod queue;
+mod recovery;
 pub mod replication;
 mod scan;
 #[cfg(any(feature = "forward", feature = "gossip"))]
@@ -81,4 +82,6 @@ pub use crate::health::penalty_box::{Penalty, PenaltyBox};
 pub use crate::health::verdict::Reason;
 pub use crate::node::{Node, NodeId};
 pub use crate::placement::Placement;
+pub use crate::recovery::choices::{OnReturn, OnUnknown};
+pub use crate::recovery::unknown::UnknownReason;
 pub use crate::scan::Scan;

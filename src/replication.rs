@@ -7,6 +7,7 @@ mod read;
 mod repair;
 mod source;
 mod take_back;
+pub(crate) mod unreached;
 mod write;
 
 pub use self::acks::{Acks, QuorumError};
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend::Backend;
+use crate::backend::journal::Note;
 use crate::backend::role::Role;
 use crate::cluster::FlusterCluster;
 use crate::error::{Error, ErrorKind, Outcome};
@@ -50,6 +52,8 @@ pub struct Replicas {
     repair: Option<ReadRepair>,
     /// The longest life of what a repair puts on a stand-in, beside the cluster's own limit.
     stand_in_ttl: Option<Duration>,
+    /// What a write owes to those who should have it and are out.
+    owed: Arc<[Note]>,
 }
 
 /// The longest time to live that is given to a server; more overflows the clocks of some.
@@ -110,6 +114,12 @@ impl FlusterCluster {
         if members.is_empty() {
             return Err(engine.empty().into());
         }
+        let mut owed = Vec::new();
+        if !all_live && engine.recovery.is_on() {
+            let is_live = |at: usize| snapshot.live.contains(at);
+            engine.owe(&snapshot, key, key, is_live, &mut owed);
+        }
+        let owed = owed.into();
         Ok(Replicas {
             cluster: self.clone(),
             key: key.into(),
@@ -117,6 +127,7 @@ impl FlusterCluster {
             members,
             repair: None,
             stand_in_ttl: None,
+            owed,
         })
     }
 }

@@ -94,7 +94,7 @@ impl Backend {
     }
 
     /// What a connection of this kind is to be like.
-    pub(super) fn wanted(&self, kind: Use, ear: Option<PushSink>) -> Wanted {
+    pub(crate) fn wanted(&self, kind: Use, ear: Option<PushSink>) -> Wanted {
         Wanted {
             ear,
             limits: match kind {

@@ -13,7 +13,6 @@ use crate::backend::role::Role;
 use crate::backend::{Backend, Calling, Unheard};
 use crate::command::{Spec, is_read_only};
 use crate::connection::args::args;
-use crate::connection::redis_rs;
 use crate::connection::reply::Reply;
 use crate::connection::request::{LaneRequest, Request};
 use crate::error::Error;
@@ -29,10 +28,19 @@ fn caps<'a>(keys: impl IntoIterator<Item = &'a [u8]>, ttl: Duration) -> Option<P
     (!caps.is_empty()).then_some(caps)
 }
 
+/// The limits to the life of what this request writes to a node in this role.
+pub(super) fn caps_of(role: Role<'_>, request: Request<'_>, ttl: Duration) -> Option<Pipeline> {
+    match role {
+        Role::Owner => None,
+        Role::StandIn => caps(written(request), ttl),
+        Role::StandInFor(keys) => caps(keys, ttl),
+    }
+}
+
 /// The keys that a request writes.
-fn written<'a>(request: Request<'a>) -> Vec<&'a [u8]> {
+pub(crate) fn written<'a>(request: Request<'a>) -> Vec<&'a [u8]> {
     let mut keys = Vec::new();
-    let mut add = |cmd: &'a Cmd| {
+    let add = |cmd: &'a Cmd| {
         let words = args(cmd);
         if is_read_only(words.clone()) {
             return;
@@ -42,10 +50,7 @@ fn written<'a>(request: Request<'a>) -> Vec<&'a [u8]> {
             keys.extend(positions.pick(words));
         }
     };
-    match request {
-        Request::One(cmd) => add(cmd),
-        Request::Many(pipeline) => redis_rs::commands(pipeline).for_each(add),
-    }
+    request.commands().for_each(add);
     keys.sort_unstable();
     keys.dedup();
     keys
@@ -85,12 +90,7 @@ impl Backend {
         role: Role<'_>,
         deadline: Instant,
     ) -> Result<Reply, Error> {
-        let caps = match role {
-            Role::Owner => None,
-            Role::StandIn => caps(written(request.request()), ttl),
-            Role::StandInFor(keys) => caps(keys, ttl),
-        };
-        let Some(caps) = caps else {
+        let Some(caps) = caps_of(role, request.request(), ttl) else {
             return self.call_from(began, request, deadline).await;
         };
         let follow = LaneRequest::all_ours(&caps);
@@ -114,6 +114,7 @@ impl Backend {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::redis_rs;
 
     fn keys(line: &str) -> Vec<String> {
         let mut cmd = Cmd::new();

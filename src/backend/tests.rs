@@ -110,6 +110,7 @@ impl World {
                 calls: 1_000,
                 bytes: 1 << 20,
             },
+            is_noting: Arc::default(),
             client_name: "fluster".into(),
         };
         let resolver = Resolver::new("10.0.0.1", 6379, Arc::new(Semaphore::new(LOOKUPS)));

@@ -28,6 +28,8 @@ pub(crate) enum Unheard {
     Write,
     /// The removal of what was written too late.
     Removal,
+    /// A note of what a node that is out should have had.
+    Note,
 }
 
 impl Unheard {
@@ -37,6 +39,7 @@ impl Unheard {
             Self::Repair => "fluster_read_repairs_failed_total",
             Self::Write => "fluster_replica_writes_failed_total",
             Self::Removal => "fluster_removals_failed_total",
+            Self::Note => "fluster_return_refused_total",
         }
     }
 
@@ -51,6 +54,9 @@ impl Unheard {
             }
             Self::Removal => {
                 "a value that was written after its invalidation could not be taken back here"
+            }
+            Self::Note => {
+                "what a node that is out should have had cannot be noted or worked off here: old values may be served"
             }
         }
     }
@@ -87,7 +93,7 @@ impl Trouble {
 
 /// All of them of one node.
 #[derive(Debug, Default)]
-pub(crate) struct Troubles([Trouble; 4]);
+pub(crate) struct Troubles([Trouble; 5]);
 
 impl Backend {
     /// `what` failed so many times at once, and this is why.

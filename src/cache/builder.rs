@@ -11,6 +11,7 @@ use crate::cache::codec::{Codec, Raw};
 use crate::cache::flight::Flights;
 use crate::cache::{Cache, CacheMeter, Inner, check_ttl};
 use crate::cluster::FlusterCluster;
+use crate::recovery::choices::OnReturn;
 use crate::replication::Quorum;
 use crate::replication::{ReadFrom, ReadRepair};
 
@@ -25,6 +26,7 @@ pub struct CacheBuilder {
     read_from: ReadFrom,
     read_repair: Option<ReadRepair>,
     stand_in_ttl: Option<Duration>,
+    on_return: OnReturn,
 }
 
 impl FlusterCluster {
@@ -44,6 +46,7 @@ impl FlusterCluster {
             read_from: ReadFrom::FirstAvailable,
             read_repair: Some(ReadRepair::default()),
             stand_in_ttl: Some(Duration::from_secs(60)),
+            on_return: OnReturn::Invalidate,
         }
     }
 }
@@ -80,6 +83,15 @@ impl CacheBuilder {
     /// the conflict before the owner's next outage.
     pub fn stand_in_ttl(mut self, ttl: Option<Duration>) -> Self {
         self.stand_in_ttl = ttl;
+        self
+    }
+
+    /// What is taken from a node that was out before it serves again. Default: [`OnReturn::Invalidate`]: the keys of this
+    /// cache that were written or deleted elsewhere meanwhile, which are misses then;
+    /// [the guide](crate::guide::returns) says what that needs of the servers, and what is not promised.
+    /// [Example](crate::guide::by_example#returns).
+    pub fn on_return(mut self, on_return: OnReturn) -> Self {
+        self.on_return = on_return;
         self
     }
 
@@ -139,6 +151,10 @@ impl CacheBuilder {
                 name: "stand_in_ttl",
                 why,
             })?;
+        }
+        if self.on_return == OnReturn::Invalidate {
+            let engine = self.cluster.engine();
+            engine.invalidate_on_return(Some((&self.prefix, n)));
         }
         let flights = Flights::new(self.cluster.engine().invalidations());
         let name = self.prefix.escape_ascii().to_string();

@@ -6,12 +6,15 @@ use futures_util::future::join_all;
 use redis::Value;
 
 use crate::backend::Backend;
+use crate::backend::journal::Note;
+use crate::backend::role::Role;
 use crate::cache::Cache;
 use crate::clock;
 use crate::connection::reply::{Reply, parse};
 use crate::connection::request::LaneRequest;
 use crate::error::Error;
 use crate::node::NodeId;
+use crate::replication::unreached::Unreached;
 
 /// Where a value was deleted, and where that could not be done.
 #[derive(Clone, Debug, Default)]
@@ -71,17 +74,40 @@ impl<V, C> Cache<V, C> {
         let _invalidating = cluster.engine().invalidations().delete(&full);
         let deadline = clock::now() + cluster.deadline();
         let cmd = &cmd;
+        let engine = cluster.engine();
+        let owed = &self.owed(&full);
         let calls = self.holders(&full).into_iter().map(|backend| async move {
-            let reply = backend.call(LaneRequest::settling(cmd), deadline).await;
-            (backend.id().clone(), reply.map(Reply::into_value))
+            let request = LaneRequest::settling(cmd);
+            let is_owed = owed.iter().any(|note| note.node == *backend.id());
+            let reply = if owed.is_empty() || is_owed {
+                backend.call(request, deadline).await
+            } else {
+                let (now, role, owed) = (clock::now(), Role::Owner, owed.clone());
+                engine
+                    .execute_noted(&backend, now, request, role, owed, deadline)
+                    .await
+            };
+            (backend, reply.map(Reply::into_value))
         });
+        let mut unreached = Unreached::new(engine, &full.as_slice().into());
         let mut deletion = Deletion::default();
-        for (node, result) in join_all(calls).await {
+        for (backend, result) in join_all(calls).await {
+            let node = backend.id().clone();
             match result.and_then(|value: Value| parse::<u64>(value, &node)) {
-                Ok(count) => deletion.reached.push((node, count > 0)),
-                Err(error) => deletion.unreached.push((node, error)),
+                Ok(count) => {
+                    deletion.reached.push((node, count > 0));
+                    unreached.is_at(&backend);
+                }
+                Err(error) => {
+                    if !owed.iter().any(|note| note.node == node) {
+                        unreached.add(&node);
+                    }
+                    deletion.unreached.push((node, error));
+                }
             }
         }
+        // Whoever could not be reached does not bring it back.
+        unreached.enter(deadline).await;
         deletion
     }
 
@@ -111,5 +137,17 @@ impl<V, C> Cache<V, C> {
         }
         let holders = holders.into_iter().map(|i| Arc::clone(&snapshot.nodes[i]));
         holders.collect()
+    }
+
+    /// To whom a delete is owed that are out now.
+    fn owed(&self, full: &[u8]) -> Vec<Note> {
+        let engine = self.inner.cluster.engine();
+        let mut notes = Vec::new();
+        if engine.recovery.is_on() {
+            let snapshot = engine.topology();
+            let is_live = |at: usize| snapshot.live.contains(at);
+            engine.owe(&snapshot, full, full, is_live, &mut notes);
+        }
+        notes
     }
 }

@@ -108,6 +108,9 @@ impl DedicatedClient {
             let epoch = self.loan.link.epoch();
             let result = self.loan.link.call(request, limit).await;
             self.loan.touch();
+            if !matches!(&result, Err(e) if e.unsent) {
+                self.backend.sent_aside(request);
+            }
             let e = match result {
                 Ok(reply) => {
                     let timed = (block == Block::No).then_some(began);

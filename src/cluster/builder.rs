@@ -18,6 +18,7 @@ use crate::describe::describe;
 use crate::health::penalty_box::Penalty;
 use crate::node::{Node, Transport};
 use crate::placement::{HashTags, Placement};
+use crate::recovery::choices::{OnReturn, OnUnknown};
 use crate::tasks::Tasks;
 
 /// Describes a cluster; [`build`](Self::build) makes it, and is the only one to judge.
@@ -128,6 +129,7 @@ impl ClusterBuilder {
             };
             Engine::new(weak, nodes, table, options, Arc::clone(&tasks), care, make)
         });
+        engine.begin_recovery();
         Ok(FlusterCluster::new(engine))
     }
 

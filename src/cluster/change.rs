@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::backend::Backend;
 use crate::build_error::BuildError;
 use crate::clock;
-use crate::cluster::engine::{self, Engine};
+use crate::cluster::engine::{self, Engine, EngineState};
 use crate::cluster::events::{Event, TopologyChange};
 use crate::cluster::factory::{BackendFactory, table};
 use crate::health::admission::{Overrule, Standing};
@@ -46,6 +47,7 @@ impl Engine {
             moved,
         };
         let now = clock::now();
+        let mut brought = Vec::new();
         self.locked(|state, effects| {
             let nodes: Arc<[Arc<Backend>]> = specs
                 .iter()
@@ -67,6 +69,7 @@ impl Engine {
                             ..Overrule::default()
                         };
                         state.health.overrule(key, overrule);
+                        brought.push(key);
                         let weak = Arc::downgrade(self);
                         let (lookups, limits) = (&self.lookups, &self.limits);
                         let new = factory.backend(&weak, spec, key, lookups, limits, &self.tasks);
@@ -79,6 +82,7 @@ impl Engine {
                 })
                 .collect();
             state.specs = specs;
+            self.prepare_new(state, &nodes, &brought, now);
             let live = engine::live(state, &nodes);
             let current = self.snapshot.load_full();
             self.snapshot
@@ -86,6 +90,7 @@ impl Engine {
             for gone in known.values() {
                 change.removed.push(gone.id().clone());
                 state.forget(gone.key());
+                self.recovery.forget(gone.key());
                 // Clients that were handed out are told to ask again; what is in flight goes on.
                 let pass = gone.gate().read();
                 gone.gate().set(pass.epoch() + 1, Standing::GONE);
@@ -113,5 +118,29 @@ impl Engine {
         );
         self.wake.notify_one();
         Ok(change)
+    }
+
+    /// Nodes that the set brought are prepared like those that were out, while others serve: with data of theirs nobody
+    /// knows where it is from.
+    fn prepare_new(
+        &self,
+        state: &mut EngineState,
+        nodes: &[Arc<Backend>],
+        brought: &[u64],
+        now: Instant,
+    ) {
+        let serves =
+            |b: &Arc<Backend>| state.health.standing(b.key()).serves && !brought.contains(&b.key());
+        if !self.recovery.is_on() || !nodes.iter().any(serves) {
+            return;
+        }
+        for backend in nodes.iter().filter(|b| brought.contains(&b.key())) {
+            let key = backend.key();
+            self.recovery.added(key);
+            // It is published with the set.
+            if let Some(change) = state.health.unready(key, now) {
+                backend.gate().set(change.epoch, state.health.standing(key));
+            }
+        }
     }
 }

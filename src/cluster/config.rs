@@ -28,6 +28,7 @@ use crate::cluster::settings::settings;
 use crate::health::penalty_box::Penalty;
 use crate::node::Node;
 use crate::placement::{HashTags, Placement};
+use crate::recovery::choices::{OnReturn, OnUnknown};
 
 /// What keys there are beside those of the list.
 #[cfg(feature = "tls")]

@@ -22,6 +22,7 @@ use crate::cluster::features::InUse;
 use crate::cluster::invalidation::Invalidations;
 use crate::cluster::options::Options;
 use crate::cluster::outage::Outage;
+use crate::cluster::recovery::Recovery;
 use crate::cluster::scripts::Scripts;
 use crate::error::Reasons;
 use crate::health::slowness::Slowness;
@@ -62,6 +63,8 @@ pub(crate) struct Engine {
     pub(super) repairs: Mutex<RepairBudget>,
     /// What this process is doing for which key, for those who invalidate it.
     pub(super) invalidations: Arc<Invalidations>,
+    /// What nodes that are out will have to forget.
+    pub(crate) recovery: Recovery,
     /// What this cluster needs its servers to be new enough for.
     pub(super) in_use: InUse,
     /// Scripts for nodes that do not know them.
@@ -121,7 +124,7 @@ impl Engine {
         let lookups = Arc::new(Semaphore::new(crate::connection::resolve::LOOKUPS));
         let mut health = Machine::new(options.penalty.clone(), limits.response_timeout);
         if care.preparation.is_some() {
-            health.prepare_first();
+            health.prepare_first(options.recovery.deadline);
         }
         let backends: Arc<[_]> = nodes
             .iter()
@@ -162,6 +165,7 @@ impl Engine {
             tasks,
             hedges: Mutex::new(HedgeBudget::new(options.hedge_budget)),
             repairs: Mutex::new(RepairBudget::new(now)),
+            recovery: Recovery::new(&options.recovery, &limits.is_noting),
             options,
             limits,
             lookups,

@@ -9,6 +9,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::health::verdict::Reason;
 use crate::node::NodeId;
+use crate::recovery::unknown::UnknownReason;
 
 /// How many events wait for a slow reader before the oldest are dropped.
 pub(crate) const BACKLOG: usize = 256;
@@ -111,6 +112,24 @@ pub enum Event {
     RepliesShifted {
         /// The node.
         node: NodeId,
+    },
+    /// Keys that were written or deleted elsewhere while a node was out were taken from it. More than once for one
+    /// return, where processes do not agree when it was.
+    #[non_exhaustive]
+    KeysInvalidated {
+        /// The node.
+        node: NodeId,
+        /// How many.
+        keys: usize,
+    },
+    /// Nobody knows which keys of a node that returns are old. What is done then says
+    /// [`on_unknown`](crate::ClusterBuilder::on_unknown).
+    #[non_exhaustive]
+    ReturnUnknown {
+        /// The node.
+        node: NodeId,
+        /// Why.
+        reason: UnknownReason,
     },
     /// The reader was too slow: this many events were dropped before the next one.
     Missed(u64),

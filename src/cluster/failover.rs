@@ -42,7 +42,13 @@ impl Engine {
         let mut attempts = Attempts::default();
         let mut waited = false;
         loop {
-            let Some(backend) = self.next_candidate(target, &attempts) else {
+            // Whom it is owed to is said by the snapshot that it is sent by.
+            let noted = self.recovery.is_on().then(|| self.snapshot.load_full());
+            let next = match &noted {
+                None => self.next_candidate(target, &attempts),
+                Some(snapshot) => Self::candidate_in(snapshot, target, &attempts),
+            };
+            let Some(backend) = next else {
                 self.demand();
                 match attempts.last_error() {
                     // It found out itself that every candidate is out: then it waits like those
@@ -65,11 +71,30 @@ impl Engine {
             }
             let span = tracing::trace_span!("fluster.command", node = %backend.id());
             let role = || Role::standing_in(self.is_stand_in(target.key(), &backend));
-            let call = backend.execute(now, request, role(), deadline);
-            let mut result = call.instrument(span).await;
+            let owed = noted
+                .as_ref()
+                .map(|snapshot| self.owed_by(snapshot, target, request.request(), &attempts));
+            let owed = owed.filter(|notes| !notes.is_empty());
+            let mut result = match &owed {
+                None => {
+                    let call = backend.execute(now, request, role(), deadline);
+                    call.instrument(span).await
+                }
+                Some(notes) => {
+                    let notes = notes.clone();
+                    let call = self.execute_noted(&backend, now, request, role(), notes, deadline);
+                    Box::pin(call.instrument(span)).await
+                }
+            };
             if let Some(eval) = self.scripts.instead_of(request.request(), &result) {
                 let (now, eval) = (clock::now(), LaneRequest::ours(&eval));
-                result = Box::pin(backend.execute(now, eval, role(), deadline)).await;
+                result = match owed {
+                    None => Box::pin(backend.execute(now, eval, role(), deadline)).await,
+                    Some(notes) => {
+                        let call = self.execute_noted(&backend, now, eval, role(), notes, deadline);
+                        Box::pin(call).await
+                    }
+                };
             }
             let read_only = result.is_err() && is_read_only(request.request());
             match self.heard(&backend, read_only, result) {
@@ -94,7 +119,7 @@ impl Engine {
                     Request::One(cmd) => {
                         String::from_utf8_lossy(args(cmd).next().unwrap_or_default())
                     }
-                    Request::Many(_) => "an atomic pipeline".into(),
+                    _ => "an atomic pipeline".into(),
                 };
                 Err(cross_node(&snapshot, &name, keys.iter().copied()))
             }

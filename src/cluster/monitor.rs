@@ -12,7 +12,7 @@ use crate::backend::Backend;
 use crate::clock;
 use crate::cluster::engine::{Engine, EngineState};
 use crate::cluster::events::Event;
-use crate::cluster::{evidence, housekeeping};
+use crate::cluster::{evidence, housekeeping, recovery};
 use crate::health::verdict::{Observation, Phase, ProbeResult, Seen, judge_probe};
 use crate::health::waits::Ran;
 use crate::health::{Action, Machine, Transition, watchdog};
@@ -26,7 +26,7 @@ const AT_LATEST: Duration = Duration::from_secs(60);
 /// Starts the tasks on the runtime at hand; those of an earlier start end as soon as they are polled.
 fn start(engine: &Arc<Engine>, number: u64, now: Instant) {
     engine.locked(|state, _| state.watchdog.restart(now));
-    let (a, b, c) = (Arc::clone(engine), Arc::clone(engine), Arc::clone(engine));
+    let [a, b, c, d] = std::array::from_fn(|_| Arc::clone(engine));
     let ended = Ended(Arc::clone(engine), number);
     let health = async move {
         let _ended = ended;
@@ -40,6 +40,9 @@ fn start(engine: &Arc<Engine>, number: u64, now: Instant) {
     let _ = engine
         .tasks
         .spawn(async move { housekeeping::run_housekeeping(&c, number).await });
+    let _ = engine
+        .tasks
+        .spawn(async move { recovery::run_look(&d, number).await });
 }
 
 impl Engine {
@@ -224,9 +227,11 @@ fn spawn_question(engine: &Arc<Engine>, number: u64, action: Action<u64>) -> Opt
                 engine.conclude(|health| health.checked(key, id, result, now, unit), now);
             }
             Action::Prepare { id, deadline, .. } => {
-                let is_ready = engine.prepared(&backend, deadline).await;
-                let (now, unit) = (clock::now(), fastrand::f64());
-                engine.conclude(|health| health.prepared(key, id, is_ready, now, unit), now);
+                let conclude = |is_ready: bool| {
+                    let (now, unit) = (clock::now(), fastrand::f64());
+                    engine.conclude(|health| health.prepared(key, id, is_ready, now, unit), now);
+                };
+                engine.prepared(&backend, deadline, conclude).await;
             }
             Action::Publish(_) => {}
         }
@@ -255,15 +260,24 @@ impl Engine {
         result
     }
 
-    /// Gets the node ready, where somebody does that; `false` when it failed, or was not done in time.
-    async fn prepared(&self, backend: &Arc<Backend>, deadline: Instant) -> bool {
-        let Some(preparation) = &self.care.preparation else {
-            return true;
+    /// Gets the node ready and says whether it is; `false` when it failed, or was not done in time.
+    async fn prepared(
+        self: &Arc<Self>,
+        backend: &Arc<Backend>,
+        deadline: Instant,
+        conclude: impl FnOnce(bool),
+    ) {
+        let conclude = |is_ready: bool| {
+            tracing::debug!(node = %backend.id(), is_ready, "prepared");
+            conclude(is_ready);
         };
-        let work = preparation.prepare(Arc::clone(backend));
-        let is_ready = timeout_at(deadline.into(), work).await.unwrap_or(false);
-        tracing::debug!(node = %backend.id(), is_ready, "prepared");
-        is_ready
+        match &self.care.preparation {
+            None => self.prepare_return(backend, deadline, conclude).await,
+            Some(preparation) => {
+                let work = preparation.prepare(Arc::clone(backend));
+                conclude(timeout_at(deadline.into(), work).await.unwrap_or(false));
+            }
+        }
     }
 
     /// Applies what a question brought.

@@ -14,6 +14,7 @@ use crate::connection::queue::Bounds;
 use crate::health::penalty_box::Penalty;
 use crate::node::client_name;
 use crate::placement::{HashTags, Placement};
+use crate::recovery::choices::Choices;
 
 /// When a command that failed on one node is sent to the next candidate.
 ///
@@ -95,6 +96,7 @@ pub(crate) struct Options {
     pub(crate) network: Network,
     /// The share of hedged reads that may be sent twice.
     pub(crate) hedge_budget: f64,
+    pub(crate) recovery: Choices,
     #[cfg(feature = "tls")]
     pub(crate) tls: crate::connection::tls::Tls,
 }
@@ -126,6 +128,7 @@ impl Default for Options {
                     calls: 65_536,
                     bytes: 64 << 20,
                 },
+                is_noting: Arc::default(),
                 client_name: "fluster".into(),
             },
             connect_timeout: None,
@@ -134,6 +137,7 @@ impl Default for Options {
             runtime: None,
             network: Network::default(),
             hedge_budget: 0.1,
+            recovery: Choices::default(),
             #[cfg(feature = "tls")]
             tls: crate::connection::tls::Tls::default(),
         }
@@ -213,6 +217,19 @@ impl Options {
             return Err(BuildError::Option {
                 name: "max_waiting_calls",
                 why: "0 would fail every call: use at least 1".to_owned(),
+            });
+        }
+        in_range("return_deadline", self.recovery.deadline)?;
+        if self.recovery.limit == 0 {
+            return Err(BuildError::Option {
+                name: "return_limit",
+                why: "0 keys would be none: use at least 1, or `OnReturn::Serve`".to_owned(),
+            });
+        }
+        if let Some(why) = client_name::refusal(&self.recovery.name) {
+            return Err(BuildError::Option {
+                name: "return_name",
+                why: why.to_owned(),
             });
         }
         if let Some(why) = client_name::refusal(&limits.client_name) {

@@ -118,6 +118,13 @@ impl Engine {
         let drained = state.drained.contains(&node);
         let before = state.health.overruled(key);
         state.health.overrule(key, Overrule { drained, ..before });
+        if !drained {
+            // It is taken as it is, but not as it was before it was drained.
+            self.recovery.accept(key);
+            if let Some(t) = state.health.unready(key, now) {
+                self.publish(state, effects, t, now);
+            }
+        }
         self.stand(state, key, now);
         backend.meter().drained(drained);
         effects.tell(match drained {

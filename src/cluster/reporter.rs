@@ -2,15 +2,21 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
 
 use crate::backend::identity::Identity;
+use crate::backend::role::Role;
 use crate::backend::{Backend, Observer};
 use crate::clock;
 use crate::cluster::engine::Engine;
 use crate::cluster::events::Event;
 use crate::connection::proof::OnShift;
+use crate::connection::reply::Reply;
+use crate::connection::request::{LaneRequest, Request};
 use crate::connection::resolve::Resolver;
+use crate::error::Error;
 use crate::health::verdict::{Observation, Verdict};
 use crate::node::NodeId;
 
@@ -94,6 +100,35 @@ impl Observer for Reporter {
             });
             // Subscriptions follow.
             engine.published.send_modify(|n| *n += 1);
+        }
+    }
+
+    fn noted<'a>(
+        &self,
+        backend: &'a Arc<Backend>,
+        began: Instant,
+        request: LaneRequest<'a>,
+        role: Role<'a>,
+        deadline: Instant,
+    ) -> Option<BoxFuture<'a, Result<Reply, Error>>> {
+        let engine = self.0.upgrade()?;
+        let notes = engine.owed_at(backend, request.request());
+        if notes.is_empty() {
+            return None;
+        }
+        Some(Box::pin(async move {
+            let call = engine.execute_noted(backend, began, request, role, notes, deadline);
+            call.await
+        }))
+    }
+
+    fn sent_aside(&self, backend: &Arc<Backend>, request: Request<'_>) {
+        let Some(engine) = self.0.upgrade() else {
+            return;
+        };
+        let notes = engine.owed_at(backend, request);
+        if !notes.is_empty() {
+            engine.enter_late(Some(backend), notes);
         }
     }
 

@@ -8,11 +8,12 @@ use redis::Value;
 
 use crate::backend::Backend;
 use crate::backend::answer::Answer;
+use crate::backend::journal::Note;
 use crate::backend::role::Role;
 use crate::clock;
 use crate::cluster::attempts::Attempts;
 use crate::cluster::batch::Batch;
-use crate::cluster::engine::Engine;
+use crate::cluster::engine::{Engine, Snapshot};
 use crate::cluster::failover::Heard;
 use crate::cluster::merge::Piece;
 use crate::connection::reply::Reply;
@@ -43,14 +44,34 @@ impl Engine {
             let heard = match said.take() {
                 Some((backend, reply)) => vec![(backend, std::mem::take(&mut waiting), reply)],
                 None => {
-                    let groups = self.groups(batch, &attempts, &mut waiting, &mut done);
-                    join_all(groups.into_iter().map(|(backend, pieces)| async move {
-                        let outgoing = batch.request(self, &pieces);
-                        let role = self.role_of(batch, &pieces, &backend);
-                        let (now, request) = (clock::now(), outgoing.request());
-                        let reply = backend.execute(now, request, role, deadline).await;
-                        (backend, pieces, reply)
-                    }))
+                    // Whom it is owed to is said by the snapshot that it is sent by.
+                    let noted = self.recovery.is_on().then(|| self.snapshot.load_full());
+                    let noted = noted.as_deref();
+                    let groups = self.groups(noted, batch, &attempts, &mut waiting, &mut done);
+                    let groups = groups.into_iter().map(|(backend, pieces)| {
+                        let owed = noted.map(|by| self.owed_by_all(by, batch, &pieces, &attempts));
+                        (backend, pieces, owed.unwrap_or_default())
+                    });
+                    let groups: Vec<_> = groups.collect();
+                    join_all(
+                        groups
+                            .into_iter()
+                            .map(|(backend, pieces, notes)| async move {
+                                let outgoing = batch.request(self, &pieces);
+                                let role = self.role_of(batch, &pieces, &backend);
+                                let (now, request) = (clock::now(), outgoing.request());
+                                let reply = match notes.is_empty() {
+                                    true => backend.execute(now, request, role, deadline).await,
+                                    false => {
+                                        let call = self.execute_noted(
+                                            &backend, now, request, role, notes, deadline,
+                                        );
+                                        Box::pin(call).await
+                                    }
+                                };
+                                (backend, pieces, reply)
+                            }),
+                    )
                     .await
                 }
             };
@@ -86,6 +107,7 @@ impl Engine {
     /// The pieces that wait, by the nodes that are to have them now; what no node is left for is done.
     fn groups(
         self: &Arc<Self>,
+        noted: Option<&Snapshot>,
         batch: &Batch<'_>,
         attempts: &[Attempts<Arc<Backend>>],
         waiting: &mut Vec<usize>,
@@ -94,7 +116,11 @@ impl Engine {
         let mut groups: Vec<(Arc<Backend>, Vec<usize>)> = Vec::new();
         for piece in waiting.drain(..) {
             let attempts = &attempts[piece];
-            let Some(backend) = self.next_candidate(batch.target(piece), attempts) else {
+            let next = match noted {
+                None => self.next_candidate(batch.target(piece), attempts),
+                Some(snapshot) => Self::candidate_in(snapshot, batch.target(piece), attempts),
+            };
+            let Some(backend) = next else {
                 let error = attempts.last_error().cloned();
                 self.demand();
                 done[piece] = Some(Err(error.unwrap_or_else(|| self.empty().into())));
@@ -109,6 +135,31 @@ impl Engine {
             }
         }
         groups
+    }
+
+    /// What these pieces owe that go to one node.
+    fn owed_by_all(
+        &self,
+        snapshot: &Snapshot,
+        batch: &Batch<'_>,
+        pieces: &[usize],
+        attempts: &[Attempts<Arc<Backend>>],
+    ) -> Vec<Note> {
+        let mut notes = Vec::new();
+        for &piece in pieces.iter().filter(|piece| !batch.is_read_only(**piece)) {
+            let tried = &attempts[piece];
+            if snapshot.live.count() == snapshot.nodes.len() && tried.is_empty() {
+                continue;
+            }
+            let has_it = |at: usize| {
+                let node = &snapshot.nodes[at];
+                snapshot.live.contains(at) && !tried.has(|other| other.key() == node.key())
+            };
+            for key in batch.target(piece).keys() {
+                self.owe(snapshot, key, key, has_it, &mut notes);
+            }
+        }
+        notes
     }
 
     /// What the node is to the keys that these pieces write.

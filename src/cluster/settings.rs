@@ -98,6 +98,30 @@ macro_rules! settings {
             /// URL ends in `?client_name=other` has another one. A server that refuses it is used all the same.
             client_name: String, text, [limits.client_name],
                 "so that servers tell your services apart";
+            /// What is taken from a node that was out before it serves again. Default: [`OnReturn::Serve`]; a
+            /// [`Cache`](crate::cache::Cache) asks for [`OnReturn::Invalidate`] for its own keys.
+            ///
+            /// With `Invalidate` it is every key that this cluster wrote meanwhile, counters and lists too, for which it is
+            /// a reset and a loss: [the guide](crate::guide::returns) says what is promised and what is not.
+            on_return: OnReturn, plain, [recovery.on_return],
+                "`invalidate` where all that is written is a cache";
+            /// What happens when nobody knows which keys of a node that returns are old. Default: [`OnUnknown::Serve`].
+            on_unknown: OnUnknown, plain, [recovery.on_unknown],
+                "`flush` for servers that are nothing but caches";
+            /// How many keys are noted for one node at one server while it is out. Beyond that it is unknown which of its
+            /// keys are old. At least 1. Default: 100 000.
+            return_limit: usize, plain, [recovery.limit],
+                "higher, for long outages with many writes; lower, where the servers' memory is short";
+            /// How long a node may be prepared before it serves again. When that is not enough it is tried again, and goes
+            /// on from there. Default: 2 s.
+            return_deadline: Duration, plain, [recovery.deadline],
+                "longer, for far servers or very many keys";
+            /// What the notes of this application are called, letters, digits and signs without spaces. Default: empty.
+            ///
+            /// Applications that share servers and call different servers by the same name must have different ones; all
+            /// others have the same, to see each other's notes.
+            return_name: String, text, [recovery.name],
+                "when applications share servers but not the servers' names";
         }
     };
 }

@@ -12,10 +12,12 @@ use crate::backend::Backend;
 use crate::clock;
 use crate::cluster::FlusterCluster;
 use crate::cluster::engine::{Engine, EngineState};
+use crate::cluster::recovery::Totals;
 use crate::health::NodeState;
 use crate::health::verdict::Reason;
 use crate::node::{Node, NodeId};
 use crate::placement::Fingerprint;
+use crate::recovery::unknown::UnknownReason;
 
 /// The number of the form that [`ClusterStatus`] has as JSON. New fields do not change it, and readers leave alone what
 /// they do not know; a field that goes or means something else does.
@@ -128,6 +130,12 @@ pub struct NodeStatus {
     pub probes: u64,
     /// How often it went out so far.
     pub ejections: u64,
+    /// How many keys were [taken from it](crate::OnReturn::Invalidate) so far, since they were written elsewhere while it
+    /// was out.
+    pub invalidated: u64,
+    /// Why it was not known which of its keys are old, when that last happened.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "as_optional_text"))]
+    pub unknown: Option<UnknownReason>,
 }
 
 impl FlusterCluster {
@@ -156,7 +164,10 @@ impl Engine {
                 .specs
                 .iter()
                 .zip(snapshot.nodes.iter())
-                .map(|(spec, backend)| node_status(state, spec, backend, now))
+                .map(|(spec, backend)| {
+                    let totals = self.recovery.totals(backend.key());
+                    node_status(state, spec, backend, totals, now)
+                })
                 .collect();
             ClusterStatus {
                 schema: SCHEMA,
@@ -175,6 +186,7 @@ fn node_status(
     state: &EngineState,
     spec: &Node,
     backend: &Arc<Backend>,
+    totals: Totals,
     now: Instant,
 ) -> NodeStatus {
     let (health, key, stats) = (&state.health, backend.key(), backend.stats());
@@ -206,5 +218,7 @@ fn node_status(
         failed_dials: stats.failed_dials.load(Relaxed),
         probes: stats.probes.load(Relaxed),
         ejections: stats.ejections.load(Relaxed),
+        invalidated: totals.invalidated,
+        unknown: totals.unknown,
     }
 }

@@ -49,11 +49,19 @@ impl Engine {
         target: &Target<'_>,
         tried: &Attempts<Arc<Backend>>,
     ) -> Option<Arc<Backend>> {
-        let snapshot = self.snapshot.load();
+        Self::candidate_in(&self.snapshot.load(), target, tried)
+    }
+
+    /// The same by this snapshot.
+    pub(crate) fn candidate_in(
+        snapshot: &Snapshot,
+        target: &Target<'_>,
+        tried: &Attempts<Arc<Backend>>,
+    ) -> Option<Arc<Backend>> {
         match target {
-            Target::Key(key) => candidate(&snapshot, key, tried).cloned(),
+            Target::Key(key) => candidate(snapshot, key, tried).cloned(),
             Target::Keys(keys) => {
-                let mut all = keys.iter().map(|key| candidate(&snapshot, key, tried));
+                let mut all = keys.iter().map(|key| candidate(snapshot, key, tried));
                 let first = all.next()??;
                 all.all(|other| other.is_some_and(|other| Arc::ptr_eq(other, first)))
                     .then(|| Arc::clone(first))

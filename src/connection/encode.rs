@@ -5,6 +5,7 @@
 
 use redis::{Arg, Cmd};
 
+use super::followed::Followed;
 use super::request::Request;
 
 /// From so many bytes on a request has memory of its own.
@@ -45,6 +46,7 @@ pub(crate) fn pack(request: Request<'_>, out: &mut Vec<u8>) -> Packed {
             }
         }
         Request::Many(_) => pack_many(request, out),
+        Request::Followed(both) => pack_followed(both, out),
     }
 }
 
@@ -71,6 +73,16 @@ fn pack_many(request: Request<'_>, out: &mut Vec<u8>) -> Packed {
     }
 }
 
+/// What follows a request decides nothing of it.
+fn pack_followed(both: &Followed<'_>, out: &mut Vec<u8>) -> Packed {
+    let own = pack(both.own(), out);
+    let behind = pack(Request::Many(both.behind()), out);
+    Packed {
+        whole: own.whole + behind.whole,
+        ..own
+    }
+}
+
 /// A request of `most` bytes in memory of its own.
 pub(crate) fn pack_large(request: Request<'_>, most: usize) -> (Vec<u8>, Packed) {
     #[cfg(test)]
@@ -93,7 +105,11 @@ pub(crate) fn most_bytes(request: Request<'_>) -> usize {
         true => MULTI.len() + EXEC.len(),
         false => 0,
     };
-    request.commands().map(most_of).sum::<usize>() + frame
+    let behind = match request {
+        Request::Followed(both) => most_bytes(Request::Many(both.behind())),
+        _ => 0,
+    };
+    request.commands().map(most_of).sum::<usize>() + frame + behind
 }
 
 #[inline]
@@ -168,6 +184,28 @@ mod tests {
                 let first_command = first.len() + if is_atomic { MULTI.len() } else { 0 };
                 assert_eq!(packed.first_command, first_command, "{len} {is_atomic}");
             }
+        }
+    }
+
+    #[test]
+    fn what_follows_a_request_comes_behind_it_and_decides_nothing_of_it() {
+        let set = pipeline(1, false, b"value");
+        let set = crate::connection::redis_rs::commands(&set)
+            .next()
+            .expect("one");
+        let (some, all) = (pipeline(3, false, b"value"), pipeline(3, true, b"value"));
+        let behind = pipeline(2, false, b"note");
+        for own in [Request::One(set), Request::Many(&some), Request::Many(&all)] {
+            let both = Followed::new(own, &behind);
+            let (mut alone, mut out) = (Vec::new(), Vec::new());
+            let wanted = pack(own, &mut alone);
+            let packed = pack(Request::Followed(&both), &mut out);
+            alone.extend(behind.get_packed_pipeline());
+            assert_eq!(out, alone);
+            assert_eq!(packed.whole, out.len());
+            assert_eq!(packed.decisive, wanted.decisive);
+            assert_eq!(packed.unwrapped, wanted.unwrapped);
+            assert_eq!(most_bytes(Request::Followed(&both)), out.len());
         }
     }
 

@@ -164,7 +164,8 @@ impl Link {
         timeout: Duration,
         cx: &mut Context<'_>,
     ) -> Option<Sent> {
-        if without_words(request).is_some() {
+        // What is said to commands of ours has its own way.
+        if without_words(request).is_some() || matches!(request, Request::Followed(_)) {
             return None;
         }
         let began = micros(now);
@@ -213,6 +214,13 @@ pub(super) async fn send(
     if is_full(&result) {
         result = Box::pin(when_there_is_room(wire, request, deadline, &ask)).await;
     }
+    if let Ok(Answer::Followed(both)) = result {
+        let (answer, said) = *both;
+        if let Request::Followed(both) = request {
+            both.answered(said);
+        }
+        result = Ok(answer);
+    }
     result.map(reply).map_err(|no| link_error(no, was_idle))
 }
 
@@ -223,6 +231,8 @@ fn reply(answer: Answer) -> Reply {
         // An answer like any other.
         Answer::Aborted(refusals) => Reply::Aborted(aborted(&refusals)),
         Answer::Unwrapped(refusal) => Reply::Aborted(unwrapped(&refusal)),
+        // It was taken apart.
+        Answer::Followed(_) => Reply::Many(Vec::new()),
     }
 }
 
@@ -297,6 +307,7 @@ fn taking(request: Request<'_>) -> Taking {
         Request::One(cmd) if subscribes(cmd) => Taking::Confirmation,
         Request::One(_) => Taking::One,
         Request::Many(pipeline) => Taking::many(pipeline.len(), pipeline.is_transaction()),
+        Request::Followed(both) => Taking::followed(taking(both.own()), both.behind().len()),
     }
 }
 

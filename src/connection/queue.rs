@@ -6,6 +6,7 @@
 //! take back, or call unsent, what is on its way.
 
 mod asleep;
+mod followed;
 mod outgoing;
 mod slots;
 mod terms;

@@ -7,16 +7,19 @@
 use redis::{Cmd, Pipeline, Value};
 
 use super::args::args;
+use super::followed::Followed;
 use super::reply::Reply;
 use crate::command::{self, Block, Spec, State};
 use crate::connection::redis_rs;
 use crate::error::{Error, ErrorKind, Outcome};
 
 /// What is put on a connection in one piece.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Request<'a> {
     One(&'a Cmd),
     Many(&'a Pipeline),
+    /// Commands of ours behind one of these.
+    Followed(&'a Followed<'a>),
 }
 
 impl<'a> Request<'a> {
@@ -39,16 +42,27 @@ impl<'a> Request<'a> {
         )))
     }
 
+    /// The caller's own, without what follows it.
+    #[inline]
+    pub(crate) fn own(self) -> Self {
+        match self {
+            Self::Followed(both) => both.own(),
+            own => own,
+        }
+    }
+
+    /// Its own commands.
     pub(crate) fn commands(self) -> impl Iterator<Item = &'a Cmd> {
-        let (one, many) = match self {
+        let (one, many) = match self.own() {
             Request::One(cmd) => (Some(cmd), None),
             Request::Many(pipeline) => (None, Some(redis_rs::commands(pipeline))),
+            Request::Followed(_) => (None, None),
         };
         one.into_iter().chain(many.into_iter().flatten())
     }
 
     pub(crate) fn is_transaction(self) -> bool {
-        matches!(self, Self::Many(pipeline) if pipeline.is_transaction())
+        matches!(self.own(), Self::Many(pipeline) if pipeline.is_transaction())
     }
 
     /// The reply to a pipeline with nothing in it, for which no server has to be asked.
@@ -140,6 +154,14 @@ impl<'a> LaneRequest<'a> {
         Self {
             request,
             settles: false,
+        }
+    }
+
+    /// With commands of ours behind it.
+    pub(crate) fn followed(self, both: &'a Followed<'a>) -> Self {
+        Self {
+            request: Request::Followed(both),
+            ..self
         }
     }
 

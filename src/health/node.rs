@@ -368,7 +368,7 @@ impl NodeHealth {
                 self.tried_at = facts.now;
                 if *oks < penalty.rise {
                     *next = later(facts.now, half_jitter(penalty.probe_gap, facts.unit));
-                } else if facts.rules.prepares {
+                } else if facts.rules.prepares.is_some() {
                     self.state = State::Preparing {
                         since: facts.now,
                         work: None,

@@ -8,13 +8,15 @@ use std::collections::BTreeMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::questions::{PREPARATION, Question};
+use super::questions::Question;
 use super::*;
 use crate::clock::later;
 use crate::health::verdict::{ProbeResult, Soft};
 use crate::health::waits::Wait;
 
 const RT: Duration = Duration::from_millis(500);
+/// How long a node may be prepared.
+const PREPARATION: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -212,7 +214,7 @@ impl World {
 
     fn preparing(mut self, prepares: bool) -> Self {
         if prepares {
-            self.health.prepare_first();
+            self.health.prepare_first(PREPARATION);
         }
         self.prepares = prepares;
         self

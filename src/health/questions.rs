@@ -1,14 +1,11 @@
 //! What nodes are asked, and what follows from their answers: probes, checks, preparations.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Action, Machine, Transition};
 use crate::health::verdict::{ProbeResult, Reason};
 use crate::health::waits::Ran;
-
-/// How long a node may be prepared before it serves.
-pub(super) const PREPARATION: Duration = Duration::from_secs(2);
 
 /// What a node is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +52,13 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
         unit: f64,
     ) -> Option<Transition<K>> {
         self.answered(key, Question::Check, id, result, now, unit)
+    }
+
+    /// A node that admits is prepared before it serves on, where somebody [prepares](Self::prepare_first).
+    pub(crate) fn unready(&mut self, key: K, now: Instant) -> Option<Transition<K>> {
+        self.change(key, now, 0.0, |node, facts| {
+            node.unready(facts.now, facts.rules)
+        })
     }
 
     /// Whether the node is ready to serve. Ignored unless that preparation is in flight.

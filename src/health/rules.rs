@@ -10,6 +10,6 @@ pub(super) struct Rules {
     pub(super) penalty: Penalty,
     pub(super) schedule: Schedule,
     pub(super) response_timeout: Duration,
-    /// Somebody gets a node ready before it serves again.
-    pub(super) prepares: bool,
+    /// How long a node may be prepared before it serves; `None` when nobody prepares.
+    pub(super) prepares: Option<Duration>,
 }

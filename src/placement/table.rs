@@ -273,6 +273,17 @@ impl Table {
         }
     }
 
+    /// Whether the live nodes serve a key in the order of [`candidates`](Self::candidates), whoever is out: else a node
+    /// that was never out takes over keys from another such node when a third one goes out.
+    pub(crate) fn keeps_order(&self) -> bool {
+        match &self.core {
+            Core::Ring(_) | Core::Rendezvous(_) => true,
+            Core::Modulo(_) => false,
+            #[cfg(feature = "compat")]
+            Core::Foreign(rule) => rule.keeps_order(),
+        }
+    }
+
     #[inline]
     fn walk<'t>(&'t self, key: &[u8], live: Option<&'t Live>) -> Candidates<'t> {
         let key = self.tags.tagged(key);

@@ -8,7 +8,8 @@ use redis::{Cmd, Value};
 use crate::clock;
 use crate::connection::reply::parse;
 use crate::connection::request::{LaneRequest, Request};
-use crate::replication::background::{Running, leave_writes, send};
+use crate::replication::background::{Running, leave_writes, send_write};
+use crate::replication::unreached::Unreached;
 use crate::replication::{Acks, Quorum, QuorumError, ReplicaMember, Replicas, refused};
 
 impl Replicas {
@@ -70,22 +71,32 @@ impl Replicas {
             if let Err(error) = LaneRequest::check(Request::One(&cmd)) {
                 return Err(fail(needed, error));
             }
-            running.push(send(index, member, &cmd, deadline));
+            running.push(send_write(
+                engine, index, member, &cmd, &self.owed, deadline,
+            ));
         }
         let mut open: Vec<bool> = vec![true; self.members.len()];
+        let mut unreached = Unreached::new(engine, &self.key);
         while let Some((index, result)) = running.next().await {
             open[index] = false;
             let node = self.members[index].backend.id();
             // An error reply says that the write did not happen.
             match result.and_then(|value| parse::<Value>(value, node)) {
-                Ok(value) => acks.acked.push((node.clone(), value)),
-                Err(error) => acks.failed.push((node.clone(), error)),
+                Ok(value) => {
+                    acks.acked.push((node.clone(), value));
+                    unreached.is_at(&self.members[index].backend);
+                }
+                Err(error) => {
+                    acks.failed.push((node.clone(), error));
+                    unreached.add(node);
+                }
             }
             if acks.acked.len() >= needed {
                 let rest = self.nodes().zip(&open).filter(|(_, open)| **open);
                 acks.pending = rest.map(|(node, _)| node.clone()).collect();
                 metrics::counter!("fluster_replicated_writes_total", "result" => "ok").increment(1);
-                leave_writes(engine, &self.members, running, held);
+                unreached.enter(deadline).await;
+                leave_writes(engine, &self.members, running, held, unreached);
                 return Ok(acks);
             }
         }

@@ -225,6 +225,11 @@ const CACHE: &[(&str, &str, &str)] = &[
         "60s",
         "shorter, where stale values hurt; none, where values are never written again",
     ),
+    (
+        "on_return",
+        "`OnReturn::Invalidate`",
+        "`Serve`, where servers refuse what it needs, or old values are better than none",
+    ),
 ];
 
 /// The same three times.

@@ -12,6 +12,7 @@ use serde::de::{self, Deserialize, DeserializeSeed, IntoDeserializer as _, Unexp
 use crate::cluster::options::{Failover, Refusals, SlowNodes};
 use crate::node::client_name;
 use crate::placement::{HashTags, Placement};
+use crate::recovery::choices::{OnReturn, OnUnknown};
 
 /// What ends the key of a time that is a whole number of milliseconds.
 pub(super) const MILLIS: &str = "_ms";
@@ -181,6 +182,8 @@ words! {
     Failover: "`never`, `if-safe` or `always`";
     Refusals: "`return` or `next-candidate`";
     SlowNodes: "`report` or `suspect`";
+    OnReturn: "`serve` or `invalidate`";
+    OnUnknown: "`serve`, `flush` or `stay-out`";
 }
 
 /// A value of the type, for an option.

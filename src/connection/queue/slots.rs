@@ -16,6 +16,8 @@ pub(crate) enum Answer {
     Many(Vec<Value>),
     /// A transaction that was refused, with the refusals of its commands by their place.
     Aborted(Vec<(usize, ServerError)>),
+    /// What was answered to a request, and to the commands of ours behind it.
+    Followed(Box<(Self, Vec<Value>)>),
     /// A transaction whose `MULTI` was refused, as said here, and whose commands were executed one by one.
     Unwrapped(ServerError),
 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use redis::{ServerError, Value};
 
+use super::followed::Both;
 use super::slots::Answer;
 use crate::connection::encode::MULTI;
 
@@ -24,6 +25,8 @@ pub(crate) enum Taking {
     /// That of a subscription, which comes as a push.
     Confirmation,
     Many(Box<Many>),
+    /// Those of a request, and of ours behind it.
+    Followed(Box<Both>),
     /// A token, and nothing else.
     Token(u64),
 }
@@ -80,9 +83,18 @@ impl Taking {
         }))
     }
 
+    /// The replies of a request, and of so many commands of ours behind it.
+    pub(crate) fn followed(own: Self, behind: usize) -> Self {
+        Self::Followed(Box::new(Both::new(own, behind)))
+    }
+
     /// Whether they are those of a `MULTI`, of commands, and of an `EXEC`.
     pub(super) fn is_transaction(&self) -> bool {
-        matches!(self, Self::Many(many) if many.is_transaction)
+        match self {
+            Self::Many(many) => many.is_transaction,
+            Self::Followed(both) => both.own().is_transaction(),
+            _ => false,
+        }
     }
 
     /// Whether the server took the `MULTI`, if this is its answer.
@@ -95,6 +107,7 @@ impl Taking {
     pub(super) fn is_fresh(&self) -> bool {
         match self {
             Self::Many(many) => many.seen == 0,
+            Self::Followed(both) => both.is_fresh(),
             _ => true,
         }
     }
@@ -103,6 +116,7 @@ impl Taking {
     fn is_at_last(&self) -> bool {
         match self {
             Self::Many(many) => many.seen + 1 >= many.replies,
+            Self::Followed(both) => both.is_at_last(),
             _ => true,
         }
     }
@@ -112,6 +126,7 @@ impl Taking {
         match self {
             Self::One | Self::Confirmation => Taken::All(Answer::One(value)),
             Self::Many(many) => many.take(value, wanted),
+            Self::Followed(both) => both.take(value, wanted),
             Self::Token(token) => match value {
                 Value::ServerError(_) => Taken::Error(value),
                 value if is_token(&value, *token) => Taken::Proven,
@@ -126,6 +141,7 @@ impl Taking {
             Self::Many(many) if !many.values.is_empty() => {
                 Some(Taken::All(Answer::Many(std::mem::take(&mut many.values))))
             }
+            Self::Followed(both) => both.empty(),
             _ => None,
         }
     }
@@ -219,7 +235,7 @@ impl Waiter {
         match &self.taking {
             taking if taking.is_at_last() => self.end,
             // Its `EXEC` comes last; the commands before it are answered all the same.
-            Taking::Many(many) if many.is_transaction => self.start + MULTI.len() as u64,
+            taking if taking.is_transaction() => self.start + MULTI.len() as u64,
             _ => self.decisive,
         }
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{Facts, NodeHealth, State};
 use crate::clock::{half_jitter, later};
 use crate::health::check::Check;
-use crate::health::questions::{PREPARATION, Question};
+use crate::health::questions::Question;
 use crate::health::rules::Rules;
 use crate::health::verdict::{ProbeResult, Reason, Soft};
 
@@ -25,7 +25,7 @@ impl NodeHealth {
                 Some((Question::Probe, deadline))
             }
             State::Preparing { work, .. } if work.is_none() => {
-                let deadline = later(now, PREPARATION);
+                let deadline = later(now, rules.prepares.unwrap_or_default());
                 *work = Some((id, deadline));
                 Some((Question::Prepare, deadline))
             }
@@ -76,6 +76,17 @@ impl NodeHealth {
         if let Some(reason) = reason {
             // As after a probe that said so: one that is loading is asked again soon.
             self.suspicion(Soft::Strike(reason), reason.into(), facts);
+        }
+    }
+
+    /// A node that admits has to be prepared after all: it was drained, or is new.
+    pub(in crate::health) fn unready(&mut self, now: Instant, rules: &Rules) {
+        if self.admits() && rules.prepares.is_some() {
+            self.check = None;
+            self.state = State::Preparing {
+                since: now,
+                work: None,
+            };
         }
     }
 

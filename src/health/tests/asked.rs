@@ -5,7 +5,7 @@ use super::*;
 /// A node with two good probes, where somebody prepares; returns the preparation's id.
 fn prepared_cluster() -> (Bench, u64, u64) {
     let mut b = cluster(3);
-    b.health.prepare_first();
+    b.health.prepare_first(Duration::from_secs(2));
     b.hard(0, 0, Reason::Refused);
     let mut ms = 5_000;
     for _ in 0..2 {

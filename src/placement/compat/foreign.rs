@@ -159,6 +159,14 @@ impl Foreign {
         }
     }
 
+    /// Whether the live nodes serve a key in the order of all candidates.
+    pub(in crate::placement) fn keeps_order(&self) -> bool {
+        match self {
+            Self::GoRedis(_) | Self::Proxenos(_) | Self::Ring { .. } => true,
+            Self::Listed { .. } | Self::Ketama { .. } => false,
+        }
+    }
+
     /// How the hashes of keys are divided, where they are spread over their space.
     pub(in crate::placement) fn layout(&self) -> Option<Layout> {
         let (hash, points) = match self {

@@ -1,0 +1,331 @@
+//! What is written down at a server behind a write that other nodes should have had.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use redis::{Pipeline, Value};
+
+use super::stand_in::caps_of;
+use crate::backend::role::Role;
+use crate::backend::{Backend, Calling, Unheard};
+use crate::clock;
+use crate::connection::followed::Followed;
+use crate::connection::link::Link;
+use crate::connection::redis_rs;
+use crate::connection::reply::Reply;
+use crate::connection::request::{LaneRequest, Request};
+use crate::error::{Error, Outcome};
+use crate::node::NodeId;
+use crate::recovery::names::{Names, Set};
+
+/// A set that nobody adds to for so long is gone.
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
+/// The index is told again after so long, and what was full may have room.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// How many entries there are is asked once in so many at most.
+const COUNTED_EVERY: usize = 1000;
+
+/// Keys that one node should have had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Note {
+    pub(crate) node: NodeId,
+    pub(crate) keys: Vec<Vec<u8>>,
+}
+
+/// What is known of the entries.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Noted {
+    /// They are there.
+    Certain,
+    /// Nothing was sent, so nothing is owed.
+    Nothing,
+    /// Nobody knows, of them or of the write.
+    Unsure,
+    /// The server said no, in these words.
+    Refused(String),
+}
+
+/// What this process wrote down where.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    pub(crate) names: Names,
+    limit: usize,
+    /// Guards what each server was told; held for a look.
+    marks: Mutex<HashMap<(u64, NodeId), Mark>>,
+}
+
+/// What one server was told of one node.
+#[derive(Debug)]
+struct Mark {
+    /// The connection over which the index was told, and answered: another one may lead to a server that is empty.
+    told_on: Weak<Link>,
+    told_at: Instant,
+    entries: usize,
+    is_full: bool,
+}
+
+/// Commands that go behind a write.
+struct Behind {
+    pipeline: Pipeline,
+    caps: usize,
+    /// Where a count is answered, and of which note.
+    counts: Vec<(usize, usize)>,
+    /// Of whom the index is told.
+    told: Vec<usize>,
+}
+
+impl Journal {
+    pub(crate) fn new(application: &str, limit: usize) -> Self {
+        Self {
+            names: Names::new(application),
+            limit,
+            marks: Mutex::default(),
+        }
+    }
+
+    /// What was told of the node is of no use any more: it is back.
+    pub(crate) fn forget(&self, node: &NodeId) {
+        self.marks.lock().retain(|(_, of), _| of != node);
+    }
+
+    /// What was told a server is of no use any more: it is gone.
+    pub(crate) fn forget_server(&self, key: u64) {
+        self.marks.lock().retain(|(at, _), _| *at != key);
+    }
+
+    /// The entries of these notes, with all that a server needs to know of them.
+    pub(crate) fn entries(&self, notes: &[Note]) -> Pipeline {
+        let mut pipeline = Pipeline::new();
+        for note in notes {
+            self.tell(&mut pipeline, note, Set::Open);
+            self.add(&mut pipeline, note);
+            self.keep(&mut pipeline, note);
+        }
+        pipeline
+    }
+
+    fn tell(&self, pipeline: &mut Pipeline, note: &Note, set: Set) {
+        let entry = Names::entry(note.node.as_str().as_bytes(), set);
+        pipeline.cmd("SADD").arg(self.names.index()).arg(entry);
+    }
+
+    fn add(&self, pipeline: &mut Pipeline, note: &Note) {
+        let key = self.names.key(note.node.as_str().as_bytes(), Set::Open);
+        pipeline.cmd("SADD").arg(key);
+        for key in &note.keys {
+            pipeline.arg(key);
+        }
+    }
+
+    /// A day later nobody needs it.
+    fn keep(&self, pipeline: &mut Pipeline, note: &Note) {
+        let key = self.names.key(note.node.as_str().as_bytes(), Set::Open);
+        for key in [self.names.index(), &key] {
+            pipeline.cmd("EXPIRE").arg(key).arg(DAY.as_secs());
+        }
+    }
+
+    /// What goes behind a write at this server, which has this connection now.
+    fn behind(
+        &self,
+        server: u64,
+        lane: Option<&Arc<Link>>,
+        notes: &[Note],
+        caps: Option<&Pipeline>,
+    ) -> Behind {
+        let mut behind = Behind {
+            pipeline: Pipeline::new(),
+            caps: caps.map_or(0, Pipeline::len),
+            counts: Vec::new(),
+            told: Vec::new(),
+        };
+        let pipeline = &mut behind.pipeline;
+        for cap in caps.into_iter().flat_map(redis_rs::commands) {
+            pipeline.add_command(cap.clone());
+        }
+        let now = clock::now();
+        let every = (self.limit / 10).clamp(1, COUNTED_EVERY);
+        let mut marks = self.marks.lock();
+        for (at, note) in notes.iter().enumerate() {
+            let mark = marks.get_mut(&(server, note.node.clone()));
+            let mark = mark.filter(|mark| now.saturating_duration_since(mark.told_at) < TOLD_EVERY);
+            if mark.as_ref().is_some_and(|mark| mark.is_full) {
+                // Who works off what there is may have taken it for all.
+                self.tell(pipeline, note, Set::Full);
+                continue;
+            }
+            let is_told = |mark: &&mut Mark| {
+                lane.is_some_and(|lane| std::ptr::eq(mark.told_on.as_ptr(), Arc::as_ptr(lane)))
+            };
+            let mark = mark.filter(is_told);
+            let is_news = mark.is_none();
+            if is_news {
+                self.tell(pipeline, note, Set::Open);
+                behind.told.push(at);
+            }
+            self.add(pipeline, note);
+            let mut is_counted = is_news;
+            if let Some(mark) = mark {
+                let before = mark.entries / every;
+                mark.entries += note.keys.len();
+                is_counted |= mark.entries / every > before;
+            }
+            if is_news {
+                self.keep(pipeline, note);
+            }
+            if is_counted {
+                behind.counts.push((pipeline.len(), at));
+                let key = self.names.key(note.node.as_str().as_bytes(), Set::Open);
+                pipeline.cmd("SCARD").arg(key);
+            }
+        }
+        behind
+    }
+
+    fn mark(&self, server: u64, node: &NodeId, lane: &Arc<Link>, entries: usize, is_full: bool) {
+        let mark = Mark {
+            told_on: Arc::downgrade(lane),
+            told_at: clock::now(),
+            entries,
+            is_full,
+        };
+        self.marks.lock().insert((server, node.clone()), mark);
+    }
+}
+
+impl Backend {
+    /// [`execute`](Self::execute), with notes behind the request, in the same breath: both are taken back whole or not at
+    /// all, and both were answered when this returns.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`call`](Self::call): what was sent may be executed, the notes too.
+    pub(crate) async fn execute_noted(
+        self: &Arc<Self>,
+        journal: &Journal,
+        began: Instant,
+        request: LaneRequest<'_>,
+        role: Role<'_>,
+        notes: &[Note],
+        deadline: Instant,
+    ) -> (Result<Reply, Error>, Noted) {
+        let caps = self.limits().stand_in_ttl;
+        let caps = caps.and_then(|ttl| caps_of(role, request.request(), ttl));
+        let lane = self.lane().get();
+        let behind = journal.behind(self.key(), lane.as_ref(), notes, caps.as_ref());
+        let both = Followed::new(request.request(), &behind.pipeline);
+        let result = self
+            .call_from(began, request.followed(&both), deadline)
+            .await;
+        let mut said = both.said().unwrap_or_default();
+        if let Err(error) = &result {
+            let noted = match error.outcome() {
+                Outcome::NotSent => Noted::Nothing,
+                _ => Noted::Unsure,
+            };
+            return (result, noted);
+        }
+        if said.len() < behind.pipeline.len() {
+            return (result, Noted::Unsure);
+        }
+        if behind.caps > 0 {
+            let caps = Reply::Many(said.drain(..behind.caps).collect());
+            self.hear(Unheard::Cap, behind.caps, &Ok(caps));
+        }
+        let refusal = said.iter().find_map(|value| match value {
+            Value::ServerError(e) => {
+                Some(format!("{} {}", e.code(), e.details().unwrap_or_default()))
+            }
+            _ => None,
+        });
+        if let Some(why) = refusal {
+            return (result, Noted::Refused(why));
+        }
+        let now = self.lane().get();
+        let is_same = match (&lane, &now) {
+            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+            _ => false,
+        };
+        // Without a word to the index, over another connection: maybe to a server that lost it.
+        let all_told = behind.told.len() == notes.len();
+        if !is_same && !all_told {
+            return (result, Noted::Unsure);
+        }
+        let counted = |at: usize| {
+            let of = behind.counts.iter().find(|(_, of)| *of == at)?;
+            match said.get(of.0 - behind.caps) {
+                Some(Value::Int(count)) => usize::try_from(*count).ok(),
+                _ => None,
+            }
+        };
+        for (at, note) in notes.iter().enumerate() {
+            let count = counted(at);
+            let is_full = count.is_some_and(|count| count > journal.limit);
+            if is_full {
+                self.overflow(journal, note, deadline).await;
+            }
+            if let Some(lane) = lane.as_ref().filter(|_| is_same)
+                && (behind.told.contains(&at) || is_full)
+            {
+                journal.mark(
+                    self.key(),
+                    &note.node,
+                    lane,
+                    count.unwrap_or_default(),
+                    is_full,
+                );
+            }
+        }
+        let keys = notes.iter().map(|note| note.keys.len() as u64).sum();
+        metrics::counter!("fluster_return_noted_total", "node" => self.id().to_string())
+            .increment(keys);
+        (result, Noted::Certain)
+    }
+
+    /// There are too many: nobody will know which.
+    async fn overflow(self: &Arc<Self>, journal: &Journal, note: &Note, deadline: Instant) {
+        let node = note.node.as_str().as_bytes();
+        let (index, open) = (journal.names.index(), journal.names.key(node, Set::Open));
+        let mut pipeline = Pipeline::new();
+        pipeline.atomic();
+        pipeline
+            .cmd("SADD")
+            .arg(index)
+            .arg(Names::entry(node, Set::Full));
+        pipeline.cmd("EXPIRE").arg(index).arg(DAY.as_secs());
+        pipeline.cmd("UNLINK").arg(open);
+        let reply = self.call(LaneRequest::all_ours(&pipeline), deadline).await;
+        self.hear(Unheard::Note, 1, &reply);
+    }
+
+    /// [`execute`](Self::execute) of what goes to this node whoever serves now, with what it owes.
+    pub(crate) fn execute_held<'a>(
+        self: &'a Arc<Self>,
+        began: Instant,
+        request: LaneRequest<'a>,
+        role: Role<'a>,
+        deadline: Instant,
+    ) -> Calling<'a> {
+        if matches!(role, Role::Owner) || !self.limits().is_noting.load(Relaxed) {
+            return self.execute(began, request, role, deadline);
+        }
+        let noted = self
+            .observer
+            .noted(self, began, request, role.clone(), deadline);
+        let call = self.execute(began, request, role, deadline);
+        match noted {
+            Some(noted) => call.by(noted),
+            None => call,
+        }
+    }
+
+    /// A request was sent over an exclusive connection, and may have been executed.
+    pub(crate) fn sent_aside(self: &Arc<Self>, request: Request<'_>) {
+        if self.limits().is_noting.load(Relaxed) {
+            self.observer.sent_aside(self, request);
+        }
+    }
+}

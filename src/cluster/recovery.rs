@@ -1,0 +1,230 @@
+//! A node that returns without old values: what this process has noted, and makes of it.
+//!
+//! The rules are in [`crate::recovery`]; the commands behind writes in `backend/journal.rs`.
+
+mod late;
+mod look;
+mod owing;
+mod prepare;
+mod settle;
+mod way;
+mod work;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, Semaphore};
+
+pub(super) use self::look::run_look;
+use crate::backend::Backend;
+use crate::backend::journal::Journal;
+use crate::cluster::engine::Engine;
+use crate::cluster::events::Event;
+use crate::node::NodeId;
+use crate::recovery::choices::{Choices, OnReturn};
+use crate::recovery::unknown::{Facts, UnknownReason};
+
+/// So many connections are dialled at once, to look at nodes that this process does not use.
+const DIALS: usize = 64;
+
+/// What this process knows of nodes that are out, or were.
+#[derive(Debug)]
+pub(crate) struct Recovery {
+    pub(crate) journal: Journal,
+    choices: Choices,
+    /// Somebody asked for it; callers and nodes read the same one.
+    is_on: Arc<AtomicBool>,
+    /// Guards whose keys they are; read only while a node is out.
+    scope: RwLock<Scope>,
+    /// Guards what is under way; held for a look.
+    state: Mutex<State>,
+    /// Told when it is switched on, and when there is something to do.
+    wake: Notify,
+    /// Told when entries were made late.
+    entered: Notify,
+    dials: Semaphore,
+}
+
+/// Whose keys are noted.
+#[derive(Debug, Default)]
+struct Scope {
+    /// Everybody's.
+    all: bool,
+    /// Those of caches: their prefixes, and on how many nodes each value is.
+    prefixes: BTreeMap<Vec<u8>, usize>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What the servers said last.
+    facts: HashMap<u64, Facts>,
+    /// Why nobody will know what a node that is out holds.
+    doubts: HashMap<u64, BTreeSet<UnknownReason>>,
+    /// Nodes that are prepared now, and the keys that writes left for them meanwhile.
+    preparing: HashMap<u64, Vec<settle::Left>>,
+    late: VecDeque<late::Late>,
+    /// Entries that are still to be made, by whom they are owed to.
+    owed_late: HashMap<NodeId, usize>,
+    /// Somebody makes them.
+    is_entering: bool,
+    /// Nodes that the operator wants in service, whatever is unknown of them.
+    accepted: BTreeSet<u64>,
+    /// Nodes that `set_nodes` brought and that were not prepared yet.
+    added: BTreeSet<u64>,
+    /// Since when a node serves here.
+    back_since: HashMap<u64, Instant>,
+    /// What was told of nodes that serve: once each.
+    told: BTreeSet<(u64, UnknownReason)>,
+    totals: HashMap<u64, Totals>,
+}
+
+/// What came of one node's returns so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) invalidated: u64,
+    pub(crate) unknown: Option<UnknownReason>,
+}
+
+impl Recovery {
+    pub(crate) fn new(choices: &Choices, is_on: &Arc<AtomicBool>) -> Self {
+        Self {
+            journal: Journal::new(&choices.name, choices.limit),
+            choices: choices.clone(),
+            is_on: Arc::clone(is_on),
+            scope: RwLock::default(),
+            state: Mutex::default(),
+            wake: Notify::new(),
+            entered: Notify::new(),
+            dials: Semaphore::new(DIALS),
+        }
+    }
+
+    /// Whether anything has to be noted at all.
+    #[inline]
+    pub(crate) fn is_on(&self) -> bool {
+        self.is_on.load(Relaxed)
+    }
+
+    /// On how many nodes the key is, when it is one that is noted.
+    pub(crate) fn copies(&self, key: &[u8]) -> Option<usize> {
+        let scope = self.scope.read();
+        let of_cache = scope
+            .prefixes
+            .iter()
+            .filter(|(prefix, _)| key.starts_with(prefix));
+        let copies = of_cache.map(|(_, copies)| *copies).max();
+        copies.or_else(|| scope.all.then_some(1))
+    }
+
+    /// How a node's returns went so far.
+    pub(crate) fn totals(&self, key: u64) -> Totals {
+        self.state
+            .lock()
+            .totals
+            .get(&key)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// The operator wants the node in service as it is.
+    pub(super) fn accept(&self, key: u64) {
+        self.state.lock().accepted.insert(key);
+    }
+
+    /// The set of nodes brought this one.
+    pub(super) fn added(&self, key: u64) {
+        self.state.lock().added.insert(key);
+    }
+
+    /// The node is no part of the cluster any more.
+    pub(super) fn forget(&self, key: u64) {
+        let mut state = self.state.lock();
+        state.facts.remove(&key);
+        state.doubts.remove(&key);
+        state.preparing.remove(&key);
+        state.accepted.remove(&key);
+        state.added.remove(&key);
+        state.back_since.remove(&key);
+        state.told.retain(|(of, _)| *of != key);
+        state.totals.remove(&key);
+        drop(state);
+        self.journal.forget_server(key);
+    }
+
+    /// Nobody will know what the node holds, once it is back.
+    pub(super) fn doubt(&self, key: u64, why: UnknownReason) {
+        self.state.lock().doubts.entry(key).or_default().insert(why);
+    }
+}
+
+impl Engine {
+    /// Keys with this prefix, each on so many nodes, are noted and taken back; all keys, without one.
+    pub(crate) fn invalidate_on_return(self: &Arc<Self>, prefix: Option<(&[u8], usize)>) {
+        if !self.snapshot.load().table.keeps_order() {
+            tracing::warn!(
+                "nodes that return are not rid of old values: this placement moves keys between nodes that were never out"
+            );
+            return;
+        }
+        let recovery = &self.recovery;
+        {
+            let mut scope = recovery.scope.write();
+            match prefix {
+                None => scope.all = true,
+                Some((prefix, copies)) => {
+                    let known = scope.prefixes.entry(prefix.to_vec()).or_insert(copies);
+                    *known = copies.max(*known);
+                }
+            }
+        }
+        if recovery.is_on.swap(true, Relaxed) {
+            return;
+        }
+        let limit = recovery.choices.deadline;
+        self.locked(|state, _| state.health.prepare_first(limit));
+        recovery.wake.notify_one();
+    }
+
+    /// What the builder asked for.
+    pub(super) fn begin_recovery(self: &Arc<Self>) {
+        if self.recovery.choices.on_return == OnReturn::Invalidate {
+            self.invalidate_on_return(None);
+        }
+    }
+
+    /// Says that nobody knows what a node holds, once for each of its returns.
+    fn tell_unknown(&self, backend: &Backend, reason: UnknownReason) {
+        {
+            let mut state = self.recovery.state.lock();
+            if !state.told.insert((backend.key(), reason)) {
+                return;
+            }
+            state.totals.entry(backend.key()).or_default().unknown = Some(reason);
+        }
+        let node = backend.id().clone();
+        let on_unknown = self.recovery.choices.on_unknown;
+        metrics::counter!("fluster_return_unknown_total", "node" => node.to_string(), "reason" => reason.as_str())
+            .increment(1);
+        tracing::warn!(%node, %reason, ?on_unknown, "nobody knows which keys of a node that returns are old");
+        self.locked(|_, effects| effects.tell(Event::ReturnUnknown { node, reason }));
+    }
+
+    /// Keys were taken from a node that returned.
+    fn tell_invalidated(&self, backend: &Backend, keys: usize) {
+        if keys == 0 {
+            return;
+        }
+        let of = |state: &mut State| {
+            state.totals.entry(backend.key()).or_default().invalidated += keys as u64;
+        };
+        of(&mut self.recovery.state.lock());
+        let node = backend.id().clone();
+        metrics::counter!("fluster_return_keys_total", "node" => node.to_string())
+            .increment(keys as u64);
+        tracing::info!(%node, keys, "keys that were written elsewhere are taken from a node");
+        self.locked(|_, effects| effects.tell(Event::KeysInvalidated { node, keys }));
+    }
+}

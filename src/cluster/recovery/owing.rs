@@ -1,0 +1,96 @@
+//! Which nodes should have had a write.
+
+use std::sync::Arc;
+
+use crate::backend::Backend;
+use crate::backend::journal::Note;
+use crate::backend::stand_in::written;
+use crate::cluster::attempts::Attempts;
+use crate::cluster::engine::{Engine, Snapshot};
+use crate::cluster::target::Target;
+use crate::connection::request::Request;
+use crate::recovery::owed::owed;
+use crate::recovery::unknown::UnknownReason;
+
+impl Engine {
+    /// What a request owes that goes to a candidate of its target: to those who do not serve in the snapshot it was chosen
+    /// by, and those who failed in this very call.
+    pub(in crate::cluster) fn owed_by(
+        &self,
+        snapshot: &Snapshot,
+        target: &Target<'_>,
+        request: Request<'_>,
+        tried: &Attempts<Arc<Backend>>,
+    ) -> Vec<Note> {
+        if snapshot.live.count() == snapshot.nodes.len() && tried.is_empty() {
+            return Vec::new();
+        }
+        // A queue's node, or any: whoever that is, it is nobody's stand-in.
+        if matches!(target, Target::Node(_) | Target::Any) {
+            return Vec::new();
+        }
+        let has_it = |at: usize| {
+            let node = &snapshot.nodes[at];
+            snapshot.live.contains(at) && !tried.has(|other| other.key() == node.key())
+        };
+        let mut notes = Vec::new();
+        for key in written(request) {
+            // A caller may place what it writes by another key.
+            let placed_by = match target {
+                Target::Key(placed_by) => placed_by,
+                _ => key,
+            };
+            self.owe(snapshot, placed_by, key, has_it, &mut notes);
+        }
+        notes
+    }
+
+    /// What a write owes that goes to this node, whoever serves now: it was chosen before.
+    pub(in crate::cluster) fn owed_at(
+        &self,
+        backend: &Arc<Backend>,
+        request: Request<'_>,
+    ) -> Vec<Note> {
+        let snapshot = self.snapshot.load();
+        let mut notes = Vec::new();
+        for key in written(request) {
+            let has_it = |at: usize| snapshot.nodes[at].key() == backend.key();
+            let copies = self.recovery.copies(key).unwrap_or(1);
+            // One of several holders is as good as another for whoever asked for it.
+            let is_holder = snapshot.table.candidates(key).take(copies).any(has_it);
+            if !is_holder {
+                self.owe(&snapshot, key, key, has_it, &mut notes);
+            }
+        }
+        notes
+    }
+
+    /// Adds those who are owed `key`, which lies where `placed_by` does.
+    pub(crate) fn owe(
+        &self,
+        snapshot: &Snapshot,
+        placed_by: &[u8],
+        key: &[u8],
+        has_it: impl Fn(usize) -> bool,
+        notes: &mut Vec<Note>,
+    ) {
+        let Some(copies) = self.recovery.copies(key) else {
+            return;
+        };
+        let owed = owed(snapshot.table.candidates(placed_by), copies, has_it);
+        for at in owed.beyond {
+            self.recovery
+                .doubt(snapshot.nodes[at].key(), UnknownReason::Overflow);
+        }
+        for at in owed.nodes {
+            let node = snapshot.nodes[at].id();
+            match notes.iter_mut().find(|note| note.node == *node) {
+                Some(note) => note.keys.push(key.to_vec()),
+                None => notes.push(Note {
+                    node: node.clone(),
+                    keys: vec![key.to_vec()],
+                }),
+            }
+        }
+    }
+}

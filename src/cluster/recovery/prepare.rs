@@ -1,0 +1,348 @@
+//! A node that has answered its probes is made ready to serve.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use redis::Pipeline;
+use tokio::time::timeout_at;
+
+use super::settle::unlink;
+use super::way::{Trouble, Way};
+use super::work::Swept;
+use super::{DIALS, State};
+use crate::backend::Backend;
+use crate::backend::journal::DAY;
+use crate::clock;
+use crate::cluster::engine::{Engine, Snapshot};
+use crate::connection::request::LaneRequest;
+use crate::recovery::choices::OnUnknown;
+use crate::recovery::unknown::{Facts, UnknownReason};
+
+/// A node that is prepared; writes leave keys for it meanwhile.
+struct Preparing<'a>(&'a Engine, u64);
+
+impl Drop for Preparing<'_> {
+    fn drop(&mut self) {
+        // Who waits for it is told.
+        self.0.recovery.state.lock().preparing.remove(&self.1);
+    }
+}
+
+impl Engine {
+    /// Takes from a node that is out what was written elsewhere meanwhile; `publish` puts it into service.
+    ///
+    /// `false` when it was not done in time: what was done stays done, and the next try goes on from there.
+    pub(in crate::cluster) async fn prepare_return(
+        self: &Arc<Self>,
+        backend: &Arc<Backend>,
+        deadline: Instant,
+        publish: impl FnOnce(bool),
+    ) {
+        if !self.recovery.is_on() {
+            return publish(true);
+        }
+        let key = backend.key();
+        self.recovery.state.lock().preparing.insert(key, Vec::new());
+        let preparing = Preparing(self, key);
+        let made_ready = timeout_at(deadline.into(), self.make_ready(backend, deadline)).await;
+        let is_ready = matches!(made_ready, Ok(Ok(())));
+        if is_ready {
+            self.recovery.returned(key, clock::now());
+            self.recovery.journal.forget(backend.id());
+        }
+        publish(is_ready);
+        if is_ready {
+            // What writes have left in between: they wait for it. From the moment there is no list they do it themselves.
+            while let Some(left) = self.take_last(key) {
+                for left in &left {
+                    let cmd = unlink(&left.keys);
+                    // The look finds what fails here.
+                    let _ = backend.call(LaneRequest::ours(&cmd), deadline).await;
+                }
+            }
+        }
+        drop(preparing);
+    }
+
+    /// What was left; `None` once there is nothing, and from then on nothing is.
+    fn take_last(&self, key: u64) -> Option<Vec<super::settle::Left>> {
+        let mut state = self.recovery.state.lock();
+        let left = state.preparing.get_mut(&key).map(std::mem::take)?;
+        if left.is_empty() {
+            state.preparing.remove(&key);
+            return None;
+        }
+        Some(left)
+    }
+
+    fn take_left(&self, key: u64) -> Vec<super::settle::Left> {
+        let mut state = self.recovery.state.lock();
+        state
+            .preparing
+            .get_mut(&key)
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+
+    async fn make_ready(
+        self: &Arc<Self>,
+        backend: &Arc<Backend>,
+        deadline: Instant,
+    ) -> Result<(), Trouble> {
+        let key = backend.key();
+        let way = Way::dial(backend).await?;
+        let facts = way.facts(deadline).await?;
+        let mut doubts = self.doubts(backend, &facts);
+        let snapshot = self.snapshot.load_full();
+        let (keys, full) = self.sweep_all(&snapshot, &way, deadline).await?;
+        if full {
+            doubts.insert(UnknownReason::Overflow);
+        }
+        if self.is_refused(key) {
+            doubts.insert(UnknownReason::Refused);
+        }
+        self.sweep_own(&snapshot, &way, deadline).await?;
+        self.entered_for(backend, deadline).await?;
+        // Whatever was wrong, an empty database has no old value.
+        if !facts.is_empty() {
+            self.answer_doubts(backend, &way, &doubts, deadline).await?;
+        }
+        for left in self.take_left(key) {
+            let mut pipeline = Pipeline::new();
+            pipeline.add_command(unlink(&left.keys));
+            way.ask(&pipeline, deadline).await.or_else(unless_failed)?;
+        }
+        self.recovery.state.lock().facts.insert(key, facts);
+        self.tell_invalidated(backend, keys);
+        Ok(())
+    }
+
+    /// Why nobody knows what the node has, as far as that is known before its notes are read.
+    fn doubts(&self, backend: &Backend, facts: &Facts) -> BTreeSet<UnknownReason> {
+        let key = backend.key();
+        let now = clock::now();
+        let (out_for, others_out) = self.locked(|state, _| {
+            let since = state.out_since.get(&key).copied();
+            let snapshot = self.snapshot.load();
+            // Whoever went out later may have noted something before.
+            let later = snapshot.nodes.iter().any(|other| {
+                let other_since = state.out_since.get(&other.key()).copied();
+                other.key() != key && other_since.is_some_and(|at| since.is_none_or(|s| at > s))
+            });
+            (since.map(|at| now.saturating_duration_since(at)), later)
+        });
+        let state = self.recovery.state.lock();
+        let mut doubts = state.doubts.get(&key).cloned().unwrap_or_default();
+        if state
+            .facts
+            .get(&key)
+            .is_some_and(|before| facts.is_rolled_back(before))
+        {
+            doubts.insert(UnknownReason::Rollback);
+        }
+        if state.added.contains(&key) && !facts.is_empty() {
+            doubts.insert(UnknownReason::Added);
+        }
+        if others_out {
+            doubts.insert(UnknownReason::Unread);
+        }
+        if out_for.is_some_and(|out| out >= DAY) {
+            doubts.insert(UnknownReason::Day);
+        }
+        // What it had to keep for others may be gone.
+        let others = state
+            .facts
+            .get(&key)
+            .is_some_and(|before| facts.lost_its_notes(before));
+        drop(state);
+        if others {
+            self.lost_notes(key);
+        }
+        doubts
+    }
+
+    /// A server lost what was noted there: for whom, only they know who are out.
+    pub(super) fn lost_notes(&self, key: u64) {
+        let snapshot = self.snapshot.load();
+        let out = snapshot
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| !snapshot.live.contains(*at));
+        for (_, other) in out.filter(|(_, other)| other.key() != key) {
+            self.recovery.doubt(other.key(), UnknownReason::Lost);
+        }
+    }
+
+    /// What all that serve hold for the node is worked off; how many keys it was, and whether there was more.
+    async fn sweep_all(
+        &self,
+        snapshot: &Snapshot,
+        way: &Way,
+        deadline: Instant,
+    ) -> Result<(usize, bool), Trouble> {
+        let servers = snapshot.live.iter().map(|at| &snapshot.nodes[at]);
+        let mut sweeps = Vec::new();
+        for server in servers.filter(|server| server.key() != way.backend().key()) {
+            sweeps.push(self.sweep_one(snapshot, Arc::clone(server), way, deadline));
+        }
+        let mut swept = stream::iter(sweeps).buffer_unordered(DIALS);
+        let mut all = (0, false);
+        while let Some(swept) = swept.next().await {
+            let swept = swept?;
+            all = (all.0 + swept.keys, all.1 || swept.is_full);
+        }
+        Ok(all)
+    }
+
+    async fn sweep_one(
+        &self,
+        snapshot: &Snapshot,
+        server: Arc<Backend>,
+        way: &Way,
+        deadline: Instant,
+    ) -> Result<Swept, Trouble> {
+        let node = way.backend();
+        let work = async {
+            let at = self.way_to(&server).await?;
+            let mut index = self.index_at(&at, deadline).await?;
+            match index.remove(node.id().as_str().as_bytes()) {
+                Some(sets) => self.work_off(snapshot, &at, way, sets, deadline).await,
+                None => Ok(Swept::default()),
+            }
+        };
+        match work.await {
+            Err(Trouble::Refused) => {
+                self.recovery.doubt(node.key(), UnknownReason::Refused);
+                Ok(Swept::default())
+            }
+            result => result,
+        }
+    }
+
+    /// What the node itself holds for others that serve by now.
+    async fn sweep_own(
+        &self,
+        snapshot: &Snapshot,
+        way: &Way,
+        deadline: Instant,
+    ) -> Result<(), Trouble> {
+        let index = match self.index_at(way, deadline).await {
+            Err(Trouble::Refused) => return Ok(()),
+            index => index?,
+        };
+        for (name, sets) in index {
+            let other = snapshot.live.iter().map(|at| &snapshot.nodes[at]);
+            let mut other = other.filter(|other| other.id().as_str().as_bytes() == name);
+            let Some(other) = other.find(|other| other.key() != way.backend().key()) else {
+                continue;
+            };
+            let to = Way::Lane(Arc::clone(other));
+            match self.work_off(snapshot, way, &to, sets, deadline).await {
+                Ok(swept) => self.tell_invalidated(other, swept.keys),
+                Err(Trouble::Refused) => {}
+                Err(Trouble::Failed) => return Err(Trouble::Failed),
+            }
+        }
+        Ok(())
+    }
+
+    /// Until this process has entered late what the node is owed.
+    async fn entered_for(&self, backend: &Backend, deadline: Instant) -> Result<(), Trouble> {
+        loop {
+            let mut entered = std::pin::pin!(self.recovery.entered.notified());
+            // Before the look: else what is entered in between is missed.
+            entered.as_mut().enable();
+            if !self
+                .recovery
+                .state
+                .lock()
+                .owed_late
+                .contains_key(backend.id())
+            {
+                return Ok(());
+            }
+            let told = timeout_at(deadline.into(), entered).await;
+            told.map_err(|_| Trouble::Failed)?;
+        }
+    }
+
+    fn is_refused(&self, key: u64) -> bool {
+        let state = self.recovery.state.lock();
+        let doubts = state.doubts.get(&key);
+        doubts.is_some_and(|doubts| doubts.contains(&UnknownReason::Refused))
+    }
+
+    /// Does with a node of which nobody knows what it has as the application chose.
+    async fn answer_doubts(
+        self: &Arc<Self>,
+        backend: &Arc<Backend>,
+        way: &Way,
+        doubts: &BTreeSet<UnknownReason>,
+        deadline: Instant,
+    ) -> Result<(), Trouble> {
+        if doubts.is_empty() {
+            return Ok(());
+        }
+        for why in doubts {
+            self.tell_unknown(backend, *why);
+        }
+        let is_accepted = self.recovery.state.lock().accepted.contains(&backend.key());
+        match self.recovery.choices.on_unknown {
+            OnUnknown::Flush => {
+                let mut pipeline = Pipeline::new();
+                pipeline.cmd("FLUSHDB");
+                way.ask(&pipeline, deadline).await.or_else(unless_failed)?;
+                self.lost_notes(backend.key());
+            }
+            OnUnknown::StayOut if !is_accepted => {
+                // Not known: then it is no part of the cluster any more.
+                let _ = self.drain(backend.id().as_str(), true);
+                return Err(Trouble::Failed);
+            }
+            OnUnknown::Serve | OnUnknown::StayOut => {}
+        }
+        Ok(())
+    }
+
+    /// The shared connection where there is one, else one that is dropped with the answer.
+    pub(super) async fn way_to(&self, server: &Arc<Backend>) -> Result<Way, Trouble> {
+        if server.lane().get().is_some() {
+            return Ok(Way::Lane(Arc::clone(server)));
+        }
+        let permit = self.recovery.dials.acquire().await;
+        let way = Way::dial(server).await;
+        drop(permit);
+        way
+    }
+}
+
+impl super::Recovery {
+    fn returned(&self, key: u64, now: Instant) {
+        let mut state = self.state.lock();
+        let State {
+            doubts,
+            accepted,
+            added,
+            back_since,
+            told,
+            ..
+        } = &mut *state;
+        doubts.remove(&key);
+        accepted.remove(&key);
+        added.remove(&key);
+        back_since.insert(key, now);
+        told.retain(|(of, _)| *of != key);
+    }
+}
+
+/// What is refused was said, and is no reason to stay out.
+fn unless_failed<T: Default>(why: Trouble) -> Result<T, Trouble> {
+    match why {
+        Trouble::Refused => Ok(T::default()),
+        Trouble::Failed => Err(Trouble::Failed),
+    }
+}
