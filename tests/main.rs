@@ -46,6 +46,7 @@ mod probation;
 mod proof;
 mod queue;
 mod readme;
+mod recovery;
 mod replication;
 mod runtimes;
 mod saturated;

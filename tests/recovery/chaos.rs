@@ -1,0 +1,347 @@
+//! Processes that write and read one cache while its servers die, stop and come back; and a judge of versions.
+//!
+//! `FLUSTER_RETURN_SECONDS=600` runs it for longer, `FLUSTER_RETURN_SEED=7` with that seed.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Read as _;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use fluster::{FlusterCluster, OnReturn, Penalty};
+
+use super::durable;
+use crate::support::{Server, urls};
+
+/// Where a process is told what it does.
+const CHILD: &str = "FLUSTER_RETURN_CHILD";
+const KEYS: u64 = 40;
+/// A reader may be so far behind while not all processes agree who is out: a look, and its work.
+const WINDOW: u64 = 1_500_000;
+
+fn micros() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_micros()).unwrap()
+}
+
+/// One thing that a process did: times in microseconds.
+#[derive(Clone, Copy, Debug)]
+struct Done {
+    key: u64,
+    version: u64,
+    begin: u64,
+    end: u64,
+}
+
+/// What all of them did.
+#[derive(Default)]
+struct History {
+    /// By their versions.
+    writes: BTreeMap<u64, (Done, bool)>,
+    reads: Vec<Done>,
+}
+
+/// What it comes to, seen from outside.
+#[derive(Debug, Default)]
+struct Sum {
+    reads: usize,
+    /// Older than what had been acknowledged for longer than the window when the read began.
+    stale: Vec<(u64, Done)>,
+    /// The same, inside the window; sorted.
+    windows: Vec<u64>,
+    /// Values of writes whose callers were told that nobody knows.
+    late: usize,
+}
+
+impl History {
+    fn parse(&mut self, text: &str) {
+        for line in text.lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            let numbers: Vec<u64> = words.iter().skip(1).flat_map(|word| word.parse()).collect();
+            let [key, version, begin, end, rest @ ..] = numbers.as_slice() else {
+                continue;
+            };
+            let done = Done {
+                key: *key,
+                version: *version,
+                begin: *begin,
+                end: *end,
+            };
+            match (words[0], rest) {
+                ("w", [acked]) => drop(self.writes.insert(*version, (done, *acked == 1))),
+                ("r", _) => self.reads.push(done),
+                _ => {}
+            }
+        }
+    }
+
+    fn judge(&self) -> Sum {
+        let mut acked: BTreeMap<u64, Vec<Done>> = BTreeMap::new();
+        for (write, _) in self.writes.values().filter(|(_, acked)| *acked) {
+            acked.entry(write.key).or_default().push(*write);
+        }
+        let mut sum = Sum {
+            reads: self.reads.len(),
+            ..Sum::default()
+        };
+        for read in self.reads.iter().filter(|read| read.version != 0) {
+            let Some((write, is_acked)) = self.writes.get(&read.version) else {
+                continue;
+            };
+            let newer = acked.get(&read.key).into_iter().flatten();
+            let newer = newer.filter(|new| new.begin > write.end && new.end < read.begin);
+            let Some(since) = newer.map(|new| new.end).min() else {
+                continue;
+            };
+            let behind = read.begin - since;
+            match (is_acked, behind) {
+                (false, _) => sum.late += 1,
+                (true, behind) if behind <= WINDOW => sum.windows.push(behind),
+                (true, behind) => sum.stale.push((behind, *read)),
+            }
+        }
+        sum.windows.sort_unstable();
+        sum
+    }
+}
+
+/// Does what the environment says, if it says anything.
+#[test]
+fn child() {
+    let Ok(told) = std::env::var(CHILD) else {
+        return;
+    };
+    let words: Vec<&str> = told.split(' ').collect();
+    let [kind, id, seconds, replicas, on_return, urls] = words.as_slice() else {
+        panic!("{told}");
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().build().unwrap();
+    let on_return = match *on_return {
+        "serve" => OnReturn::Serve,
+        _ => OnReturn::Invalidate,
+    };
+    let ms = Duration::from_millis;
+    let until = Instant::now() + Duration::from_secs(seconds.parse().unwrap());
+    runtime.block_on(async {
+        let cluster = FlusterCluster::builder()
+            .urls(urls.split(','))
+            .penalty(Penalty::default().min_wait(ms(50)).max_wait(ms(200)))
+            .response_timeout(ms(200))
+            .build()
+            .unwrap();
+        let cache = cluster
+            .cache("chaos:")
+            .replicas(replicas.parse().unwrap())
+            .read_repair(None)
+            .stand_in_ttl(None)
+            .on_return(on_return)
+            .raw::<String>()
+            .unwrap();
+        let id: u64 = id.parse().unwrap();
+        let mut random = fastrand_of(id);
+        let (hour, mut said, mut n) = (Duration::from_secs(3600), String::new(), 0);
+        while Instant::now() < until {
+            let key = random() % KEYS;
+            let name = key.to_string();
+            let begin = micros();
+            if *kind == "reader" {
+                if let Ok(value) = cache.get(&name).await {
+                    let version: u64 = value.map_or(0, |v| v.parse().unwrap());
+                    writeln!(said, "r {key} {version} {begin} {}", micros()).unwrap();
+                }
+            } else {
+                n += 1;
+                let version = n * 1000 + id;
+                let is_done = match random() % 4 {
+                    0 => {
+                        let deletion = cache.delete(&name).await;
+                        deletion.reached().len() > 0
+                    }
+                    _ => cache.set(&name, &version.to_string(), hour).await.is_ok(),
+                };
+                let (end, acked) = (micros(), u8::from(is_done));
+                writeln!(said, "w {key} {version} {begin} {end} {acked}").unwrap();
+            }
+            tokio::time::sleep(ms(2)).await;
+        }
+        println!("\n{said}");
+    });
+}
+
+/// Numbers that a seed decides.
+fn fastrand_of(seed: u64) -> impl FnMut() -> u64 {
+    let mut state = (seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33
+    }
+}
+
+/// A process; it ends with this.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(
+    kind: &str,
+    id: u64,
+    seconds: u64,
+    replicas: usize,
+    on_return: &str,
+    urls: &str,
+) -> Process {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args([
+            "--exact",
+            "recovery::chaos::child",
+            "--nocapture",
+            "--test-threads",
+            "1",
+        ])
+        .env(
+            CHILD,
+            format!("{kind} {id} {seconds} {replicas} {on_return} {urls}"),
+        )
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    Process(command.spawn().unwrap())
+}
+
+/// What came of so many seconds; and how many outages there were.
+fn chaos<const N: usize>(
+    seconds: u64,
+    replicas: usize,
+    on_return: &str,
+    seed: u64,
+) -> (Sum, usize) {
+    let servers: [Server; N] = durable();
+    let urls = urls(&servers).join(",");
+    let mut all = Vec::new();
+    for id in 0..4 {
+        all.push(start("writer", id, seconds, replicas, on_return, &urls));
+        all.push(start(
+            "reader",
+            100 + id,
+            seconds,
+            replicas,
+            on_return,
+            &urls,
+        ));
+    }
+    let readers: Vec<_> = all
+        .iter_mut()
+        .map(|process| {
+            let mut out = process.0.stdout.take().unwrap();
+            std::thread::spawn(move || {
+                let mut text = String::new();
+                out.read_to_string(&mut text).unwrap();
+                text
+            })
+        })
+        .collect();
+    let mut random = fastrand_of(seed);
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let mut outages = 0;
+    std::thread::sleep(Duration::from_secs(2));
+    while Instant::now() + Duration::from_secs(5) < until {
+        let server = &servers[random() as usize % N];
+        let lasts = Duration::from_millis(500 + random() % 1500);
+        outages += 1;
+        if random() % 2 == 0 {
+            server.stop();
+            std::thread::sleep(lasts);
+            server.cont();
+        } else {
+            server.kill();
+            std::thread::sleep(lasts);
+            server.restart();
+        }
+        // Until all have it back, and a look more.
+        std::thread::sleep(Duration::from_millis(2500));
+    }
+    let mut history = History::default();
+    for reader in readers {
+        history.parse(&reader.join().unwrap());
+    }
+    (history.judge(), outages)
+}
+
+fn seconds(usual: u64) -> u64 {
+    let number = |name: &str| std::env::var(name).ok()?.parse().ok();
+    number("FLUSTER_RETURN_SECONDS").unwrap_or(usual)
+}
+
+fn seed() -> u64 {
+    let number = |name: &str| std::env::var(name).ok()?.parse().ok();
+    number("FLUSTER_RETURN_SEED").unwrap_or(1)
+}
+
+fn holds(name: &str, sum: &Sum, outages: usize) {
+    let windows = &sum.windows;
+    let of = |share: usize| {
+        windows
+            .get(windows.len() * share / 100)
+            .copied()
+            .unwrap_or_default()
+    };
+    println!(
+        "{name}: {} reads, {outages} outages: {} stale, {} in windows (p50 {} us, p90 {} us, max {} us), {} late",
+        sum.reads,
+        sum.stale.len(),
+        windows.len(),
+        of(50),
+        of(90),
+        windows.last().copied().unwrap_or_default(),
+        sum.late,
+    );
+    assert!(sum.reads > 1000, "{name}");
+    let first: Vec<_> = sum.stale.iter().take(5).collect();
+    assert!(
+        sum.stale.is_empty(),
+        "{name}: {} old values, {first:?}",
+        sum.stale.len()
+    );
+}
+
+#[test]
+fn nobody_reads_what_was_replaced_or_deleted_while_a_node_was_out() {
+    let (sum, outages) = chaos::<3>(seconds(18), 1, "invalidate", seed());
+    holds("3 servers, 1 replica", &sum, outages);
+}
+
+#[test]
+fn nor_with_two_replicas() {
+    let (sum, outages) = chaos::<3>(seconds(18), 2, "invalidate", seed());
+    holds("3 servers, 2 replicas", &sum, outages);
+}
+
+#[test]
+fn without_it_the_same_processes_read_old_values() {
+    let (sum, outages) = chaos::<3>(18, 1, "serve", seed());
+    let stale = sum.stale.len();
+    println!(
+        "serve: {} reads, {outages} outages: {stale} stale",
+        sum.reads
+    );
+    assert!(stale > 0, "the test can fail: {sum:?}");
+}
+
+#[test]
+#[ignore = "for the soak: five servers, and two nodes with two replicas"]
+fn nor_with_five_servers_or_with_two() {
+    for seed in [seed(), seed() + 1] {
+        let (sum, outages) = chaos::<5>(seconds(60), 2, "invalidate", seed);
+        holds("5 servers, 2 replicas", &sum, outages);
+        let (sum, outages) = chaos::<2>(seconds(60), 2, "invalidate", seed);
+        holds("2 servers, 2 replicas", &sum, outages);
+    }
+}
