@@ -204,7 +204,7 @@ mod tests {
             assert_eq!(out, alone);
             assert_eq!(packed.whole, out.len());
             assert_eq!(packed.decisive, wanted.decisive);
-            assert_eq!(packed.unwrapped, wanted.unwrapped);
+            assert_eq!(packed.first_command, wanted.first_command);
             assert_eq!(most_bytes(Request::Followed(&both)), out.len());
         }
     }

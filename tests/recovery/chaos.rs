@@ -256,7 +256,7 @@ fn chaos<const N: usize>(
         let server = &servers[random() as usize % N];
         let lasts = Duration::from_millis(500 + random() % 1500);
         outages += 1;
-        if random() % 2 == 0 {
+        if random().is_multiple_of(2) {
             server.stop();
             std::thread::sleep(lasts);
             server.cont();
