@@ -71,7 +71,7 @@ peers: ## what other clients show under ten faults; writes the guide's table (3 
 
 # One seed for everything that is drawn, said first: the same SEED draws the same again.
 soak: SEED := $(or $(SEED),$(shell date +%s))
-soak: ## half an hour: the fault scenarios at exact times, fuzz, a storm of cancelled calls, chaos for the queue, MINUTES (10) of random faults; SEED
+soak: ## most of an hour: the fault scenarios at exact times, fuzz, a storm of cancelled calls, chaos for the queue and for nodes that return, MINUTES (10) of random faults; SEED
 	@scripts/need-redis.sh
 	@echo "make soak SEED=$(SEED)"
 	FLUSTER_EXACT_TIMES=1 $(CARGO) test --all-features --test it -- --include-ignored --test-threads 1 faults:: --skip faults::soak --skip faults::flap
@@ -79,6 +79,7 @@ soak: ## half an hour: the fault scenarios at exact times, fuzz, a storm of canc
 	$(CARGO) test --all-features --test it -- --ignored replication::
 	$(CARGO) test --all-features --test it -- --ignored --nocapture wire::storm::
 	QUEUE_CHAOS_SEED=$(SEED) $(CARGO) test --all-features --test it -- --ignored --nocapture queue::chaos::
+	FLUSTER_RETURN_SEED=$(SEED) $(CARGO) test --all-features --test it -- --ignored --nocapture recovery::chaos::
 	MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=131072 SOAK_SEED=$(SEED) SOAK_MINUTES=$(or $(MINUTES),10) $(CARGO) test --all-features --test it -- --ignored --exact faults::soak::chaos --nocapture
 	@echo "make soak SEED=$(SEED): all of it held"
 

@@ -2,6 +2,7 @@
 
 mod address;
 pub(crate) mod answer;
+pub(crate) mod aside;
 mod calling;
 mod dialling;
 mod errors;
@@ -45,7 +46,7 @@ use crate::connection::dial::Dialer;
 use crate::connection::meter::Meter;
 use crate::connection::queue::Bounds;
 use crate::connection::reply::Reply;
-use crate::connection::request::{LaneRequest, Request};
+use crate::connection::request::LaneRequest;
 use crate::connection::stats::NodeStats;
 use crate::error::Error;
 use crate::health::verdict::{Observation, Verdict};
@@ -81,8 +82,8 @@ pub(crate) trait Observer: Send + Sync {
     ) -> Option<BoxFuture<'a, Result<Reply, Error>>> {
         None
     }
-    /// A request that was sent over an exclusive connection is owed to others, if they should have had it.
-    fn sent_aside(&self, _backend: &Arc<Backend>, _request: Request<'_>) {}
+    /// Keys that were written over an exclusive connection are owed to others, if they should have had them.
+    fn sent_aside(&self, _backend: &Arc<Backend>, _keys: &[Vec<u8>]) {}
     /// When the node's next probe is due, while it is out.
     fn retry_after(&self, backend: &Backend) -> Option<Duration>;
 }

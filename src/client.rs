@@ -129,6 +129,8 @@ impl Client {
                 backend: Arc::clone(&self.backend),
                 response_timeout: self.backend.limits().response_timeout,
                 deadline,
+                stands_in: self.is_stand_in(),
+                queued: Vec::new(),
             }),
             Err(NoLoan::Lane(why)) => Err(self.backend.no_lane(why)),
             // Because the cluster was shut down, or the node was removed.

@@ -15,6 +15,7 @@ pub(crate) mod choices;
 pub(crate) mod names;
 pub(crate) mod owed;
 pub(crate) mod sweep;
+pub(crate) mod turns;
 pub(crate) mod unknown;
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ impl FlusterCluster {
         let mut owed = Vec::new();
         if !all_live && engine.recovery.is_on() {
             let is_live = |at: usize| snapshot.live.contains(at);
-            engine.owe(&snapshot, key, key, is_live, &mut owed);
+            engine.owe_copies(&snapshot, (key, key), n, is_live, &mut owed);
         }
         let owed = owed.into();
         Ok(Replicas {

@@ -97,7 +97,11 @@ impl FlusterCluster {
         F: FnMut(DedicatedClient, Pipeline) -> Steps,
         Steps: Future<Output = RedisResult<(DedicatedClient, Pipeline)>>,
     {
-        let client = Client::new(self.home_of("a transaction", keys)?, 0);
+        let home = self.home_of("a transaction", keys)?;
+        let stands_in = keys
+            .first()
+            .is_some_and(|key| self.engine().is_no_owner(key, &home));
+        let client = Client::new(home, usize::from(stands_in));
         let node = client.node().clone();
         let mut own = match client.dedicated_until(Some(deadline)).await {
             Ok(own) => own,

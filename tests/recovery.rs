@@ -2,6 +2,8 @@
 
 mod bad_input;
 mod chaos;
+mod many;
+mod others;
 
 use std::time::Duration;
 

@@ -16,13 +16,12 @@ use crate::connection::followed::Followed;
 use crate::connection::link::Link;
 use crate::connection::redis_rs;
 use crate::connection::reply::Reply;
-use crate::connection::request::{LaneRequest, Request};
+use crate::connection::request::LaneRequest;
 use crate::error::{Error, Outcome};
 use crate::node::NodeId;
 use crate::recovery::names::{Names, Set};
+use crate::recovery::unknown::DAY;
 
-/// A set that nobody adds to for so long is gone.
-pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 /// The index is told again after so long, and what was full may have room.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// How many entries there are is asked once in so many at most.
@@ -32,7 +31,20 @@ const COUNTED_EVERY: usize = 1000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Note {
     pub(crate) node: NodeId,
+    /// Of the journal that they are written into.
+    pub(crate) names: Arc<Names>,
     pub(crate) keys: Vec<Vec<u8>>,
+}
+
+impl Note {
+    fn node(&self) -> &[u8] {
+        self.node.as_str().as_bytes()
+    }
+
+    /// The key of the set that it goes into.
+    fn open(&self) -> Vec<u8> {
+        self.names.key(self.node(), Set::Open)
+    }
 }
 
 /// What is known of the entries.
@@ -51,15 +63,15 @@ pub(crate) enum Noted {
 /// What this process wrote down where.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    pub(crate) names: Names,
     limit: usize,
-    /// Guards what each server was told; held for a look.
-    marks: Mutex<HashMap<(u64, NodeId), Mark>>,
+    /// Guards what each server was told, by the key of the open set; held for a look.
+    marks: Mutex<HashMap<(u64, Vec<u8>), Mark>>,
 }
 
 /// What one server was told of one node.
 #[derive(Debug)]
 struct Mark {
+    node: NodeId,
     /// The connection over which the index was told, and answered: another one may lead to a server that is empty.
     told_on: Weak<Link>,
     told_at: Instant,
@@ -78,9 +90,8 @@ struct Behind {
 }
 
 impl Journal {
-    pub(crate) fn new(application: &str, limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self {
-            names: Names::new(application),
             limit,
             marks: Mutex::default(),
         }
@@ -88,7 +99,7 @@ impl Journal {
 
     /// What was told of the node is of no use any more: it is back.
     pub(crate) fn forget(&self, node: &NodeId) {
-        self.marks.lock().retain(|(_, of), _| of != node);
+        self.marks.lock().retain(|_, mark| mark.node != *node);
     }
 
     /// What was told a server is of no use any more: it is gone.
@@ -97,35 +108,15 @@ impl Journal {
     }
 
     /// The entries of these notes, with all that a server needs to know of them.
-    pub(crate) fn entries(&self, notes: &[Note]) -> Pipeline {
+    pub(crate) fn entries(notes: &[Note]) -> Pipeline {
         let mut pipeline = Pipeline::new();
         for note in notes {
-            self.tell(&mut pipeline, note, Set::Open);
-            self.add(&mut pipeline, note);
-            self.keep(&mut pipeline, note);
+            let open = note.open();
+            tell(&mut pipeline, note, Set::Open);
+            add(&mut pipeline, note, &open);
+            keep(&mut pipeline, note, &open);
         }
         pipeline
-    }
-
-    fn tell(&self, pipeline: &mut Pipeline, note: &Note, set: Set) {
-        let entry = Names::entry(note.node.as_str().as_bytes(), set);
-        pipeline.cmd("SADD").arg(self.names.index()).arg(entry);
-    }
-
-    fn add(&self, pipeline: &mut Pipeline, note: &Note) {
-        let key = self.names.key(note.node.as_str().as_bytes(), Set::Open);
-        pipeline.cmd("SADD").arg(key);
-        for key in &note.keys {
-            pipeline.arg(key);
-        }
-    }
-
-    /// A day later nobody needs it.
-    fn keep(&self, pipeline: &mut Pipeline, note: &Note) {
-        let key = self.names.key(note.node.as_str().as_bytes(), Set::Open);
-        for key in [self.names.index(), &key] {
-            pipeline.cmd("EXPIRE").arg(key).arg(DAY.as_secs());
-        }
     }
 
     /// What goes behind a write at this server, which has this connection now.
@@ -150,11 +141,12 @@ impl Journal {
         let every = (self.limit / 10).clamp(1, COUNTED_EVERY);
         let mut marks = self.marks.lock();
         for (at, note) in notes.iter().enumerate() {
-            let mark = marks.get_mut(&(server, note.node.clone()));
+            let of = (server, note.open());
+            let (mark, open) = (marks.get_mut(&of), &of.1);
             let mark = mark.filter(|mark| now.saturating_duration_since(mark.told_at) < TOLD_EVERY);
             if mark.as_ref().is_some_and(|mark| mark.is_full) {
                 // Who works off what there is may have taken it for all.
-                self.tell(pipeline, note, Set::Full);
+                tell(pipeline, note, Set::Full);
                 continue;
             }
             let is_told = |mark: &&mut Mark| {
@@ -163,10 +155,10 @@ impl Journal {
             let mark = mark.filter(is_told);
             let is_news = mark.is_none();
             if is_news {
-                self.tell(pipeline, note, Set::Open);
+                tell(pipeline, note, Set::Open);
                 behind.told.push(at);
             }
-            self.add(pipeline, note);
+            add(pipeline, note, open);
             let mut is_counted = is_news;
             if let Some(mark) = mark {
                 let before = mark.entries / every;
@@ -174,25 +166,44 @@ impl Journal {
                 is_counted |= mark.entries / every > before;
             }
             if is_news {
-                self.keep(pipeline, note);
+                keep(pipeline, note, open);
             }
             if is_counted {
                 behind.counts.push((pipeline.len(), at));
-                let key = self.names.key(note.node.as_str().as_bytes(), Set::Open);
-                pipeline.cmd("SCARD").arg(key);
+                pipeline.cmd("SCARD").arg(open);
             }
         }
         behind
     }
 
-    fn mark(&self, server: u64, node: &NodeId, lane: &Arc<Link>, entries: usize, is_full: bool) {
+    fn mark(&self, server: u64, note: &Note, lane: &Arc<Link>, entries: usize, is_full: bool) {
         let mark = Mark {
+            node: note.node.clone(),
             told_on: Arc::downgrade(lane),
             told_at: clock::now(),
             entries,
             is_full,
         };
-        self.marks.lock().insert((server, node.clone()), mark);
+        self.marks.lock().insert((server, note.open()), mark);
+    }
+}
+
+fn tell(pipeline: &mut Pipeline, note: &Note, set: Set) {
+    let entry = Names::entry(note.node(), set);
+    pipeline.cmd("SADD").arg(note.names.index()).arg(entry);
+}
+
+fn add(pipeline: &mut Pipeline, note: &Note, open: &[u8]) {
+    pipeline.cmd("SADD").arg(open);
+    for key in &note.keys {
+        pipeline.arg(key);
+    }
+}
+
+/// A day later nobody needs it.
+fn keep(pipeline: &mut Pipeline, note: &Note, open: &[u8]) {
+    for key in [note.names.index(), open] {
+        pipeline.cmd("EXPIRE").arg(key).arg(DAY.as_secs());
     }
 }
 
@@ -265,18 +276,13 @@ impl Backend {
             let count = counted(at);
             let is_full = count.is_some_and(|count| count > journal.limit);
             if is_full {
-                self.overflow(journal, note, deadline).await;
+                self.overflow(note, deadline).await;
             }
             if let Some(lane) = lane.as_ref().filter(|_| is_same)
                 && (behind.told.contains(&at) || is_full)
             {
-                journal.mark(
-                    self.key(),
-                    &note.node,
-                    lane,
-                    count.unwrap_or_default(),
-                    is_full,
-                );
+                let entries = count.unwrap_or_default();
+                journal.mark(self.key(), note, lane, entries, is_full);
             }
         }
         let keys = notes.iter().map(|note| note.keys.len() as u64).sum();
@@ -286,17 +292,13 @@ impl Backend {
     }
 
     /// There are too many: nobody will know which.
-    async fn overflow(self: &Arc<Self>, journal: &Journal, note: &Note, deadline: Instant) {
-        let node = note.node.as_str().as_bytes();
-        let (index, open) = (journal.names.index(), journal.names.key(node, Set::Open));
+    async fn overflow(self: &Arc<Self>, note: &Note, deadline: Instant) {
+        let index = note.names.index();
         let mut pipeline = Pipeline::new();
         pipeline.atomic();
-        pipeline
-            .cmd("SADD")
-            .arg(index)
-            .arg(Names::entry(node, Set::Full));
+        tell(&mut pipeline, note, Set::Full);
         pipeline.cmd("EXPIRE").arg(index).arg(DAY.as_secs());
-        pipeline.cmd("UNLINK").arg(open);
+        pipeline.cmd("UNLINK").arg(note.open());
         let reply = self.call(LaneRequest::all_ours(&pipeline), deadline).await;
         self.hear(Unheard::Note, 1, &reply);
     }
@@ -319,13 +321,6 @@ impl Backend {
         match noted {
             Some(noted) => call.by(noted),
             None => call,
-        }
-    }
-
-    /// A request was sent over an exclusive connection, and may have been executed.
-    pub(crate) fn sent_aside(self: &Arc<Self>, request: Request<'_>) {
-        if self.limits().is_noting.load(Relaxed) {
-            self.observer.sent_aside(self, request);
         }
     }
 }

@@ -17,6 +17,11 @@ impl SessionState {
         self == Self::default()
     }
 
+    /// Whether commands are only queued.
+    pub(crate) fn is_in_multi(self) -> bool {
+        self.multi
+    }
+
     /// Assumes the worst of a command that is about to be sent: whatever it begins has begun, and
     /// nothing has ended.
     pub(crate) fn sending<'a>(&mut self, args: impl Iterator<Item = &'a [u8]> + Clone) {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use redis::aio::ConnectionLike;
 use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
 
+use crate::backend::aside::Aside;
 use crate::backend::pool::{Exclusive, Loan};
 use crate::backend::session::SessionState;
 use crate::backend::{Backend, RESENDS};
@@ -55,6 +56,10 @@ pub struct DedicatedClient {
     pub(super) response_timeout: Duration,
     /// The end of the call that it was lent for.
     pub(super) deadline: Option<Instant>,
+    /// Others should have what is written here.
+    pub(super) stands_in: bool,
+    /// Keys that an open transaction writes, where that is noted.
+    pub(super) queued: Vec<Vec<u8>>,
 }
 
 impl DedicatedClient {
@@ -106,11 +111,13 @@ impl DedicatedClient {
             let own_limit = limit;
             let limit = left.into_iter().chain(own_limit).min();
             let epoch = self.loan.link.epoch();
+            // Whoever drops this call may have had it executed all the same.
+            let aside = match self.stands_in {
+                true => Aside::new(&self.backend, request, &mut self.queued),
+                false => None,
+            };
             let result = self.loan.link.call(request, limit).await;
             self.loan.touch();
-            if !matches!(&result, Err(e) if e.unsent) {
-                self.backend.sent_aside(request);
-            }
             let e = match result {
                 Ok(reply) => {
                     let timed = (block == Block::No).then_some(began);
@@ -119,6 +126,9 @@ impl DedicatedClient {
                         self.loan.link.wire().retire();
                     }
                     self.loan.left = left_after(before, self.loan.left, request, &reply);
+                    if let Some(aside) = aside {
+                        aside.sent(self.loan.left.is_in_multi(), &mut self.queued);
+                    }
                     return match reply {
                         Reply::Aborted(e) => Err(e),
                         reply => Ok(signed(reply, request, self.node())),
@@ -126,6 +136,11 @@ impl DedicatedClient {
                 }
                 Err(e) => e,
             };
+            match aside {
+                Some(aside) if e.unsent => aside.forget(),
+                Some(aside) => aside.sent(self.loan.left.is_in_multi(), &mut self.queued),
+                None => {}
+            }
             // What the caller's own deadline cut short says nothing about the node.
             let cut_short = e.fault == Fault::Timeout && limit != own_limit;
             if cut_short {

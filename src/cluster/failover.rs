@@ -42,13 +42,8 @@ impl Engine {
         let mut attempts = Attempts::default();
         let mut waited = false;
         loop {
-            // Whom it is owed to is said by the snapshot that it is sent by.
-            let noted = self.recovery.is_on().then(|| self.snapshot.load_full());
-            let next = match &noted {
-                None => self.next_candidate(target, &attempts),
-                Some(snapshot) => Self::candidate_in(snapshot, target, &attempts),
-            };
-            let Some(backend) = next else {
+            let Some((backend, owed)) = self.next_noted(target, request.request(), &attempts)
+            else {
                 self.demand();
                 match attempts.last_error() {
                     // It found out itself that every candidate is out: then it waits like those
@@ -71,27 +66,23 @@ impl Engine {
             }
             let span = tracing::trace_span!("fluster.command", node = %backend.id());
             let role = || Role::standing_in(self.is_stand_in(target.key(), &backend));
-            let owed = noted
-                .as_ref()
-                .map(|snapshot| self.owed_by(snapshot, target, request.request(), &attempts));
-            let owed = owed.filter(|notes| !notes.is_empty());
-            let mut result = match &owed {
-                None => {
+            let mut result = match owed.is_empty() {
+                true => {
                     let call = backend.execute(now, request, role(), deadline);
                     call.instrument(span).await
                 }
-                Some(notes) => {
-                    let notes = notes.clone();
-                    let call = self.execute_noted(&backend, now, request, role(), notes, deadline);
+                false => {
+                    let owed = owed.clone();
+                    let call = self.execute_noted(&backend, now, request, role(), owed, deadline);
                     Box::pin(call.instrument(span)).await
                 }
             };
             if let Some(eval) = self.scripts.instead_of(request.request(), &result) {
                 let (now, eval) = (clock::now(), LaneRequest::ours(&eval));
-                result = match owed {
-                    None => Box::pin(backend.execute(now, eval, role(), deadline)).await,
-                    Some(notes) => {
-                        let call = self.execute_noted(&backend, now, eval, role(), notes, deadline);
+                result = match owed.is_empty() {
+                    true => Box::pin(backend.execute(now, eval, role(), deadline)).await,
+                    false => {
+                        let call = self.execute_noted(&backend, now, eval, role(), owed, deadline);
                         Box::pin(call).await
                     }
                 };

@@ -14,6 +14,7 @@ use crate::cluster::events::Event;
 use crate::cluster::evidence::say_stalls;
 use crate::cluster::monitor::no_answer;
 use crate::cluster::options::SlowNodes;
+use crate::cluster::recovery;
 use crate::connection::link::Link;
 use crate::health::latency::Histogram;
 use crate::health::slowness;
@@ -30,10 +31,19 @@ pub(super) async fn run_housekeeping(engine: &Arc<Engine>, number: u64) {
     let mut window_began = clock::now();
     // What the nodes that are used answered in this window.
     let mut window: BTreeMap<u64, Histogram> = BTreeMap::new();
+    let mut looks = false;
     loop {
         tick.tick().await;
         if !engine.tasks.pulse().is_current(number) {
             return;
+        }
+        // A task of its own, for those who asked for it: a look may take longer than a tick.
+        if !looks && engine.recovery.is_on() {
+            looks = true;
+            let looking = Arc::clone(engine);
+            let look = async move { recovery::run_look(&looking, number).await };
+            // A cluster that closes needs none.
+            let _ = engine.tasks.spawn(look);
         }
         let snapshot = engine.snapshot.load_full();
         let now = clock::now();

@@ -12,7 +12,7 @@ use crate::backend::Backend;
 use crate::clock;
 use crate::cluster::engine::{Engine, EngineState};
 use crate::cluster::events::Event;
-use crate::cluster::{evidence, housekeeping, recovery};
+use crate::cluster::{evidence, housekeeping};
 use crate::health::verdict::{Observation, Phase, ProbeResult, Seen, judge_probe};
 use crate::health::waits::Ran;
 use crate::health::{Action, Machine, Transition, watchdog};
@@ -26,7 +26,7 @@ const AT_LATEST: Duration = Duration::from_secs(60);
 /// Starts the tasks on the runtime at hand; those of an earlier start end as soon as they are polled.
 fn start(engine: &Arc<Engine>, number: u64, now: Instant) {
     engine.locked(|state, _| state.watchdog.restart(now));
-    let [a, b, c, d] = std::array::from_fn(|_| Arc::clone(engine));
+    let (a, b, c) = (Arc::clone(engine), Arc::clone(engine), Arc::clone(engine));
     let ended = Ended(Arc::clone(engine), number);
     let health = async move {
         let _ended = ended;
@@ -40,9 +40,6 @@ fn start(engine: &Arc<Engine>, number: u64, now: Instant) {
     let _ = engine
         .tasks
         .spawn(async move { housekeeping::run_housekeeping(&c, number).await });
-    let _ = engine
-        .tasks
-        .spawn(async move { recovery::run_look(&d, number).await });
 }
 
 impl Engine {

@@ -141,6 +141,19 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// A node that serves has to be prepared after all.
+    pub(super) fn unready(&self, backend: &Backend) {
+        let (key, now) = (backend.key(), clock::now());
+        self.locked(|state, effects| {
+            if let Some(t) = state.health.unready(key, now) {
+                self.publish(state, effects, t, now);
+            }
+        });
+        self.wake.notify_one();
+    }
+}
+
 fn unknown(name: &str) -> Error {
     let text = format!("no node is named {name:?}: see `status()` for the names in use");
     Error::new(ErrorKind::Invalid, Outcome::NotSent, text)

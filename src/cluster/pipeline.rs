@@ -98,12 +98,15 @@ impl FlusterCluster {
     /// The node of all of the pipeline's commands, where each of them has one key and goes as it was given.
     fn whole(&self, pipe: &Pipeline) -> Result<Option<Arc<Backend>>, Error> {
         let engine = self.engine();
-        // What a stand-in is given is capped, and noted, by its keys; and one command alone is answered as a command is.
-        let is_by_keys = engine.limits().stand_in_ttl.is_some() || engine.recovery.is_on();
-        if is_by_keys || pipe.len() < 2 {
+        // What a stand-in is given is capped by its keys; and one command alone is answered as a command is.
+        if engine.limits().stand_in_ttl.is_some() || pipe.len() < 2 {
             return Ok(None);
         }
         let snapshot = engine.snapshot.load();
+        // What a node that is out should have had is noted by its keys.
+        if engine.recovery.is_on() && snapshot.live.count() < snapshot.nodes.len() {
+            return Ok(None);
+        }
         let mut node = None;
         for cmd in redis_rs::commands(pipe) {
             let Ok(Plan::One {

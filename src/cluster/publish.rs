@@ -106,7 +106,9 @@ impl Engine {
         let retry_after = t
             .until
             .map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
-        if t.from.admits() && t.to == NodeState::Down {
+        // One that was to be prepared, and cannot be reached, was not said to be out before.
+        let is_new = t.from.admits() || !state.out_since.contains_key(&t.key);
+        if is_new && t.to == NodeState::Down {
             state.out_since.entry(t.key).or_insert(now);
             NodeStats::count(&backend.stats().ejections);
             backend.meter().ejected(reason.as_str());

@@ -25,10 +25,13 @@ use crate::cluster::engine::Engine;
 use crate::cluster::events::Event;
 use crate::node::NodeId;
 use crate::recovery::choices::{Choices, OnReturn};
+use crate::recovery::names::Names;
 use crate::recovery::unknown::{Facts, UnknownReason};
 
 /// So many connections are dialled at once, to look at nodes that this process does not use.
 const DIALS: usize = 64;
+/// So many caches have journals of their own: each is looked at once a second.
+const CACHES: usize = 1000;
 
 /// What this process knows of nodes that are out, or were.
 #[derive(Debug)]
@@ -39,6 +42,8 @@ pub(crate) struct Recovery {
     is_on: Arc<AtomicBool>,
     /// Guards whose keys they are; read only while a node is out.
     scope: RwLock<Scope>,
+    /// There are caches that are not looked after, which was said.
+    has_too_many: AtomicBool,
     /// Guards what is under way; held for a look.
     state: Mutex<State>,
     /// Told when it is switched on, and when there is something to do.
@@ -52,9 +57,25 @@ pub(crate) struct Recovery {
 #[derive(Debug, Default)]
 struct Scope {
     /// Everybody's.
-    all: bool,
-    /// Those of caches: their prefixes, and on how many nodes each value is.
-    prefixes: BTreeMap<Vec<u8>, usize>,
+    all: Option<Arc<Names>>,
+    /// Those of caches, by their prefixes.
+    caches: BTreeMap<Vec<u8>, Scoped>,
+}
+
+/// The keys of a cache.
+#[derive(Debug)]
+struct Scoped {
+    names: Arc<Names>,
+    /// On how many nodes each value is.
+    copies: usize,
+}
+
+impl Scope {
+    fn of<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = &'a Scoped> {
+        let all = self.caches.iter();
+        let of_it = all.filter(|(prefix, _)| key.starts_with(prefix));
+        of_it.map(|(_, scoped)| scoped)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -91,10 +112,11 @@ pub(crate) struct Totals {
 impl Recovery {
     pub(crate) fn new(choices: &Choices, is_on: &Arc<AtomicBool>) -> Self {
         Self {
-            journal: Journal::new(&choices.name, choices.limit),
+            journal: Journal::new(choices.limit),
             choices: choices.clone(),
             is_on: Arc::clone(is_on),
             scope: RwLock::default(),
+            has_too_many: AtomicBool::new(false),
             state: Mutex::default(),
             wake: Notify::new(),
             entered: Notify::new(),
@@ -111,12 +133,49 @@ impl Recovery {
     /// On how many nodes the key is, when it is one that is noted.
     pub(crate) fn copies(&self, key: &[u8]) -> Option<usize> {
         let scope = self.scope.read();
-        let of_cache = scope
-            .prefixes
-            .iter()
-            .filter(|(prefix, _)| key.starts_with(prefix));
-        let copies = of_cache.map(|(_, copies)| *copies).max();
-        copies.or_else(|| scope.all.then_some(1))
+        let copies = scope.of(key).map(|scoped| scoped.copies).max();
+        copies.or_else(|| scope.all.as_ref().map(|_| 1))
+    }
+
+    /// The journals that the key is noted in: those of the caches that it may be of, else the one of all.
+    pub(crate) fn journals_of(&self, key: &[u8]) -> Vec<Arc<Names>> {
+        let scope = self.scope.read();
+        let caches = scope.of(key).map(|scoped| Arc::clone(&scoped.names));
+        let mut journals: Vec<_> = caches.collect();
+        if journals.is_empty() {
+            journals.extend(scope.all.clone());
+        }
+        journals
+    }
+
+    /// All that this process works off.
+    fn journals(&self) -> Vec<Arc<Names>> {
+        let scope = self.scope.read();
+        let caches = scope.caches.values();
+        let caches = caches.map(|scoped| Arc::clone(&scoped.names));
+        caches.chain(scope.all.clone()).collect()
+    }
+
+    /// Keys with this prefix, each on so many nodes, are noted from now on; all that are not a cache's, without one.
+    /// `false` when there are too many caches.
+    fn note(&self, prefix: Option<(&[u8], usize)>) -> bool {
+        let names = |prefix| Arc::new(Names::new(&self.choices.name, prefix));
+        let mut scope = self.scope.write();
+        let Some((prefix, copies)) = prefix else {
+            scope.all.get_or_insert_with(|| names(None));
+            return true;
+        };
+        if let Some(known) = scope.caches.get_mut(prefix) {
+            known.copies = copies.max(known.copies);
+            return true;
+        }
+        if scope.caches.len() >= CACHES {
+            return false;
+        }
+        let names = names(Some(prefix));
+        let scoped = Scoped { names, copies };
+        scope.caches.insert(prefix.to_vec(), scoped);
+        true
     }
 
     /// How a node's returns went so far.
@@ -170,15 +229,14 @@ impl Engine {
             return;
         }
         let recovery = &self.recovery;
-        {
-            let mut scope = recovery.scope.write();
-            match prefix {
-                None => scope.all = true,
-                Some((prefix, copies)) => {
-                    let known = scope.prefixes.entry(prefix.to_vec()).or_insert(copies);
-                    *known = copies.max(*known);
-                }
+        if !recovery.note(prefix) {
+            if !recovery.has_too_many.swap(true, Relaxed) {
+                tracing::warn!(
+                    CACHES,
+                    "more caches than can be looked after: for the others, nodes that return are not rid of old values"
+                );
             }
+            return;
         }
         if recovery.is_on.swap(true, Relaxed) {
             return;

@@ -8,13 +8,14 @@ use futures_util::future::BoxFuture;
 
 use crate::backend::identity::Identity;
 use crate::backend::role::Role;
+use crate::backend::stand_in::written;
 use crate::backend::{Backend, Observer};
 use crate::clock;
 use crate::cluster::engine::Engine;
 use crate::cluster::events::Event;
 use crate::connection::proof::OnShift;
 use crate::connection::reply::Reply;
-use crate::connection::request::{LaneRequest, Request};
+use crate::connection::request::LaneRequest;
 use crate::connection::resolve::Resolver;
 use crate::error::Error;
 use crate::health::verdict::{Observation, Verdict};
@@ -112,7 +113,7 @@ impl Observer for Reporter {
         deadline: Instant,
     ) -> Option<BoxFuture<'a, Result<Reply, Error>>> {
         let engine = self.0.upgrade()?;
-        let notes = engine.owed_at(backend, request.request());
+        let notes = engine.owed_at(backend, written(request.request()));
         if notes.is_empty() {
             return None;
         }
@@ -122,11 +123,11 @@ impl Observer for Reporter {
         }))
     }
 
-    fn sent_aside(&self, backend: &Arc<Backend>, request: Request<'_>) {
+    fn sent_aside(&self, backend: &Arc<Backend>, keys: &[Vec<u8>]) {
         let Some(engine) = self.0.upgrade() else {
             return;
         };
-        let notes = engine.owed_at(backend, request);
+        let notes = engine.owed_at(backend, keys.iter().map(Vec::as_slice));
         if !notes.is_empty() {
             engine.enter_late(Some(backend), notes);
         }

@@ -115,7 +115,7 @@ macro_rules! settings {
             /// How long a node may be prepared before it serves again. When that is not enough it is tried again, and goes
             /// on from there. Default: 2 s.
             return_deadline: Duration, plain, [recovery.deadline],
-                "longer, for far servers or very many keys";
+                "longer, for far servers, very many keys, or hundreds of nodes";
             /// What the notes of this application are called, letters, digits and signs without spaces. Default: empty.
             ///
             /// Applications that share servers and call different servers by the same name must have different ones; all

@@ -85,10 +85,13 @@ impl Engine {
 
     /// Whether the node is another than the key's owner; `false` where nothing follows from it, as it costs a look-up.
     pub(crate) fn is_stand_in(&self, key: &[u8], backend: &Arc<Backend>) -> bool {
-        self.limits.stand_in_ttl.is_some() && {
-            let snapshot = self.snapshot.load();
-            !Arc::ptr_eq(&snapshot.nodes[snapshot.table.owner(key)], backend)
-        }
+        self.limits.stand_in_ttl.is_some() && self.is_no_owner(key, backend)
+    }
+
+    /// Whether the key is another node's, whoever serves it now.
+    pub(crate) fn is_no_owner(&self, key: &[u8], backend: &Arc<Backend>) -> bool {
+        let snapshot = self.snapshot.load();
+        !Arc::ptr_eq(&snapshot.nodes[snapshot.table.owner(key)], backend)
     }
 }
 

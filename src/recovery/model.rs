@@ -2,7 +2,7 @@
 //!
 //! Any of them dies or stops at any step; connections are cut, calls dropped, replies lost, and what lies in a socket may
 //! be executed long after its sender gave up. A read is **stale** when its value was replaced or deleted by a write that
-//! was acknowledged before the read began, unless it is one of what `src/guide/return.md` says is not promised; those are
+//! was acknowledged before the read began, unless it is one of what `src/guide/returns.md` says is not promised; those are
 //! counted apart, each with the longest time.
 //!
 //! `FLUSTER_SEEDS=3000 cargo test --release --all-features --lib recovery::model` runs as many as the rules were found

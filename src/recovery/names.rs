@@ -1,8 +1,12 @@
-//! What the journal's keys at a server are called.
+//! What a journal's keys at a server are called.
 //!
 //! `fluster:{return}` is a set of names, the index. `fluster:{return}:X:open` is the set of the keys that are owed to the
 //! node X. A set that is worked off is called `fluster:{return}:X:<16 hexadecimal digits>`. In the index they stand
 //! without what they have in common, as `X:open`. A node's name may have any bytes: the state is behind the last colon.
+//!
+//! An application with a name has it behind `return`, and the keys of each cache have a journal of their own, with the
+//! prefix behind that: `fluster:{return NAME PREFIX}`. Who works off a journal takes keys away and forgets them, and must
+//! know what they are: on how many nodes each is, by which placement. Of others' keys nobody here does.
 
 /// A set of owed keys, of one node at one server; or what is said there instead of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,22 +19,37 @@ pub(crate) enum Set {
     Full,
 }
 
-/// The names of one application's journal.
+/// The names of one journal: that of the keys with a prefix, or that of all others of an application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Names {
     index: Vec<u8>,
+    prefix: Option<Box<[u8]>>,
 }
 
 impl Names {
     /// Applications that share servers, and do not mean the same server by the same name, have names of their own.
-    pub(crate) fn new(application: &str) -> Self {
-        let index = match application {
-            "" => "fluster:{return}".to_owned(),
-            name => format!("fluster:{{return {name}}}"),
-        };
-        Self {
-            index: index.into_bytes(),
+    pub(crate) fn new(application: &str, prefix: Option<&[u8]>) -> Self {
+        let mut index = b"fluster:{return".to_vec();
+        if !application.is_empty() || prefix.is_some() {
+            // It has no space, so a prefix begins behind the second one, whatever is in it.
+            index.push(b' ');
+            index.extend(application.as_bytes());
         }
+        if let Some(prefix) = prefix {
+            index.push(b' ');
+            index.extend(prefix);
+        }
+        index.push(b'}');
+        Self {
+            index,
+            prefix: prefix.map(Into::into),
+        }
+    }
+
+    /// Whether a key may be in this journal at all.
+    pub(crate) fn may_have(&self, key: &[u8]) -> bool {
+        let prefix = self.prefix.as_deref();
+        prefix.is_none_or(|prefix| key.starts_with(prefix))
     }
 
     /// The key of the index.
@@ -108,11 +127,33 @@ mod tests {
     }
 
     #[test]
+    fn each_cache_has_a_journal_of_its_own_for_its_own_keys() {
+        let names = |application, prefix: &str| Names::new(application, Some(prefix.as_bytes()));
+        let (page, user) = (names("", "page:"), names("", "user:"));
+        assert_eq!(page.index(), b"fluster:{return  page:}");
+        assert!(page.may_have(b"page:1") && !page.may_have(b"user:1"));
+        assert!(Names::new("", None).may_have(b"user:1"));
+        let all = [
+            page,
+            user,
+            names("shop", "page:"),
+            names("", ""),
+            names("shop", ""),
+            Names::new("", None),
+            Names::new("shop", None),
+        ];
+        let mut indices: Vec<_> = all.iter().map(Names::index).collect();
+        indices.sort_unstable();
+        indices.dedup();
+        assert_eq!(indices.len(), all.len());
+    }
+
+    #[test]
     fn all_keys_of_an_application_have_one_hash_tag() {
-        let names = Names::new("");
+        let names = Names::new("", None);
         assert_eq!(names.index(), b"fluster:{return}");
         assert_eq!(names.key(b"a:1", Set::Open), b"fluster:{return}:a:1:open");
-        let shop = Names::new("shop");
+        let shop = Names::new("shop", None);
         assert_eq!(shop.index(), b"fluster:{return shop}");
         let closed = shop.key(b"a", Set::Closed(255));
         assert_eq!(closed, b"fluster:{return shop}:a:00000000000000ff");

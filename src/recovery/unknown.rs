@@ -1,6 +1,11 @@
 //! What cannot be known of a node that returns.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
+
+/// A set that nobody adds to for so long is gone.
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 
 /// Why nobody knows what a node that returns holds of old values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,9 +92,71 @@ impl Facts {
     }
 }
 
+/// What this process knows of the time that a node was out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Absence {
+    /// `None` when it was not out, but drained, or is new.
+    pub(crate) lasted: Option<Duration>,
+    /// Somebody who went out later, and may have noted something before, is out still.
+    pub(crate) others_are_out: bool,
+    /// The set of nodes brought it.
+    pub(crate) is_added: bool,
+}
+
+impl Absence {
+    /// Why nobody knows what the node has, as far as that follows from what it was `before` and is `now`.
+    pub(crate) fn doubts(&self, before: Option<&Facts>, now: &Facts) -> BTreeSet<UnknownReason> {
+        let is_rolled_back = before.is_some_and(|before| now.is_rolled_back(before));
+        let all = [
+            (is_rolled_back, UnknownReason::Rollback),
+            (self.others_are_out, UnknownReason::Unread),
+            (self.is_added && !now.is_empty(), UnknownReason::Added),
+            (
+                self.lasted.is_some_and(|lasted| lasted >= DAY),
+                UnknownReason::Day,
+            ),
+        ];
+        let doubts = all.into_iter().filter(|(is_so, _)| *is_so);
+        doubts.map(|(_, why)| why).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn why_nobody_knows_what_a_node_has_follows_from_its_absence() {
+        let (before, now) = (facts("a", false, 9), facts("b", false, 9));
+        let doubts = |absence: Absence, before: Option<&Facts>, now: &Facts| {
+            let doubts = absence.doubts(before, now).into_iter();
+            doubts.map(UnknownReason::as_str).collect::<Vec<_>>()
+        };
+        let short = Absence {
+            lasted: Some(DAY - Duration::from_secs(1)),
+            ..Absence::default()
+        };
+        assert_eq!(doubts(short, Some(&before), &before), [""; 0]);
+        assert_eq!(doubts(short, None, &now), [""; 0], "it was not known");
+        assert_eq!(doubts(short, Some(&before), &now), ["rollback"]);
+        let long = Absence {
+            lasted: Some(DAY),
+            others_are_out: true,
+            is_added: false,
+        };
+        assert_eq!(doubts(long, Some(&before), &before), ["unread", "day"]);
+        let added = Absence {
+            is_added: true,
+            ..Absence::default()
+        };
+        assert_eq!(doubts(added, None, &now), ["added"]);
+        let empty = facts("b", false, 0);
+        assert_eq!(
+            doubts(added, Some(&before), &empty),
+            [""; 0],
+            "it has nothing"
+        );
+    }
 
     fn facts(id: &str, aof: bool, keys: u64) -> Facts {
         Facts {

@@ -45,9 +45,15 @@ impl Unreached {
     fn take(&mut self) -> Option<(Arc<Backend>, Vec<Note>)> {
         let at = self.at.clone()?;
         let nodes = std::mem::take(&mut self.nodes);
-        let keys = || vec![self.key.to_vec()];
-        let notes = nodes.into_iter().map(|node| Note { node, keys: keys() });
-        let notes: Vec<_> = notes.collect();
+        let journals = self.engine.recovery.journals_of(&self.key);
+        let mut notes = Vec::new();
+        for node in nodes {
+            notes.extend(journals.iter().map(|names| Note {
+                node: node.clone(),
+                names: Arc::clone(names),
+                keys: vec![self.key.to_vec()],
+            }));
+        }
         (!notes.is_empty()).then_some((at, notes))
     }
 

@@ -45,7 +45,7 @@ async fn a_server_that_forbids_what_is_needed_serves_and_it_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_info_dbsize_or_expire_it_works() {
+async fn without_info_and_dbsize_it_works() {
     let servers: [Server; 2] = durable();
     for server in &servers {
         let acl = ["ACL", "SETUSER", "default", "-info", "-dbsize"];
@@ -220,4 +220,98 @@ async fn where_the_placement_moves_keys_between_nodes_that_stay_it_is_off_and_sa
     let cluster = warnings.during(|| builder.build().unwrap());
     assert_eq!(warnings.with(&["never out"]).len(), 1);
     assert_eq!(outage(&cluster, &servers, 3).await.as_deref(), Some("old"));
+}
+
+/// The reasons that were told for a server until it was said that it is back.
+async fn reasons(events: &mut fluster::Events, server: &Server) -> Vec<UnknownReason> {
+    let mut all = Vec::new();
+    loop {
+        let event = tokio::time::timeout(SOON, events.next()).await.unwrap();
+        match event.unwrap() {
+            Event::ReturnUnknown { node, reason, .. } if node == *server.name().as_str() => {
+                all.push(reason);
+            }
+            Event::NodeUp { node, .. } if node == *server.name().as_str() => return all,
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notes_that_lie_with_a_node_that_is_out_itself_or_has_lost_them_are_said() {
+    for is_lost in [false, true] {
+        let servers: [Server; 3] = std::array::from_fn(|_| Server::start());
+        let builder = hasty(&servers).on_return(OnReturn::Invalidate);
+        let cluster = builder.build().unwrap();
+        let mut events = cluster.events();
+        for server in &servers {
+            let key = &keys_of(&cluster, server, "k", 1)[0];
+            set(&cluster, key, "old").await;
+        }
+        // What the servers are is known from the first look.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        servers[0].stop();
+        is_out(&cluster, &servers[0]).await;
+        if is_lost {
+            servers[1].kill();
+            is_out(&cluster, &servers[1]).await;
+            servers[1].restart();
+            is_back(&cluster, &servers[1]).await;
+        } else {
+            servers[1].stop();
+            is_out(&cluster, &servers[1]).await;
+        }
+        servers[0].cont();
+        is_back(&cluster, &servers[0]).await;
+        let wanted = match is_lost {
+            true => UnknownReason::Lost,
+            false => UnknownReason::Unread,
+        };
+        assert_eq!(reasons(&mut events, &servers[0]).await, [wanted]);
+        assert_eq!(unknown(&cluster, &servers[0]), Some(wanted));
+        if !is_lost {
+            servers[1].cont();
+            is_back(&cluster, &servers[1]).await;
+            assert_eq!(unknown(&cluster, &servers[1]), None, "the other is in");
+        }
+    }
+}
+
+#[test]
+fn what_is_noted_taken_back_refused_and_unknown_is_counted() {
+    let seen = crate::observability::Recorded::default();
+    let servers: [Server; 2] = durable();
+    let [out, in_its_place] = &servers;
+    let of = |name: &str, node: &Server, more: &str| {
+        seen.get(&format!(
+            "fluster_return_{name}_total{{node={}{more}}}",
+            node.name()
+        ))
+    };
+    let refused = || of("unknown", out, ",reason=refused");
+    let work = async {
+        let builder = hasty(&servers).on_return(OnReturn::Invalidate);
+        let cluster = builder.build().unwrap();
+        let keys = keys_of(&cluster, out, "k", 5);
+        cluster.drain_node(out.name()).unwrap();
+        for key in &keys {
+            set(&cluster, key, "new").await;
+        }
+        cluster.restore_node(out.name()).unwrap();
+        is_back(&cluster, out).await;
+        assert_eq!(of("noted", in_its_place, ""), 5.0);
+        assert_eq!(of("keys", out, ""), 5.0);
+        assert_eq!((refused(), of("refused", in_its_place, "")), (0.0, 0.0));
+        let index = "fluster:{return}";
+        assert_eq!(in_its_place.raw(["DEL", index]), "1");
+        assert_eq!(in_its_place.raw(["SET", index, "mine"]), "OK");
+        cluster.drain_node(out.name()).unwrap();
+        cluster.restore_node(out.name()).unwrap();
+        is_back(&cluster, out).await;
+        assert_eq!(refused(), 1.0);
+        assert!(of("refused", in_its_place, "") >= 1.0);
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().build().unwrap();
+    metrics::with_local_recorder(&seen, || runtime.block_on(work));
 }

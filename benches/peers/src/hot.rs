@@ -19,7 +19,7 @@ mod error {
 use std::hint::black_box;
 
 use bytes::BytesMut;
-use fluster::FlusterCluster;
+use fluster::{FlusterCluster, Node, OnReturn};
 use fluster::placement::{Live, Member, Placement};
 use fluster_peers::support::Server;
 use fluster_peers::{load, rivals};
@@ -30,7 +30,7 @@ use tokio_util::codec::Decoder as _;
 use self::connection::decode::{DecodeLimits, Decoder};
 
 /// The paths, in the order of the table.
-const PATHS: [&str; 23] = [
+const PATHS: [&str; 28] = [
     "lookup, 3 nodes",
     "lookup, 1000 nodes",
     "first 2, 3 nodes",
@@ -44,6 +44,11 @@ const PATHS: [&str; 23] = [
     "run, an error reply",
     "run, 64 at once",
     "run by get_client, 64 at once",
+    "run, returns prepared",
+    "run SET, stand-in, 16 at once",
+    "run SET, noted, 16 at once",
+    "run SET, stand-in, 64 at once",
+    "run SET, noted, 64 at once",
     "redis-rs alone",
     "redis-rs, 64 at once, alone",
     "change of 100 nodes",
@@ -138,6 +143,67 @@ fn talk(path: &str, times: usize) {
             }
         }
     });
+}
+
+/// What returns cost: a GET while nobody is out, or a SET of each of so many tasks at the stand-in of a node that is out,
+/// with and without what it owes that node. Says what the server spent on it, too.
+fn returns(path: &str, times: usize) {
+    let servers = [Server::start(), Server::start()];
+    let keys = load::keys_on(&servers);
+    let on_return = match path.contains("stand-in") {
+        true => OnReturn::Serve,
+        false => OnReturn::Invalidate,
+    };
+    let mut builder = FlusterCluster::builder().on_return(on_return);
+    for (server, name) in servers.iter().zip(["a", "b"]) {
+        builder = builder.node(Node::new(server.url()).expect("a URL").name(name));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let cluster = builder.build().expect("good URLs");
+        if path.ends_with("prepared") {
+            for n in 0..times {
+                let got = cluster.run::<Vec<u8>>(redis::cmd("GET").arg(&keys[n % keys.len()]));
+                black_box(got.await.expect("a value"));
+            }
+            return;
+        }
+        let of_a = |key: &&String| cluster.get_node(key).is_ok_and(|node| node == *"a");
+        let own: Vec<String> = keys.iter().filter(of_a).cloned().collect();
+        cluster.drain_node("a").expect("a node");
+        let before = server_cpu(&servers[1]);
+        let tasks = if path.contains("16") { 16 } else { 64 };
+        let mut all = tokio::task::JoinSet::new();
+        for task in 0..tasks {
+            let (cluster, own) = (cluster.clone(), own.clone());
+            all.spawn(async move {
+                for n in 0..times / tasks {
+                    let key = &own[(n * tasks + task) % own.len()];
+                    let mut set = redis::cmd("SET");
+                    set.arg(key).arg(load::VALUE.as_slice());
+                    cluster.run::<()>(&set).await.expect("OK");
+                }
+            });
+        }
+        while let Some(done) = all.join_next().await {
+            done.expect("no panic");
+        }
+        let spent = server_cpu(&servers[1]) - before;
+        println!("server: {:.2} us a call", spent * 1e6 / times as f64);
+    });
+}
+
+/// The seconds that a server has computed so far.
+fn server_cpu(server: &Server) -> f64 {
+    let info = server.raw(["INFO", "cpu"]);
+    let of = |name: &str| -> f64 {
+        let line = info.lines().find_map(|line| line.strip_prefix(name));
+        line.expect("a line").trim().parse().expect("a number")
+    };
+    of("used_cpu_sys:") + of("used_cpu_user:")
 }
 
 /// A GET of each of 64 tasks, again and again: what a batch of them costs, by call.
@@ -264,6 +330,7 @@ fn main() {
             }
         }
         path if path.contains("decode") => decoding(path, times),
+        path if path.starts_with("run SET") || path.ends_with("prepared") => returns(path, times),
         path if PATHS.contains(&path) => talk(path, times),
         other => panic!("there is no path {other:?}"),
     }

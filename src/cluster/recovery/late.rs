@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::settle::Underway;
-use crate::backend::journal::Note;
+use crate::backend::journal::{Journal, Note};
 use crate::backend::{Backend, Unheard};
 use crate::clock::{self, later};
 use crate::cluster::engine::Engine;
@@ -56,7 +56,7 @@ impl Engine {
         deadline: std::time::Instant,
     ) {
         let mut underway = Underway::new(self, at, notes);
-        let entries = self.recovery.journal.entries(underway.notes());
+        let entries = Journal::entries(underway.notes());
         let reply = at.call(LaneRequest::all_ours(&entries), deadline).await;
         if at.hear(Unheard::Note, 1, &reply) {
             let notes = underway.disarm();
@@ -104,13 +104,13 @@ impl Engine {
             let mut notes = late.notes.clone();
             if let Some(first) = late.at.as_ref().filter(|_| !is_first(&server)) {
                 // What it was given may lie there all the same.
-                let keys = late.notes.iter().flat_map(|note| note.keys.iter().cloned());
-                notes.push(Note {
+                let owed = late.notes.iter().map(|note| Note {
                     node: first.id().clone(),
-                    keys: keys.collect(),
+                    ..note.clone()
                 });
+                notes.extend(owed);
             }
-            let entries = self.recovery.journal.entries(&notes);
+            let entries = Journal::entries(&notes);
             let deadline = later(clock::now(), PATIENCE);
             let reply = server.call(LaneRequest::all_ours(&entries), deadline).await;
             if server.hear(Unheard::Note, 1, &reply) {

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -14,42 +14,39 @@ use tokio::time::{sleep, timeout};
 
 use super::DIALS;
 use super::way::{Trouble, Way};
+use super::work::Open;
 use crate::backend::Backend;
 use crate::clock::{self, later};
 use crate::cluster::engine::{Engine, Snapshot};
 use crate::connection::link::Link;
+use crate::recovery::choices::OnUnknown;
 use crate::recovery::names::{Names, Set};
+use crate::recovery::turns::Turns;
 use crate::recovery::unknown::UnknownReason;
 
 const LOOK: Duration = Duration::from_secs(1);
-/// Nodes to which this process has no connection are looked at with every so many looks.
-const UNUSED: u64 = 5;
 /// So long others have to see that there was too much, before it is taken off.
 const SEEN: Duration = Duration::from_secs(10);
 
-/// Over which connection a server said what it is.
-type Asked = HashMap<u64, Weak<Link>>;
+/// What is known of a server since it was looked at last.
+#[derive(Clone, Default)]
+struct Known {
+    /// Over which connection it said what it is.
+    asked: Option<Weak<Link>>,
+    open: Vec<Open>,
+}
 
 pub(in crate::cluster) async fn run_look(engine: &Arc<Engine>, number: u64) {
-    let mut asked = Asked::new();
-    let mut looks = 0_u64;
+    let mut known = HashMap::new();
+    let mut turns = Turns::default();
     loop {
         if !engine.tasks.pulse().is_current(number) {
             return;
         }
-        if !engine.recovery.is_on() {
-            engine.recovery.wake.notified().await;
-            continue;
-        }
         engine.enter_all();
         let limit = engine.recovery.choices.deadline.max(LOOK);
         // The next one goes on from there.
-        let _ = timeout(
-            limit,
-            look(engine, &mut asked, looks.is_multiple_of(UNUSED)),
-        )
-        .await;
-        looks += 1;
+        let _ = timeout(limit, look(engine, &mut known, &mut turns)).await;
         tokio::select! {
             () = sleep(LOOK) => {}
             () = engine.recovery.wake.notified() => {}
@@ -57,67 +54,75 @@ pub(in crate::cluster) async fn run_look(engine: &Arc<Engine>, number: u64) {
     }
 }
 
-async fn look(engine: &Arc<Engine>, asked: &mut Asked, everywhere: bool) {
+async fn look(engine: &Arc<Engine>, known: &mut HashMap<u64, Known>, turns: &mut Turns) {
     let snapshot = engine.snapshot.load_full();
     let servers = snapshot.live.iter().map(|at| &snapshot.nodes[at]);
-    let mut looks = Vec::new();
-    for server in servers.filter(|server| everywhere || server.lane().get().is_some()) {
-        let known = asked.get(&server.key()).cloned();
-        looks.push(look_at(engine, &snapshot, Arc::clone(server), known));
-    }
+    let (used, unused): (Vec<_>, Vec<_>) =
+        servers.partition(|server| server.lane().get().is_some());
+    let some = turns.next(unused.len(), !used.is_empty());
+    let servers = used.into_iter().chain(some.map(|at| unused[at]));
+    let looks = servers.map(|server| {
+        let before = known.get(&server.key()).cloned().unwrap_or_default();
+        look_at(engine, &snapshot, Arc::clone(server), before)
+    });
+    let looks: Vec<_> = looks.collect();
     let mut looks = stream::iter(looks).buffer_unordered(DIALS);
-    let mut news = Vec::new();
     while let Some(look) = looks.next().await {
         // What fails is looked at again.
-        news.extend(look.ok());
+        known.extend(look.ok());
     }
-    asked.extend(news);
-    asked.retain(|key, _| snapshot.nodes.iter().any(|node| node.key() == *key));
+    known.retain(|key, _| snapshot.nodes.iter().any(|node| node.key() == *key));
 }
 
-/// Looks at one server; it, and the connection over which it was asked who it is.
+/// Looks at one server; it, and what is known of it now.
 async fn look_at(
     engine: &Arc<Engine>,
     snapshot: &Snapshot,
     server: Arc<Backend>,
-    known: Option<Weak<Link>>,
-) -> Result<(u64, Weak<Link>), Trouble> {
+    before: Known,
+) -> Result<(u64, Known), Trouble> {
     let deadline = later(clock::now(), engine.recovery.choices.deadline);
     let at = engine.way_to(&server).await?;
     let lane = server.lane().get();
     let lane = lane.as_ref().map(Arc::downgrade).unwrap_or_default();
-    let is_known = known.is_some_and(|known| known.ptr_eq(&lane));
+    let is_known = before.asked.is_some_and(|asked| asked.ptr_eq(&lane));
     if !is_known {
         is_it_the_same(engine, &server, &at, deadline).await?;
     }
-    let index = engine.index_at(&at, deadline).await?;
-    for (name, sets) in index {
-        let Some(node) = snapshot
-            .nodes
-            .iter()
-            .position(|b| b.id().as_str().as_bytes() == name)
-        else {
-            continue;
-        };
-        // Read again: it may have gone out, or come back, since.
-        let node = &snapshot.nodes[node];
-        if !engine.serves(node) || node.key() == server.key() {
-            continue;
-        }
-        let is_full = sets.contains(&Set::Full);
-        let to = Way::Lane(Arc::clone(node));
-        let swept = engine.work_off(snapshot, &at, &to, sets, deadline).await;
-        match swept {
-            Ok(swept) => engine.tell_invalidated(node, swept.keys),
-            // It was said.
-            Err(Trouble::Refused) => continue,
-            Err(Trouble::Failed) => return Err(Trouble::Failed),
-        }
-        if is_full {
-            overflowed(engine, &at, node, deadline).await?;
+    let mut open = Vec::new();
+    for (names, index) in engine.indices_at(&at, &before.open, deadline).await? {
+        for (name, sets) in index {
+            let mut nodes = snapshot.nodes.iter();
+            let Some(node) = nodes.find(|b| b.id().as_str().as_bytes() == name) else {
+                continue;
+            };
+            // It may have gone out, or come back, since.
+            if !engine.serves(node) || node.key() == server.key() {
+                continue;
+            }
+            if sets.contains(&Set::Open) {
+                open.push((Arc::clone(&names), name));
+            }
+            let is_full = sets.contains(&Set::Full);
+            let (to, of) = (Way::Lane(Arc::clone(node)), (&names, sets));
+            let swept = engine.work_off(snapshot, &at, &to, of, deadline).await;
+            match swept {
+                Ok(swept) => engine.tell_invalidated(node, swept.keys),
+                // It was said.
+                Err(Trouble::Refused) => continue,
+                Err(Trouble::Failed) => return Err(Trouble::Failed),
+            }
+            if is_full {
+                overflowed(engine, &at, node, &names, deadline).await?;
+            }
         }
     }
-    Ok((server.key(), lane))
+    // Those that were left out, since they are empty, are known as before.
+    let is_new = |of: &Open| !open.iter().any(|o| Arc::ptr_eq(&o.0, &of.0) && o.1 == of.1);
+    let left_out: Vec<_> = before.open.into_iter().filter(is_new).collect();
+    open.extend(left_out);
+    let asked = Some(lane);
+    Ok((server.key(), Known { asked, open }))
 }
 
 /// There was too much for a node that serves: nobody knows what it has.
@@ -125,7 +130,8 @@ async fn overflowed(
     engine: &Arc<Engine>,
     at: &Way,
     node: &Arc<Backend>,
-    deadline: std::time::Instant,
+    names: &Names,
+    deadline: Instant,
 ) -> Result<(), Trouble> {
     let now = clock::now();
     let (back_for, is_told) = {
@@ -142,8 +148,7 @@ async fn overflowed(
     }
     let mut pipeline = Pipeline::new();
     let entry = Names::entry(node.id().as_str().as_bytes(), Set::Full);
-    let index = engine.recovery.journal.names.index();
-    pipeline.cmd("SREM").arg(index).arg(entry);
+    pipeline.cmd("SREM").arg(names.index()).arg(entry);
     at.ask(&pipeline, deadline).await?;
     engine
         .recovery
@@ -159,7 +164,7 @@ async fn is_it_the_same(
     engine: &Arc<Engine>,
     server: &Arc<Backend>,
     at: &Way,
-    deadline: std::time::Instant,
+    deadline: Instant,
 ) -> Result<(), Trouble> {
     let facts = at.facts(deadline).await?;
     let before = engine
@@ -173,7 +178,15 @@ async fn is_it_the_same(
     };
     // It came back so soon that nobody missed it.
     if facts.is_rolled_back(&before) {
-        engine.tell_unknown(server, UnknownReason::Rollback);
+        let why = UnknownReason::Rollback;
+        match engine.recovery.choices.on_unknown {
+            OnUnknown::Serve => engine.tell_unknown(server, why),
+            // It does not serve on as it is.
+            OnUnknown::Flush | OnUnknown::StayOut => {
+                engine.recovery.doubt(server.key(), why);
+                engine.unready(server);
+            }
+        }
     }
     if facts.lost_its_notes(&before) {
         engine.lost_notes(server.key());

@@ -13,9 +13,25 @@ use crate::recovery::owed::owed;
 use crate::recovery::unknown::UnknownReason;
 
 impl Engine {
+    /// The next candidate of a target, and what a request owes that it is given: both by one snapshot.
+    pub(in crate::cluster) fn next_noted(
+        &self,
+        target: &Target<'_>,
+        request: Request<'_>,
+        tried: &Attempts<Arc<Backend>>,
+    ) -> Option<(Arc<Backend>, Vec<Note>)> {
+        let snapshot = self.snapshot.load();
+        let backend = Self::candidate_in(&snapshot, target, tried)?;
+        let owed = match self.recovery.is_on() {
+            true => self.owed_by(&snapshot, target, request, tried),
+            false => Vec::new(),
+        };
+        Some((backend, owed))
+    }
+
     /// What a request owes that goes to a candidate of its target: to those who do not serve in the snapshot it was chosen
     /// by, and those who failed in this very call.
-    pub(in crate::cluster) fn owed_by(
+    fn owed_by(
         &self,
         snapshot: &Snapshot,
         target: &Target<'_>,
@@ -45,15 +61,15 @@ impl Engine {
         notes
     }
 
-    /// What a write owes that goes to this node, whoever serves now: it was chosen before.
-    pub(in crate::cluster) fn owed_at(
+    /// What writes of these keys owe that go to this node, whoever serves now: it was chosen before, to stand in.
+    pub(in crate::cluster) fn owed_at<'k>(
         &self,
         backend: &Arc<Backend>,
-        request: Request<'_>,
+        keys: impl IntoIterator<Item = &'k [u8]>,
     ) -> Vec<Note> {
         let snapshot = self.snapshot.load();
         let mut notes = Vec::new();
-        for key in written(request) {
+        for key in keys {
             let has_it = |at: usize| snapshot.nodes[at].key() == backend.key();
             let copies = self.recovery.copies(key).unwrap_or(1);
             // One of several holders is as good as another for whoever asked for it.
@@ -65,7 +81,7 @@ impl Engine {
         notes
     }
 
-    /// Adds those who are owed `key`, which lies where `placed_by` does.
+    /// Adds those who are owed `key`, which lies where `placed_by` does, once unless it is a cache's.
     pub(crate) fn owe(
         &self,
         snapshot: &Snapshot,
@@ -74,9 +90,23 @@ impl Engine {
         has_it: impl Fn(usize) -> bool,
         notes: &mut Vec<Note>,
     ) {
-        let Some(copies) = self.recovery.copies(key) else {
+        self.owe_copies(snapshot, (placed_by, key), 1, has_it, notes);
+    }
+
+    /// The same of a key that lies on so many nodes at least.
+    pub(crate) fn owe_copies(
+        &self,
+        snapshot: &Snapshot,
+        (placed_by, key): (&[u8], &[u8]),
+        copies: usize,
+        has_it: impl Fn(usize) -> bool,
+        notes: &mut Vec<Note>,
+    ) {
+        let Some(known) = self.recovery.copies(key) else {
             return;
         };
+        let copies = copies.max(known);
+        let journals = self.recovery.journals_of(key);
         let owed = owed(snapshot.table.candidates(placed_by), copies, has_it);
         for at in owed.beyond {
             self.recovery
@@ -84,12 +114,17 @@ impl Engine {
         }
         for at in owed.nodes {
             let node = snapshot.nodes[at].id();
-            match notes.iter_mut().find(|note| note.node == *node) {
-                Some(note) => note.keys.push(key.to_vec()),
-                None => notes.push(Note {
-                    node: node.clone(),
-                    keys: vec![key.to_vec()],
-                }),
+            for names in &journals {
+                let is_its =
+                    |note: &&mut Note| note.node == *node && Arc::ptr_eq(&note.names, names);
+                match notes.iter_mut().find(is_its) {
+                    Some(note) => note.keys.push(key.to_vec()),
+                    None => notes.push(Note {
+                        node: node.clone(),
+                        names: Arc::clone(names),
+                        keys: vec![key.to_vec()],
+                    }),
+                }
             }
         }
     }

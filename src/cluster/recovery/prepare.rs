@@ -14,12 +14,11 @@ use super::way::{Trouble, Way};
 use super::work::Swept;
 use super::{DIALS, State};
 use crate::backend::Backend;
-use crate::backend::journal::DAY;
 use crate::clock;
 use crate::cluster::engine::{Engine, Snapshot};
 use crate::connection::request::LaneRequest;
 use crate::recovery::choices::OnUnknown;
-use crate::recovery::unknown::{Facts, UnknownReason};
+use crate::recovery::unknown::{Absence, Facts, UnknownReason};
 
 /// A node that is prepared; writes leave keys for it meanwhile.
 struct Preparing<'a>(&'a Engine, u64);
@@ -48,9 +47,11 @@ impl Engine {
         self.recovery.state.lock().preparing.insert(key, Vec::new());
         let preparing = Preparing(self, key);
         let made_ready = timeout_at(deadline.into(), self.make_ready(backend, deadline)).await;
-        let is_ready = matches!(made_ready, Ok(Ok(())));
+        let is_ready = match made_ready {
+            Ok(Ok(answered)) => self.recovery.returned(key, &answered, clock::now()),
+            _ => false,
+        };
         if is_ready {
-            self.recovery.returned(key, clock::now());
             self.recovery.journal.forget(backend.id());
         }
         publish(is_ready);
@@ -87,18 +88,19 @@ impl Engine {
             .unwrap_or_default()
     }
 
+    /// Why nobody knows all of what the node has; that was answered as the application chose.
     async fn make_ready(
         self: &Arc<Self>,
         backend: &Arc<Backend>,
         deadline: Instant,
-    ) -> Result<(), Trouble> {
+    ) -> Result<BTreeSet<UnknownReason>, Trouble> {
         let key = backend.key();
         let way = Way::dial(backend).await?;
         let facts = way.facts(deadline).await?;
         let mut doubts = self.doubts(backend, &facts);
         let snapshot = self.snapshot.load_full();
-        let (keys, full) = self.sweep_all(&snapshot, &way, deadline).await?;
-        if full {
+        let swept = self.sweep_all(&snapshot, &way, deadline).await?;
+        if swept.is_full {
             doubts.insert(UnknownReason::Overflow);
         }
         if self.is_refused(key) {
@@ -116,15 +118,15 @@ impl Engine {
             way.ask(&pipeline, deadline).await.or_else(unless_failed)?;
         }
         self.recovery.state.lock().facts.insert(key, facts);
-        self.tell_invalidated(backend, keys);
-        Ok(())
+        self.tell_invalidated(backend, swept.keys);
+        Ok(doubts)
     }
 
     /// Why nobody knows what the node has, as far as that is known before its notes are read.
     fn doubts(&self, backend: &Backend, facts: &Facts) -> BTreeSet<UnknownReason> {
         let key = backend.key();
         let now = clock::now();
-        let (out_for, others_out) = self.locked(|state, _| {
+        let (lasted, others_are_out) = self.locked(|state, _| {
             let since = state.out_since.get(&key).copied();
             let snapshot = self.snapshot.load();
             // Whoever went out later may have noted something before.
@@ -135,23 +137,13 @@ impl Engine {
             (since.map(|at| now.saturating_duration_since(at)), later)
         });
         let state = self.recovery.state.lock();
-        let mut doubts = state.doubts.get(&key).cloned().unwrap_or_default();
-        if state
-            .facts
-            .get(&key)
-            .is_some_and(|before| facts.is_rolled_back(before))
-        {
-            doubts.insert(UnknownReason::Rollback);
-        }
-        if state.added.contains(&key) && !facts.is_empty() {
-            doubts.insert(UnknownReason::Added);
-        }
-        if others_out {
-            doubts.insert(UnknownReason::Unread);
-        }
-        if out_for.is_some_and(|out| out >= DAY) {
-            doubts.insert(UnknownReason::Day);
-        }
+        let absence = Absence {
+            lasted,
+            others_are_out,
+            is_added: state.added.contains(&key),
+        };
+        let mut doubts = absence.doubts(state.facts.get(&key), facts);
+        doubts.extend(state.doubts.get(&key).into_iter().flatten());
         // What it had to keep for others may be gone.
         let others = state
             .facts
@@ -177,23 +169,22 @@ impl Engine {
         }
     }
 
-    /// What all that serve hold for the node is worked off; how many keys it was, and whether there was more.
+    /// What all that serve hold for the node is worked off.
     async fn sweep_all(
         &self,
         snapshot: &Snapshot,
         way: &Way,
         deadline: Instant,
-    ) -> Result<(usize, bool), Trouble> {
+    ) -> Result<Swept, Trouble> {
         let servers = snapshot.live.iter().map(|at| &snapshot.nodes[at]);
         let mut sweeps = Vec::new();
         for server in servers.filter(|server| server.key() != way.backend().key()) {
             sweeps.push(self.sweep_one(snapshot, Arc::clone(server), way, deadline));
         }
         let mut swept = stream::iter(sweeps).buffer_unordered(DIALS);
-        let mut all = (0, false);
+        let mut all = Swept::default();
         while let Some(swept) = swept.next().await {
-            let swept = swept?;
-            all = (all.0 + swept.keys, all.1 || swept.is_full);
+            all += swept?;
         }
         Ok(all)
     }
@@ -208,11 +199,15 @@ impl Engine {
         let node = way.backend();
         let work = async {
             let at = self.way_to(&server).await?;
-            let mut index = self.index_at(&at, deadline).await?;
-            match index.remove(node.id().as_str().as_bytes()) {
-                Some(sets) => self.work_off(snapshot, &at, way, sets, deadline).await,
-                None => Ok(Swept::default()),
+            let mut all = Swept::default();
+            for (names, mut index) in self.indices_at(&at, &[], deadline).await? {
+                let Some(sets) = index.remove(node.id().as_str().as_bytes()) else {
+                    continue;
+                };
+                let of = (&names, sets);
+                all += self.work_off(snapshot, &at, way, of, deadline).await?;
             }
+            Ok(all)
         };
         match work.await {
             Err(Trouble::Refused) => {
@@ -230,18 +225,24 @@ impl Engine {
         way: &Way,
         deadline: Instant,
     ) -> Result<(), Trouble> {
-        let index = match self.index_at(way, deadline).await {
+        let indices = match self.indices_at(way, &[], deadline).await {
             Err(Trouble::Refused) => return Ok(()),
-            index => index?,
+            indices => indices?,
         };
-        for (name, sets) in index {
+        let mut all = Vec::new();
+        for (names, index) in indices {
+            for (name, sets) in index {
+                all.push((Arc::clone(&names), name, sets));
+            }
+        }
+        for (names, name, sets) in all {
             let other = snapshot.live.iter().map(|at| &snapshot.nodes[at]);
             let mut other = other.filter(|other| other.id().as_str().as_bytes() == name);
             let Some(other) = other.find(|other| other.key() != way.backend().key()) else {
                 continue;
             };
-            let to = Way::Lane(Arc::clone(other));
-            match self.work_off(snapshot, way, &to, sets, deadline).await {
+            let (to, of) = (Way::Lane(Arc::clone(other)), (&names, sets));
+            match self.work_off(snapshot, way, &to, of, deadline).await {
                 Ok(swept) => self.tell_invalidated(other, swept.keys),
                 Err(Trouble::Refused) => {}
                 Err(Trouble::Failed) => return Err(Trouble::Failed),
@@ -321,8 +322,13 @@ impl Engine {
 }
 
 impl super::Recovery {
-    fn returned(&self, key: u64, now: Instant) {
+    /// The node may serve; `false` when there is another doubt since, which is not answered.
+    fn returned(&self, key: u64, answered: &BTreeSet<UnknownReason>, now: Instant) -> bool {
         let mut state = self.state.lock();
+        let doubts = state.doubts.get(&key);
+        if doubts.is_some_and(|doubts| !doubts.is_subset(answered)) {
+            return false;
+        }
         let State {
             doubts,
             accepted,
@@ -336,6 +342,7 @@ impl super::Recovery {
         added.remove(&key);
         back_since.insert(key, now);
         told.retain(|(of, _)| *of != key);
+        true
     }
 }
 

@@ -1,6 +1,7 @@
 //! What one server holds for one node is worked off, over two connections.
 
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use redis::{Pipeline, Value};
 
 use super::settle::unlink;
 use super::way::{Trouble, Way};
-use crate::backend::Backend;
+use crate::backend::{Backend, Unheard};
 use crate::cluster::engine::{Engine, Snapshot};
 use crate::recovery::names::{Names, Set};
 use crate::recovery::sweep::{Ask, Said, Sweep};
@@ -16,6 +17,8 @@ use crate::recovery::sweep::{Ask, Said, Sweep};
 /// So many keys are taken at once.
 const PICKED: usize = 1000;
 
+/// An open set that an index names: its journal, and its node.
+pub(super) type Open = (Arc<Names>, Vec<u8>);
 /// The sets of each node that an index names.
 pub(super) type Index = BTreeMap<Vec<u8>, Vec<Set>>;
 
@@ -27,42 +30,46 @@ pub(super) struct Swept {
     pub(super) is_full: bool,
 }
 
+impl AddAssign for Swept {
+    fn add_assign(&mut self, other: Self) {
+        self.keys += other.keys;
+        self.is_full |= other.is_full;
+    }
+}
+
 impl Engine {
-    /// What there is at a server, and for whom.
-    pub(super) async fn index_at(&self, at: &Way, deadline: Instant) -> Result<Index, Trouble> {
-        let mut pipeline = Pipeline::new();
-        // As many as there are, but not as many as somebody else may have put there.
-        let index = self.recovery.journal.names.index();
-        pipeline.cmd("SRANDMEMBER").arg(index).arg(100_000);
-        let values = at.ask(&pipeline, deadline).await?;
-        let mut index = Index::new();
-        for entry in members(values) {
-            if let Some((node, set)) = Names::read(&entry) {
-                index.entry(node.to_vec()).or_default().push(set);
-            }
-        }
-        Ok(index)
+    /// What there is in all our journals at a server, and for whom. Open sets of `known` that are empty are left out.
+    pub(super) async fn indices_at(
+        &self,
+        at: &Way,
+        known: &[Open],
+        deadline: Instant,
+    ) -> Result<Vec<(Arc<Names>, Index)>, Trouble> {
+        let journals = self.recovery.journals();
+        let indices = indices(&journals, known, at, deadline).await?;
+        Ok(journals.into_iter().zip(indices).collect())
     }
 
-    /// Works off what lies at `at` for the node behind `to`, of which the index names these sets.
+    /// Works off what lies at `at` for the node behind `to`, of which the journal's index names these sets.
     pub(super) async fn work_off(
         &self,
         snapshot: &Snapshot,
         at: &Way,
         to: &Way,
-        sets: Vec<Set>,
+        (names, sets): (&Arc<Names>, Vec<Set>),
         deadline: Instant,
     ) -> Result<Swept, Trouble> {
         let node = to.backend().id().as_str().as_bytes().to_vec();
-        let names = &self.recovery.journal.names;
         let mut sweep = Sweep::<Vec<u8>>::new(fastrand::u64(..));
         let mut said = Said::Index(sets);
         while let Some(ask) = sweep.next(said) {
             let mut pipeline = Pipeline::new();
             said = match ask {
                 Ask::Index => {
-                    let mut index = self.index_at(at, deadline).await?;
-                    Said::Index(index.remove(&node).unwrap_or_default())
+                    let index = indices(std::slice::from_ref(names), &[], at, deadline).await?;
+                    let of_it = index.into_iter().next();
+                    let of_it = of_it.and_then(|mut index| index.remove(&node));
+                    Said::Index(of_it.unwrap_or_default())
                 }
                 Ask::Close(id) => {
                     let (open, closed) = (Set::Open, Set::Closed(id));
@@ -77,14 +84,18 @@ impl Engine {
                 Ask::Pick(id) => {
                     let set = names.key(&node, Set::Closed(id));
                     pipeline.cmd("SRANDMEMBER").arg(set).arg(PICKED);
-                    Said::Keys(members(at.ask(&pipeline, deadline).await?))
+                    Said::Keys(members(at.ask(&pipeline, deadline).await?.pop()))
                 }
                 Ask::Unlink(keys) => {
                     // Whoever may write our sets may not have any key taken from here.
-                    let ours = keys
-                        .into_iter()
-                        .filter(|key| self.recovery.copies(key).is_some());
+                    let all = keys.len();
+                    let ours = keys.into_iter().filter(|key| names.may_have(key));
                     let ours: Vec<_> = ours.collect();
+                    if ours.len() < all {
+                        let why = "notes of keys that are none of the cache's";
+                        let times = all - ours.len();
+                        at.backend().failed_unheard(Unheard::Note, times, why);
+                    }
                     if !ours.is_empty() {
                         pipeline.add_command(unlink(&ours));
                         to.ask(&pipeline, deadline).await?;
@@ -132,9 +143,50 @@ impl Engine {
     }
 }
 
-fn members(values: Vec<Value>) -> Vec<Vec<u8>> {
-    let all = values.into_iter().next();
-    let all = match all {
+/// What there is in each of these journals at a server.
+///
+/// The name of an open set stays in the index for a day: to close it every second, to find that there is none, would
+/// cost more than all the rest. Who knows of it asks how much is in it. **In front**: if it is empty then, whatever
+/// somebody had closed before is in the index that is read behind, or was worked off.
+async fn indices(
+    journals: &[Arc<Names>],
+    known: &[Open],
+    at: &Way,
+    deadline: Instant,
+) -> Result<Vec<Index>, Trouble> {
+    let mut pipeline = Pipeline::new();
+    for (names, node) in known {
+        pipeline.cmd("SCARD").arg(names.key(node, Set::Open));
+    }
+    for names in journals {
+        // As many as there are, but not as many as somebody else may have put there.
+        let index = names.index();
+        pipeline.cmd("SRANDMEMBER").arg(index).arg(100_000);
+    }
+    let mut values = at.ask(&pipeline, deadline).await?.into_iter();
+    let counts: Vec<Value> = values.by_ref().take(known.len()).collect();
+    let is_empty = |names: &Arc<Names>, node: &[u8]| {
+        let mut all = known.iter().zip(&counts);
+        all.any(|((of, name), count)| {
+            Arc::ptr_eq(of, names) && name == node && *count == Value::Int(0)
+        })
+    };
+    let indices = journals.iter().zip(values).map(|(names, value)| {
+        let mut index = Index::new();
+        for entry in members(Some(value)) {
+            match Names::read(&entry) {
+                Some((node, Set::Open)) if is_empty(names, node) => {}
+                Some((node, set)) => index.entry(node.to_vec()).or_default().push(set),
+                None => {}
+            }
+        }
+        index
+    });
+    Ok(indices.collect())
+}
+
+fn members(value: Option<Value>) -> Vec<Vec<u8>> {
+    let all = match value {
         Some(Value::Array(all) | Value::Set(all)) => all,
         _ => Vec::new(),
     };
