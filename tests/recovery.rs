@@ -10,7 +10,7 @@ use std::time::Duration;
 use fluster::{ClusterBuilder, Event, FlusterCluster, OnReturn, OnUnknown, Penalty, UnknownReason};
 use redis::AsyncCommands;
 
-use crate::support::{Server, eventually, urls};
+use crate::support::{Server, eventually, eventually_some, urls};
 use crate::workload::SOON;
 
 /// What is out is asked again soon.
@@ -19,8 +19,7 @@ pub fn hasty(servers: &[Server]) -> ClusterBuilder {
     FlusterCluster::builder()
         .urls(urls(servers))
         .penalty(Penalty::default().min_wait(ms(50)).max_wait(ms(200)))
-        .response_timeout(ms(200))
-        .deadline(Duration::from_secs(2))
+        .deadline(Duration::from_secs(5))
 }
 
 /// Servers that have after a restart what they had before.
@@ -55,14 +54,22 @@ pub async fn is_back(cluster: &FlusterCluster, server: &Server) {
     eventually(SOON, admits).await;
 }
 
+/// Again and again, for a machine that has no time for it.
+async fn run<T: redis::FromRedisValue>(cluster: &FlusterCluster, cmd: &redis::Cmd) -> T {
+    eventually_some(SOON, async || match cluster.run::<T>(cmd).await {
+        Ok(value) => Some(value),
+        Err(e) if e.is_connection_error() => None,
+        Err(e) => panic!("{e}"),
+    })
+    .await
+}
+
 pub async fn get(cluster: &FlusterCluster, key: &str) -> Option<String> {
-    cluster.run(redis::cmd("GET").arg(key)).await.unwrap()
+    run(cluster, redis::cmd("GET").arg(key)).await
 }
 
 pub async fn set(cluster: &FlusterCluster, key: &str, value: &str) {
-    let mut set = redis::cmd("SET");
-    set.arg(key).arg(value);
-    cluster.run::<()>(&set).await.unwrap();
+    run::<()>(cluster, redis::cmd("SET").arg(key).arg(value)).await;
 }
 
 /// How the server goes and comes back.

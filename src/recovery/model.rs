@@ -438,8 +438,8 @@ mod dropped;
 
 #[test]
 fn with_one_node_out_at_a_time_nobody_reads_an_old_value() {
-    holds(Weather::ONE, 20);
-    holds(Weather::TWO, 20);
+    holds(Weather::ONE, 10);
+    holds(Weather::TWO, 10);
 }
 
 #[test]
@@ -450,7 +450,7 @@ fn with_several_nodes_out_at_once_nobody_reads_an_old_value_but_what_is_said() {
                 many: true,
                 ..weather
             },
-            10,
+            5,
         );
     }
 }
@@ -463,14 +463,14 @@ fn a_full_server_and_more_keys_than_are_noted_are_said() {
                 full: true,
                 ..weather
             },
-            10,
+            5,
         );
         let all = holds(
             Weather {
                 limit: 1,
                 ..weather
             },
-            10,
+            5,
         );
         assert!(all.unknown > 0, "{all:?}");
     }
@@ -483,14 +483,14 @@ fn a_server_that_returns_with_its_last_save_is_said_or_flushed() {
             saves: true,
             ..weather
         };
-        let all = holds(saves, 10);
+        let all = holds(saves, 5);
         assert!(all.unknown > 0, "{all:?}");
         holds(
             Weather {
                 flushes: true,
                 ..saves
             },
-            10,
+            5,
         );
     }
 }
@@ -503,7 +503,7 @@ fn values_that_a_server_drops_are_misses() {
                 evictions: true,
                 ..weather
             },
-            10,
+            5,
         );
     }
 }
@@ -515,7 +515,7 @@ fn a_set_of_nodes_that_changes_leaves_old_values_only_where_keys_have_moved() {
             changes: true,
             ..weather
         };
-        holds(changes, 40).moved
+        holds(changes, 20).moved
     });
     assert!(moved.iter().sum::<u64>() > 0, "{moved:?}");
 }

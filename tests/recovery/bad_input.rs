@@ -293,6 +293,9 @@ fn what_is_noted_taken_back_refused_and_unknown_is_counted() {
         let builder = hasty(&servers).on_return(OnReturn::Invalidate);
         let cluster = builder.build().unwrap();
         let keys = keys_of(&cluster, out, "k", 5);
+        // An empty node has nothing that is old.
+        let other = &keys_of(&cluster, out, "other", 1)[0];
+        set(&cluster, other, "stays").await;
         cluster.drain_node(out.name()).unwrap();
         for key in &keys {
             set(&cluster, key, "new").await;

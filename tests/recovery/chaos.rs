@@ -16,7 +16,6 @@ use crate::support::{Server, urls};
 
 /// Where a process is told what it does.
 const CHILD: &str = "FLUSTER_RETURN_CHILD";
-const KEYS: u64 = 40;
 /// A reader may be so far behind while not all processes agree who is out: a look, and its work.
 const WINDOW: u64 = 1_500_000;
 /// One at a time: eight processes and their servers are enough for a small machine.
@@ -31,6 +30,8 @@ struct Setting {
     on_unknown: &'static str,
     /// Servers keep nothing but what they were told to save, a second before they are killed.
     saves: bool,
+    /// Over so many keys; with few, each is soon written again.
+    keys: u64,
     seed: u64,
 }
 
@@ -42,6 +43,7 @@ impl Setting {
             on_return: "invalidate",
             on_unknown: "serve",
             saves: false,
+            keys: 40,
             seed: seed(),
         }
     }
@@ -145,7 +147,17 @@ fn child() {
         return;
     };
     let words: Vec<&str> = told.split(' ').collect();
-    let [kind, id, seconds, replicas, on_return, on_unknown, urls] = words.as_slice() else {
+    let [
+        kind,
+        id,
+        seconds,
+        replicas,
+        on_return,
+        on_unknown,
+        keys,
+        urls,
+    ] = words.as_slice()
+    else {
         panic!("{told}");
     };
     let runtime = tokio::runtime::Builder::new_current_thread();
@@ -189,11 +201,11 @@ fn child() {
             .on_return(on_return)
             .raw::<String>()
             .unwrap();
-        let id: u64 = id.parse().unwrap();
+        let (id, keys): (u64, u64) = (id.parse().unwrap(), keys.parse().unwrap());
         let mut random = fastrand_of(id);
         let (hour, mut said, mut n) = (Duration::from_secs(3600), String::new(), 0);
         while Instant::now() < until {
-            let key = random() % KEYS;
+            let key = random() % keys;
             let name = key.to_string();
             let begin = micros();
             if *kind == "reader" {
@@ -248,6 +260,7 @@ fn start(kind: &str, id: u64, of: Setting, urls: &str) -> Process {
         replicas,
         on_return,
         on_unknown,
+        keys,
         ..
     } = of;
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -255,7 +268,7 @@ fn start(kind: &str, id: u64, of: Setting, urls: &str) -> Process {
         .args(["--exact", test, "--nocapture", "--test-threads", "1"])
         .env(
             CHILD,
-            format!("{kind} {id} {seconds} {replicas} {on_return} {on_unknown} {urls}"),
+            format!("{kind} {id} {seconds} {replicas} {on_return} {on_unknown} {keys} {urls}"),
         )
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
@@ -384,7 +397,8 @@ fn nor_with_two_nodes_that_both_have_everything() {
 fn without_it_the_same_processes_read_old_values() {
     let came = chaos::<3>(Setting {
         on_return: "serve",
-        ..Setting::new(10, 1)
+        keys: 1000,
+        ..Setting::new(12, 1)
     });
     let (stale, reads) = (came.sum.stale.len(), came.sum.reads);
     println!(

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use fluster::queue::Consumer;
 
 use super::*;
-use crate::support::eventually_some;
 
 /// How many keys are noted at a server for another one.
 fn noted(at: &Server, for_whom: &Server) -> usize {
@@ -272,10 +271,10 @@ async fn a_new_node_that_cannot_be_reached_is_out_and_it_is_said_once() {
         match event.unwrap() {
             Event::NodeDown { node, .. } if node == *name.as_str() => told.push("down"),
             Event::NodeUp { node, .. } if node == *name.as_str() => told.push("up"),
-            Event::NodeStillDown { node, .. } if node == *name.as_str() => {
-                if servers[1].pid().is_none() {
-                    servers[1].restart();
-                }
+            Event::NodeStillDown { node, .. }
+                if node == *name.as_str() && servers[1].pid().is_none() =>
+            {
+                servers[1].restart();
             }
             _ => {}
         }
