@@ -166,8 +166,9 @@ fn returns(path: &str, times: usize) {
         let cluster = builder.build().expect("good URLs");
         if path.ends_with("prepared") {
             for n in 0..times {
-                let got = cluster.run::<Vec<u8>>(redis::cmd("GET").arg(&keys[n % keys.len()]));
-                black_box(got.await.expect("a value"));
+                let key = &keys[n % keys.len()];
+                let got = cluster.run::<Vec<u8>>(redis::cmd("GET").arg(key)).await;
+                black_box(got.expect("a value"));
             }
             return;
         }
