@@ -19,8 +19,8 @@ mod error {
 use std::hint::black_box;
 
 use bytes::BytesMut;
-use fluster::{FlusterCluster, Node, OnReturn};
 use fluster::placement::{Live, Member, Placement};
+use fluster::{FlusterCluster, Node, OnReturn};
 use fluster_peers::support::Server;
 use fluster_peers::{load, rivals};
 use redis::AsyncCommands as _;
