@@ -49,6 +49,12 @@ pub(super) fn told(event: &Event) -> Value {
         Event::RepliesShifted { node } => {
             json!({ "event": "replies_shifted", "node": node.as_str() })
         }
+        Event::KeysInvalidated { node, keys } => json!({
+            "event": "keys_invalidated", "node": node.as_str(), "keys": keys,
+        }),
+        Event::ReturnUnknown { node, reason } => json!({
+            "event": "return_unknown", "node": node.as_str(), "reason": reason.to_string(),
+        }),
         Event::Missed(events) => json!({ "event": "missed", "events": events }),
     }
 }

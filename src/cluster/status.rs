@@ -134,7 +134,7 @@ pub struct NodeStatus {
     /// was out.
     pub invalidated: u64,
     /// Why it was not known which of its keys are old, when that last happened.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "as_optional_text"))]
+    #[cfg_attr(feature = "serde", serde(serialize_with = "json::optional_text"))]
     pub unknown: Option<UnknownReason>,
 }
 
