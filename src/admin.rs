@@ -1,6 +1,6 @@
 //! What the running application knows, for a person with a browser and for `fluster status --of`.
 //!
-//! [`FlusterCluster::admin`] makes one page and three answers in JSON, without a framework: on a port of its own
+//! [`FlusterCluster::admin`](crate::FlusterCluster::admin) makes one page and three answers in JSON, without a framework: on a port of its own
 //! ([`listen`](AdminBuilder::listen)), or as a service to mount in one's own
 //! ([`service`](AdminBuilder::service)). It only shows, unless [`allow_actions`](AdminBuilder::allow_actions) is
 //! written out. [The guide](crate::guide::admin) has the paths, the rules, and a runbook.
