@@ -112,9 +112,16 @@ pub(crate) struct Limits {
     pub(crate) is_noting: Arc<AtomicBool>,
     /// What `CLIENT LIST` calls our connections.
     pub(crate) client_name: Arc<str>,
+    /// The cluster's name; empty for none.
+    pub(crate) cluster: Arc<str>,
 }
 
 impl Limits {
+    /// The cluster's name, as a field of a log line: none where there is none.
+    pub(crate) fn named(&self) -> Option<&str> {
+        Some(&*self.cluster).filter(|name| !name.is_empty())
+    }
+
     /// What is read of one reply.
     fn of_replies(&self) -> DecodeLimits {
         DecodeLimits {
@@ -182,9 +189,9 @@ impl Backend {
             lane: Lane::new(clock::now()),
             pool: OnceLock::new(),
             dials: Semaphore::new(dialling::DIALS as usize),
+            meter: Meter::new(node.id_ref(), &limits.cluster),
             limits,
             stats: Arc::clone(&dialer.stats),
-            meter: Meter::new(node.id_ref()),
             inquiry: Inquiry::default(),
             troubles: Troubles::default(),
             observer,

@@ -29,6 +29,7 @@ use crate::cache::flight::Flights;
 use crate::clock;
 use crate::cluster::FlusterCluster;
 use crate::cluster::invalidation::UnderWay;
+use crate::connection::labels::labels;
 use crate::error::text::{one_line, quoted};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::replication::{
@@ -97,13 +98,19 @@ struct CacheMeter {
 }
 
 impl CacheMeter {
-    fn new(cache: &str) -> Self {
-        let reads = |result: &'static str| metrics::counter!("fluster_cache_reads_total", "cache" => cache.to_owned(), "result" => result);
+    fn new(cache: &str, cluster: &str) -> Self {
+        let reads = |result: &'static str| {
+            let own = [("cache", cache.to_owned()), ("result", result.to_owned())];
+            metrics::counter!("fluster_cache_reads_total", labels(cluster, own))
+        };
         Self {
             hits: reads("hit"),
             misses: reads("miss"),
             errors: reads("error"),
-            unkept: metrics::counter!("fluster_cache_unkept_total", "cache" => cache.to_owned()),
+            unkept: metrics::counter!(
+                "fluster_cache_unkept_total",
+                labels(cluster, [("cache", cache.to_owned())])
+            ),
         }
     }
 

@@ -13,6 +13,7 @@ mod encode;
 mod error_replies;
 mod fault;
 pub(crate) mod followed;
+pub(crate) mod labels;
 pub(crate) mod link;
 pub(crate) mod meter;
 pub(crate) mod network;

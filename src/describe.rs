@@ -92,6 +92,30 @@ const METRICS: &[(Kind, &str, Option<Unit>, &str)] = {
         ),
         (
             Counter,
+            "fluster_return_noted_total",
+            Some(Unit::Count),
+            "Keys noted at a server behind their writes, for nodes that are out",
+        ),
+        (
+            Counter,
+            "fluster_return_keys_total",
+            Some(Unit::Count),
+            "Keys taken from a node that returned, since they were written elsewhere meanwhile",
+        ),
+        (
+            Counter,
+            "fluster_return_unknown_total",
+            Some(Unit::Count),
+            "Returns of which nobody knew which keys are old, by reason",
+        ),
+        (
+            Counter,
+            "fluster_return_refused_total",
+            Some(Unit::Count),
+            "Notes, and what works them off, that failed or were refused at a server",
+        ),
+        (
+            Counter,
             "fluster_hedges_total",
             Some(Unit::Count),
             "Hedged reads, by result",

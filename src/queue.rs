@@ -88,7 +88,7 @@ impl FlusterCluster {
         Queue {
             cluster: self.clone(),
             inner: Arc::new(Inner {
-                meter: QueueMeter::new(&keys.queue),
+                meter: QueueMeter::new(&keys.queue, &self.engine().limits().cluster),
                 keys,
                 // Many processes that start at once must not all begin with the same node.
                 cursor: AtomicUsize::new(fastrand::usize(..1 << 16)),

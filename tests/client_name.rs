@@ -210,3 +210,28 @@ async fn each_refusal_is_for_itself_and_one_that_may_pass_is_tried_again() {
         assert_eq!(asked, expected, "{refused}: {why}");
     }
 }
+
+#[tokio::test]
+async fn the_name_of_the_cluster_is_that_of_its_connections_unless_they_have_one() {
+    let server = Server::start();
+    for (client_name, expected) in [(None, "sessions"), (Some("other"), "other"), (Some(""), "")] {
+        let mut builder = FlusterCluster::builder()
+            .urls([server.url()])
+            .name("sessions");
+        if let Some(name) = client_name {
+            builder = builder.client_name(name);
+        }
+        let cluster = builder.build().unwrap();
+        assert_eq!(cluster.status().name.as_deref(), Some("sessions"));
+        get(&mut cluster.get_client("k").unwrap()).await;
+        assert_eq!(names(&server), [expected]);
+        cluster.shutdown(Duration::ZERO).await;
+        eventually(SOON, || server.clients().is_empty()).await;
+    }
+    let error = FlusterCluster::builder()
+        .urls([server.url()])
+        .name("a b")
+        .build()
+        .unwrap_err();
+    assert!(error.to_string().contains("`name`"), "{error}");
+}

@@ -280,3 +280,68 @@ async fn an_outage_with_metrics(servers: &[Server]) -> FlusterCluster {
     cluster.remove_node(servers[1].name()).unwrap();
     cluster
 }
+
+#[test]
+fn a_named_cluster_is_told_from_another_one_by_its_label_and_in_its_log() {
+    let (seen, warnings) = (Recorded::default(), crate::support::Warnings::default());
+    // One thread, so that what is registered later meets the same recorder.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let server = Server::start();
+    let a = server.name();
+    let named = |name: &str| {
+        FlusterCluster::builder()
+            .urls([server.url(), "redis://127.0.0.1:1".into()])
+            .name(name)
+            .build()
+            .unwrap()
+    };
+    let work = async {
+        let (one, two) = (named("one"), named("two"));
+        let cache: fluster::cache::Cache<String> = one.cache("c:").raw().unwrap();
+        let minute = Duration::from_secs(60);
+        for n in 0..40 {
+            let _: Result<(), _> = one.run(&redis::Cmd::set(n, 1)).await;
+        }
+        cache.set("k", &"v".to_owned(), minute).await.ok();
+        cache.get("k").await.ok();
+        one.queue("q").push("a").await.unwrap();
+        one.replicas("k", 1)
+            .unwrap()
+            .write(&redis::Cmd::set("k", 1), fluster::replication::Quorum::All)
+            .await
+            .ok();
+        let _: Result<(), _> = two.run(&redis::Cmd::set("k", 1)).await;
+        one.shutdown(Duration::ZERO).await;
+        two.shutdown(Duration::ZERO).await;
+    };
+    warnings.during(|| metrics::with_local_recorder(&seen, || runtime.block_on(work)));
+    let all = seen.0.lock();
+    assert!(all.len() > 40, "{all:?}");
+    let bare: Vec<_> = all
+        .keys()
+        .filter(|name| !name.contains("cluster=one") && !name.contains("cluster=two"))
+        .collect();
+    assert!(bare.is_empty(), "without the label: {bare:?}");
+    let of = |cluster: &str| {
+        all.get(&format!(
+            "fluster_commands_total{{node={a},outcome=ok,cluster={cluster}}}"
+        ))
+        .copied()
+    };
+    assert!(
+        of("one") > Some(1.0) && of("two") <= Some(1.0),
+        "{:?} {:?}",
+        of("one"),
+        of("two")
+    );
+    let lines = warnings.with(&["node is out"]);
+    assert!(
+        lines.iter().any(|line| line.contains("cluster=\"one\"")
+            && line.contains("address=127.0.0.1:1")
+            && line.contains("effect=")),
+        "{lines:?}"
+    );
+}

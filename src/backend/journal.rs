@@ -286,8 +286,7 @@ impl Backend {
             }
         }
         let keys = notes.iter().map(|note| note.keys.len() as u64).sum();
-        metrics::counter!("fluster_return_noted_total", "node" => self.id().to_string())
-            .increment(keys);
+        metrics::counter!("fluster_return_noted_total", self.labels()).increment(keys);
         (result, Noted::Certain)
     }
 

@@ -112,6 +112,7 @@ impl World {
             },
             is_noting: Arc::default(),
             client_name: "fluster".into(),
+            cluster: "".into(),
         };
         let resolver = Resolver::new("10.0.0.1", 6379, Arc::new(Semaphore::new(LOOKUPS)));
         let dialer = Dialer {
@@ -125,7 +126,7 @@ impl World {
             stats: Arc::default(),
             tasks: Arc::new(Tasks::new(None)),
             network: network.way_out(),
-            proof: Arc::new(Proof::new(node.id_ref(), Box::new(|| ()))),
+            proof: Arc::new(Proof::new(node.id_ref(), "", Box::new(|| ()))),
             client_name: Arc::clone(&limits.client_name),
             bounds: limits.bounds,
         };

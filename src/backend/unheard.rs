@@ -10,6 +10,7 @@ use redis::{RedisError, ServerError, Value};
 
 use super::Backend;
 use crate::clock::now_micros;
+use crate::connection::labels::labels;
 use crate::connection::reply::Reply;
 use crate::error::Error;
 use crate::error::text::one_line;
@@ -96,9 +97,14 @@ impl Trouble {
 pub(crate) struct Troubles([Trouble; 5]);
 
 impl Backend {
+    /// The labels of a series of this node.
+    pub(crate) fn labels(&self) -> Vec<metrics::Label> {
+        labels(&self.limits().cluster, [("node", self.id().to_string())])
+    }
+
     /// `what` failed so many times at once, and this is why.
     pub(crate) fn failed_unheard(&self, what: Unheard, times: usize, why: impl Display) {
-        metrics::counter!(what.metric(), "node" => self.id().to_string()).increment(times as u64);
+        metrics::counter!(what.metric(), self.labels()).increment(times as u64);
         if self.troubles().0[what as usize].failed(now_micros()) {
             let why = one_line(why.to_string());
             tracing::warn!(node = %self.id(), %why, "{}", what.sentence());

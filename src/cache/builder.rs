@@ -160,7 +160,7 @@ impl CacheBuilder {
         let name = self.prefix.escape_ascii().to_string();
         Ok(Cache {
             inner: Arc::new(Inner {
-                meter: CacheMeter::new(&name),
+                meter: CacheMeter::new(&name, &self.cluster.engine().limits().cluster),
                 cluster: self.cluster,
                 prefix: self.prefix,
                 replicas: n,

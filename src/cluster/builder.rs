@@ -117,6 +117,7 @@ impl ClusterBuilder {
         let factory = BackendFactory::new(&options, &nodes)?;
         describe();
         tracing::info!(
+            cluster = options.limits.named(),
             nodes = nodes.len(),
             placement = options.placement.shown(),
             fingerprint = %table.fingerprint(),

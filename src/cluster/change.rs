@@ -10,6 +10,7 @@ use crate::clock;
 use crate::cluster::engine::{self, Engine, EngineState};
 use crate::cluster::events::{Event, TopologyChange};
 use crate::cluster::factory::{BackendFactory, table};
+use crate::connection::labels::labels;
 use crate::health::admission::{Overrule, Standing};
 use crate::node::Node;
 use crate::placement::Migration;
@@ -107,13 +108,15 @@ impl Engine {
                 pool.close();
             }
         }
-        metrics::gauge!("fluster_keys_moved_ratio").set(change.moved);
+        metrics::gauge!("fluster_keys_moved_ratio", labels(&self.limits.cluster, []))
+            .set(change.moved);
         tracing::info!(
             added = change.added.len(),
             removed = change.removed.len(),
             kept = change.kept,
             moved = change.moved,
             %fingerprint,
+            cluster = self.limits.named(),
             "the set of nodes changed"
         );
         self.wake.notify_one();

@@ -9,6 +9,7 @@ use crate::backend::Backend;
 use crate::clock;
 use crate::cluster::engine::{Engine, EngineState, set_watch};
 use crate::cluster::events::Event;
+use crate::connection::labels::labels;
 use crate::health::verdict::{Observation, Verdict, judge};
 use crate::health::waits::Ran;
 use crate::health::watchdog::{GRACE, LATENESS, Watchdog};
@@ -98,7 +99,7 @@ impl Engine {
         if what.ran != Ran::Throughout {
             self.locked(|state, effects| {
                 if let Some(lasted) = state.stalls.touched() {
-                    tell_of_stall(state, lasted, now);
+                    tell_of_stall(&self.limits.cluster, state, lasted, now);
                     effects.tell(Event::ClientStall { lasted });
                 }
             });
@@ -162,8 +163,13 @@ impl Engine {
 }
 
 /// A stall was counted: the counter, and a line where one is due.
-pub(super) fn tell_of_stall(state: &mut EngineState, lasted: std::time::Duration, now: Instant) {
-    metrics::counter!("fluster_client_stalls_total").increment(1);
+pub(super) fn tell_of_stall(
+    cluster: &str,
+    state: &mut EngineState,
+    lasted: std::time::Duration,
+    now: Instant,
+) {
+    metrics::counter!("fluster_client_stalls_total", labels(cluster, [])).increment(1);
     tracing::debug!(?lasted, "this process was stalled");
     say_stalls(state, now);
 }

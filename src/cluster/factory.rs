@@ -109,7 +109,11 @@ impl BackendFactory {
             stats: Arc::new(NodeStats::default()),
             tasks: Arc::clone(tasks),
             network: self.network.clone(),
-            proof: Arc::new(Proof::new(node.id_ref(), reporter.on_shift(node.id()))),
+            proof: Arc::new(Proof::new(
+                node.id_ref(),
+                &limits.cluster,
+                reporter.on_shift(node.id()),
+            )),
             client_name: Arc::clone(&limits.client_name),
             bounds: limits.bounds,
         };

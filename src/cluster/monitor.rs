@@ -109,7 +109,7 @@ impl Engine {
             // More commands under way than were sent since the last tick: some waited through the stall.
             let under_way = self.on_lanes() > state.sent.saturating_sub(sent);
             if state.stalls.happened(lasted, under_way) {
-                evidence::tell_of_stall(state, lasted, now);
+                evidence::tell_of_stall(&self.limits.cluster, state, lasted, now);
                 effects.tell(Event::ClientStall { lasted });
             }
         });

@@ -129,7 +129,8 @@ impl Default for Options {
                     bytes: 64 << 20,
                 },
                 is_noting: Arc::default(),
-                client_name: "fluster".into(),
+                client_name: Self::CLIENT_NAME.into(),
+                cluster: "".into(),
             },
             connect_timeout: None,
             deadline: None,
@@ -145,6 +146,8 @@ impl Default for Options {
 }
 
 impl Options {
+    /// What servers call us where nobody said otherwise.
+    const CLIENT_NAME: &'static str = "fluster";
     /// A handshake takes longer than a plain connection.
     pub(crate) const PLAIN_CONNECT: Duration = Duration::from_millis(500);
     pub(crate) const TLS_CONNECT: Duration = Duration::from_secs(1);
@@ -231,6 +234,15 @@ impl Options {
                 name: "return_name",
                 why: why.to_owned(),
             });
+        }
+        if let Some(why) = client_name::refusal(&limits.cluster) {
+            return Err(BuildError::Option {
+                name: "name",
+                why: why.to_owned(),
+            });
+        }
+        if limits.named().is_some() && *limits.client_name == *Self::CLIENT_NAME {
+            limits.client_name = Arc::clone(&limits.cluster);
         }
         if let Some(why) = client_name::refusal(&limits.client_name) {
             return Err(BuildError::Option {

@@ -129,11 +129,11 @@ impl Engine {
         backend.meter().drained(drained);
         effects.tell(match drained {
             true => {
-                tracing::info!(%node, "node is drained");
+                tracing::info!(cluster = self.limits.named(), %node, "node is drained");
                 Event::NodeDrained { node }
             }
             false => {
-                tracing::info!(%node, "node is restored");
+                tracing::info!(cluster = self.limits.named(), %node, "node is restored");
                 Event::NodeRestored { node }
             }
         });

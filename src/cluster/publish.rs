@@ -61,6 +61,7 @@ impl Engine {
 
     /// Says what is due of an outage: here for all who need the nodes, and not once by each of them.
     pub(crate) fn tell_outage(&self, state: &mut EngineState, now: Instant) {
+        let cluster = self.limits.named();
         // What the operator did is no outage.
         let of = state.health.in_use();
         let live = self.snapshot.load().live.count();
@@ -77,7 +78,7 @@ impl Engine {
                     true => "every call fails",
                     false => "stand-ins serve their keys",
                 };
-                tracing::info!(out, nodes = of, ?out_for, effect, "nodes are out")
+                tracing::info!(cluster, out, nodes = of, ?out_for, effect, "nodes are out")
             }
             Some(Line::Over { out_for }) => {
                 tracing::info!(
@@ -113,6 +114,7 @@ impl Engine {
             NodeStats::count(&backend.stats().ejections);
             backend.meter().ejected(reason.as_str());
             tracing::warn!(
+                cluster = self.limits.named(),
                 %node,
                 %address,
                 %reason,
@@ -139,7 +141,7 @@ impl Engine {
                 .out_since
                 .remove(&t.key)
                 .map_or(Duration::ZERO, |at| now - at);
-            tracing::info!(%node, %address, ?out_for, effect = "it serves its own keys", "node is back");
+            tracing::info!(cluster = self.limits.named(), %node, %address, ?out_for, effect = "it serves its own keys", "node is back");
             effects.tell(Event::NodeUp { node, out_for });
         } else {
             tracing::debug!(%node, from = t.from.as_str(), to = t.to.as_str(), "node changes state");

@@ -264,8 +264,9 @@ impl Engine {
         }
         let node = backend.id().clone();
         let on_unknown = self.recovery.choices.on_unknown;
-        metrics::counter!("fluster_return_unknown_total", "node" => node.to_string(), "reason" => reason.as_str())
-            .increment(1);
+        let mut labels = backend.labels();
+        labels.push(metrics::Label::new("reason", reason.as_str()));
+        metrics::counter!("fluster_return_unknown_total", labels).increment(1);
         tracing::warn!(%node, %reason, ?on_unknown, "nobody knows which keys of a node that returns are old");
         self.locked(|_, effects| effects.tell(Event::ReturnUnknown { node, reason }));
     }
@@ -280,8 +281,7 @@ impl Engine {
         };
         of(&mut self.recovery.state.lock());
         let node = backend.id().clone();
-        metrics::counter!("fluster_return_keys_total", "node" => node.to_string())
-            .increment(keys as u64);
+        metrics::counter!("fluster_return_keys_total", backend.labels()).increment(keys as u64);
         tracing::info!(%node, keys, "keys that were written elsewhere are taken from a node");
         self.locked(|_, effects| effects.tell(Event::KeysInvalidated { node, keys }));
     }

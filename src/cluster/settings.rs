@@ -122,6 +122,12 @@ macro_rules! settings {
             /// others have the same, to see each other's notes.
             return_name: String, text, [recovery.name],
                 "when applications share servers but not the servers' names";
+            /// The name of the cluster, letters, digits and signs without spaces; empty for none. Default: none.
+            ///
+            /// It is the label `cluster` of its metrics, a field of its log lines, the title of its admin page, and, where
+            /// [`client_name`](Self::client_name) is not set, the name of its connections.
+            name: String, text, [limits.cluster],
+                "with several clusters in one process, or many services on one dashboard";
         }
     };
 }

@@ -37,6 +37,8 @@ pub struct ClusterStatus {
     pub schema: u32,
     /// The version of fluster.
     pub fluster: &'static str,
+    /// The cluster's [name](crate::ClusterBuilder::name).
+    pub name: Option<String>,
     /// Counts the snapshots published so far.
     pub epoch: u64,
     /// The placement rule, as it is written in a configuration.
@@ -172,6 +174,7 @@ impl Engine {
             ClusterStatus {
                 schema: SCHEMA,
                 fluster: env!("CARGO_PKG_VERSION"),
+                name: self.limits.named().map(str::to_owned),
                 epoch: snapshot.epoch,
                 placement: self.options.placement.shown(),
                 fingerprint: snapshot.table.fingerprint(),

@@ -208,8 +208,7 @@ impl Dialer {
         };
         wire.setup_done();
         if is_news {
-            metrics::counter!("fluster_proofs_refused_total", "node" => self.node.to_string())
-                .increment(1);
+            metrics::counter!("fluster_proofs_refused_total", self.proof.labels()).increment(1);
             tracing::warn!(
                 node = %self.node,
                 "ECHO is forbidden to our user, so that nothing tells a Redis from another service that accepts the log-in: allow it (`+echo`)"

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use metrics::{Counter, counter};
+use metrics::{Counter, Label, counter};
 use redis::Value;
 
 use super::reply::Reply;
@@ -45,12 +45,12 @@ impl ErrorReplies {
         Self(OnceLock::new())
     }
 
-    pub(super) fn count(&self, node: &str, code: &str) {
+    /// With these labels, when it is the first one of its code.
+    pub(super) fn count(&self, code: &str, labels: impl FnOnce(&'static str) -> Vec<Label>) {
         let at = CODES.iter().position(|c| *c == code);
         let at = at.unwrap_or(CODES.len());
         let code = CODES.get(at).copied().unwrap_or("other");
-        let register =
-            || counter!("fluster_error_replies_total", "node" => node.to_owned(), "code" => code);
+        let register = || counter!("fluster_error_replies_total", labels(code));
         let all = self
             .0
             .get_or_init(|| Box::new(std::array::from_fn(|_| OnceLock::new())));

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use metrics::{Counter, Gauge, counter, gauge, histogram};
+use metrics::{Counter, Gauge, Label, counter, gauge, histogram};
 use parking_lot::Mutex;
 
 use super::error_replies::{ErrorReplies, each_code};
+use super::labels::labels;
 use super::reply::Reply;
 use crate::error::Outcome;
 use crate::health::{NodeState, latency};
@@ -24,9 +25,9 @@ pub(crate) enum Use {
     Subscription,
 }
 
-/// How many living meters each name has: two clusters of one process, or a node's successor and the one it takes
+/// How many living meters each name has, by cluster and node: two clusters of one process, or a node's successor and the one it takes
 /// the name from, share their series, and the last one ends them.
-static USERS: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
+static USERS: Mutex<BTreeMap<(String, String), usize>> = Mutex::new(BTreeMap::new());
 
 /// The state as a number, the better the higher.
 fn gauge_of(state: NodeState) -> u8 {
@@ -42,6 +43,8 @@ fn gauge_of(state: NodeState) -> u8 {
 #[derive(Debug)]
 pub(crate) struct Meter {
     node: String,
+    /// The name of its cluster; empty for none.
+    cluster: String,
     ok: Counter,
     answered: Counter,
     not_sent: Counter,
@@ -67,27 +70,38 @@ struct Gauges {
 }
 
 impl Meter {
-    pub(crate) fn new(node: &NodeId) -> Self {
-        let name = || node.to_string();
-        let commands = |outcome: &'static str| counter!("fluster_commands_total", "node" => name(), "outcome" => outcome);
-        let connections = |kind: &'static str, state: &'static str| gauge!("fluster_connections", "node" => name(), "kind" => kind, "state" => state);
+    pub(crate) fn new(node: &NodeId, cluster: &str) -> Self {
+        let of = || labels(cluster, [("node", node.to_string())]);
+        let commands = |outcome: &'static str| {
+            let own = [("node", node.to_string()), ("outcome", outcome.to_owned())];
+            counter!("fluster_commands_total", labels(cluster, own))
+        };
+        let connections = |kind: &'static str, state: &'static str| {
+            let own = [
+                ("node", node.to_string()),
+                ("kind", kind.to_owned()),
+                ("state", state.to_owned()),
+            ];
+            gauge!("fluster_connections", labels(cluster, own))
+        };
         let tally = |kind| Arc::new(Tally::new(connections(kind, "open")));
         let gauges = Gauges {
-            state: gauge!("fluster_node_state", "node" => name()),
-            degraded: gauge!("fluster_node_degraded", "node" => name()),
-            drained: gauge!("fluster_node_drained", "node" => name()),
+            state: gauge!("fluster_node_state", of()),
+            degraded: gauge!("fluster_node_degraded", of()),
+            drained: gauge!("fluster_node_drained", of()),
             dedicated_idle: connections("dedicated", "idle"),
             dedicated_in_use: connections("dedicated", "in_use"),
         };
         let meter = Self {
-            node: name(),
+            node: node.to_string(),
+            cluster: cluster.to_owned(),
             ok: commands("ok"),
             answered: commands(Outcome::Answered.as_str()),
             not_sent: commands(Outcome::NotSent.as_str()),
             rejected: commands(Outcome::Rejected.as_str()),
             maybe_executed: commands(Outcome::MaybeExecuted.as_str()),
             error_replies: ErrorReplies::new(),
-            failovers: counter!("fluster_failovers_total", "node" => name()),
+            failovers: counter!("fluster_failovers_total", of()),
             lanes: tally("lane"),
             probing: tally("probe"),
             subscriptions: tally("subscription"),
@@ -97,9 +111,22 @@ impl Meter {
         meter
     }
 
+    /// These, after those of the node.
+    fn labels<const N: usize>(&self, own: [(&'static str, &'static str); N]) -> Vec<Label> {
+        let mut all = labels("", [("node", self.node.clone())]);
+        all.extend(own.map(|(name, value)| Label::new(name, value)));
+        all.extend(labels(&self.cluster, []));
+        all
+    }
+
+    /// What tells its series from others.
+    fn key(&self) -> (String, String) {
+        (self.cluster.clone(), self.node.clone())
+    }
+
     fn begin(&self) {
         let mut users = USERS.lock();
-        let users = users.entry(self.node.clone()).or_default();
+        let users = users.entry(self.key()).or_default();
         *users += 1;
         if *users == 1 {
             // A node of this name may have been here before.
@@ -118,10 +145,10 @@ impl Meter {
             return;
         };
         let mut users = USERS.lock();
-        let left = users.get(&self.node).map_or(0, |n| n - 1);
+        let left = users.get(&self.key()).map_or(0, |n| n - 1);
         match left {
-            0 => drop(users.remove(&self.node)),
-            _ => drop(users.insert(self.node.clone(), left)),
+            0 => drop(users.remove(&self.key())),
+            _ => drop(users.insert(self.key(), left)),
         }
         for tally in self.tallies() {
             tally.end(left == 0);
@@ -181,7 +208,7 @@ impl Meter {
             return;
         }
         // Asked for each time: a handle would be of no use once an exporter has dropped the idle series.
-        let duration = histogram!("fluster_command_duration_seconds", "node" => self.node.clone());
+        let duration = histogram!("fluster_command_duration_seconds", self.labels([]));
         for (took, count) in counts {
             duration.record_many(took, count as usize);
         }
@@ -199,7 +226,10 @@ impl Meter {
 
     /// The server said no, and so it is counted by the codes it gave.
     pub(crate) fn error_reply(&self, reply: &Reply) {
-        each_code(reply, |code| self.error_replies.count(&self.node, code));
+        each_code(reply, |code| {
+            let register = |code: &'static str| self.labels([("code", code)]);
+            self.error_replies.count(code, register);
+        });
     }
 
     /// A command that this node did not serve went on to another one.
@@ -223,13 +253,11 @@ impl Meter {
     }
 
     pub(crate) fn ejected(&self, reason: &'static str) {
-        counter!("fluster_ejections_total", "node" => self.node.clone(), "reason" => reason)
-            .increment(1);
+        counter!("fluster_ejections_total", self.labels([("reason", reason)])).increment(1);
     }
 
     pub(crate) fn probed(&self, result: &'static str) {
-        counter!("fluster_probes_total", "node" => self.node.clone(), "result" => result)
-            .increment(1);
+        counter!("fluster_probes_total", self.labels([("result", result)])).increment(1);
     }
 
     /// How many exclusive connections there are, and how many of them nobody uses.

@@ -8,6 +8,7 @@ use redis::{Cmd, ServerError, Value};
 
 use super::courtesy::Forbidden;
 use super::fault::LinkError;
+use super::labels::labels;
 use super::link::send;
 use super::queue::{Purpose, token_text};
 use super::reply::Reply;
@@ -28,6 +29,8 @@ pub(crate) type OnShift = Box<dyn Fn() + Send + Sync>;
 /// What is known of whoever answers at one address.
 pub(crate) struct Proof {
     node: NodeId,
+    /// The name of its cluster.
+    cluster: Box<str>,
     on_shift: OnShift,
     /// Which of [`VERBS`] our user may use here; behind them, none. Each try of a forbidden one would be a line of the
     /// server's ACL LOG.
@@ -59,14 +62,20 @@ impl fmt::Debug for Proof {
 }
 
 impl Proof {
-    pub(crate) fn new(node: &NodeId, on_shift: OnShift) -> Self {
+    pub(crate) fn new(node: &NodeId, cluster: &str, on_shift: OnShift) -> Self {
         Self {
             node: node.clone(),
+            cluster: cluster.into(),
             on_shift,
             verb: AtomicU8::new(0),
             forbidden: Forbidden::default(),
             said: AtomicBool::new(false),
         }
+    }
+
+    /// Those of its node.
+    pub(super) fn labels(&self) -> Vec<metrics::Label> {
+        labels(&self.cluster, [("node", self.node.to_string())])
     }
 
     pub(super) fn forbidden(&self) -> &Forbidden {
@@ -141,8 +150,7 @@ impl Proof {
 
     /// Another reply came in the place of a token.
     pub(super) fn shifted(&self) {
-        metrics::counter!("fluster_shifted_replies_total", "node" => self.node.to_string())
-            .increment(1);
+        metrics::counter!("fluster_shifted_replies_total", self.labels()).increment(1);
         (self.on_shift)();
         if !self.said.swap(true, Relaxed) {
             tracing::error!(
@@ -224,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_token_that_is_refused_in_use_leaves_the_other_command() {
-        let proof = Proof::new(&NodeId::from("n"), Box::new(|| ()));
+        let proof = Proof::new(&NodeId::from("n"), "", Box::new(|| ()));
         let said = |line: &str| redis::parse_redis_value(line.as_bytes()).expect("a reply");
         proof.refused("ECHO", &said("-BUSY a script\r\n"));
         assert_eq!(proof.verb(), Some("ECHO"), "that passes");

@@ -17,6 +17,7 @@ use super::retry::Retry;
 use super::{Discovery, NextSnapshot, caught};
 use crate::build_error::BuildError;
 use crate::cluster::{Engine, FlusterCluster};
+use crate::connection::labels::labels;
 use crate::node::Node;
 use crate::tasks::SpawnError;
 
@@ -66,6 +67,7 @@ impl FlusterCluster {
         let engine = self.engine();
         let (ready, _) = watch::channel(false);
         let shared = Arc::new(Shared {
+            cluster: Arc::clone(&engine.limits().cluster),
             source: source.source(),
             state: Mutex::new(State {
                 snapshot: Snapshot::default(),
@@ -107,6 +109,8 @@ pub struct Following {
 }
 
 struct Shared {
+    /// The name of the cluster that follows.
+    cluster: Arc<str>,
     source: String,
     /// Guards what is told to those who ask; held for a clone.
     state: Mutex<State>,
@@ -277,7 +281,7 @@ impl Driver {
             Ruling::Unchanged | Ruling::Soon => {}
         }
         self.warned = Some(verdict);
-        metrics::gauge!("fluster_discovery_endpoints", "source" => source.clone())
+        metrics::gauge!("fluster_discovery_endpoints", self.shared.labels([]))
             .set(snapshot.len() as f64);
         self.count(verdict.as_str());
         self.report_age();
@@ -370,15 +374,23 @@ impl Driver {
     }
 
     fn count(&self, result: &'static str) {
-        let source = self.shared.source.clone();
-        metrics::counter!("fluster_discovery_snapshots_total", "source" => source, "result" => result)
-            .increment(1);
+        let labels = self.shared.labels([("result", result.to_owned())]);
+        metrics::counter!("fluster_discovery_snapshots_total", labels).increment(1);
     }
 
     fn report_age(&self) {
         let age = self.shared.state.lock().confirmed.elapsed();
-        metrics::gauge!("fluster_discovery_age_seconds", "source" => self.shared.source.clone())
+        metrics::gauge!("fluster_discovery_age_seconds", self.shared.labels([]))
             .set(age.as_secs_f64());
+    }
+}
+
+impl Shared {
+    /// Those of a series, after that of the source.
+    fn labels<const N: usize>(&self, own: [(&'static str, String); N]) -> Vec<metrics::Label> {
+        let mut all = labels("", [("source", self.source.to_string())]);
+        all.extend(labels(&self.cluster, own));
+        all
     }
 }
 

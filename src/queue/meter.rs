@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use metrics::{Counter, Gauge, counter, gauge};
+use metrics::{Counter, Gauge, Label, counter, gauge};
 use parking_lot::Mutex;
 
+use crate::connection::labels::labels;
 use crate::node::NodeId;
 
 /// How a push ended on one node.
@@ -65,24 +66,23 @@ impl NodeMeter {
         gauge.gauge.set(depth);
     }
 
-    fn new(queue: &str, node: &NodeId) -> Self {
-        let labels = || [("queue", queue.to_owned()), ("node", node.to_string())];
+    fn new(queue: &str, cluster: &str, node: &NodeId) -> Self {
+        let own = || [("queue", queue.to_owned()), ("node", node.to_string())];
+        let labels = || labels(cluster, own());
         let pushed = RESULTS.map(|(_, result)| {
-            let [queue, node] = labels();
-            counter!(
-                "fluster_queue_pushed_total",
-                &[queue, node, ("result", result.to_owned())]
-            )
+            let mut all = labels();
+            all.push(Label::new("result", result));
+            counter!("fluster_queue_pushed_total", all)
         });
         Self {
             pushed,
-            delivered: counter!("fluster_queue_delivered_total", &labels()),
-            redelivered: counter!("fluster_queue_redelivered_total", &labels()),
-            acked: counter!("fluster_queue_acked_total", &labels()),
-            dead: counter!("fluster_queue_dead_total", &labels()),
-            chores_failed: counter!("fluster_queue_chores_failed_total", &labels()),
+            delivered: counter!("fluster_queue_delivered_total", labels()),
+            redelivered: counter!("fluster_queue_redelivered_total", labels()),
+            acked: counter!("fluster_queue_acked_total", labels()),
+            dead: counter!("fluster_queue_dead_total", labels()),
+            chores_failed: counter!("fluster_queue_chores_failed_total", labels()),
             depth: Mutex::new(Depth {
-                gauge: gauge!("fluster_queue_depth", &labels()),
+                gauge: gauge!("fluster_queue_depth", labels()),
                 told: false,
             }),
         }
@@ -97,14 +97,16 @@ impl NodeMeter {
 /// The metrics of one queue.
 pub(crate) struct QueueMeter {
     queue: Arc<str>,
+    cluster: Arc<str>,
     /// Guards the handles; held for a look-up.
     nodes: Mutex<HashMap<NodeId, Arc<NodeMeter>>>,
 }
 
 impl QueueMeter {
-    pub(crate) fn new(queue: &Arc<str>) -> Self {
+    pub(crate) fn new(queue: &Arc<str>, cluster: &Arc<str>) -> Self {
         Self {
             queue: Arc::clone(queue),
+            cluster: Arc::clone(cluster),
             nodes: Mutex::default(),
         }
     }
@@ -114,7 +116,7 @@ impl QueueMeter {
         if let Some(meter) = nodes.get(node) {
             return Arc::clone(meter);
         }
-        let meter = Arc::new(NodeMeter::new(&self.queue, node));
+        let meter = Arc::new(NodeMeter::new(&self.queue, &self.cluster, node));
         nodes.insert(node.clone(), Arc::clone(&meter));
         meter
     }

@@ -9,9 +9,11 @@ use tokio::time::timeout;
 
 use crate::backend::answer::Answer;
 use crate::clock;
+use crate::cluster::Engine;
 use crate::cluster::attempts::{Attempts, Failed, Policy, Step, next_step};
 use crate::command::is_read_only;
 use crate::connection::args::args;
+use crate::connection::labels::labels;
 use crate::connection::reply::Reply;
 use crate::connection::request::{LaneRequest, Request};
 use crate::error::{Error, ErrorKind, Outcome};
@@ -130,7 +132,7 @@ impl Replicas {
                             running.push(send(next, &self.members[next], &cmd, deadline));
                             next += 1;
                         } else {
-                            count_hedge("denied");
+                            count_hedge(self.cluster.engine(), "denied");
                         }
                         continue;
                     }
@@ -142,7 +144,10 @@ impl Replicas {
                 match self.hear(index, result, || self.may_repeat()) {
                     Heard::Value(value) => {
                         if let Some(hedge) = hedge {
-                            count_hedge(if index == hedge { "won" } else { "lost" });
+                            count_hedge(
+                                self.cluster.engine(),
+                                if index == hedge { "won" } else { "lost" },
+                            );
                         }
                         self.found(&cmd, &value, &doubted, index);
                         leave(engine, running);
@@ -283,6 +288,7 @@ impl Replicas {
 }
 
 /// What became of a hedge: `won`, `lost`, or `denied` by the budget.
-fn count_hedge(result: &'static str) {
-    metrics::counter!("fluster_hedges_total", "result" => result).increment(1);
+fn count_hedge(engine: &Engine, result: &str) {
+    let labels = labels(&engine.limits().cluster, [("result", result.to_owned())]);
+    metrics::counter!("fluster_hedges_total", labels).increment(1);
 }

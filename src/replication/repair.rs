@@ -83,8 +83,7 @@ impl Replicas {
             // A closed cluster has nothing to repair.
             let _ = engine.tasks().spawn(async move {
                 if copy.run().await {
-                    metrics::counter!("fluster_read_repairs_total", "node" => copy.to.id().to_string())
-                        .increment(1);
+                    metrics::counter!("fluster_read_repairs_total", copy.to.labels()).increment(1);
                 }
             });
         }

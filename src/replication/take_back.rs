@@ -96,6 +96,6 @@ async fn remove(node: &Arc<Backend>, key: &[u8], value: &[u8], deadline: Instant
         reply = node.call(LaneRequest::settling(&del), deadline).await;
     }
     if node.hear(Unheard::Removal, 1, &reply) && matches!(reply, Ok(Reply::One(Value::Int(1..)))) {
-        metrics::counter!("fluster_removals_total", "node" => node.id().to_string()).increment(1);
+        metrics::counter!("fluster_removals_total", node.labels()).increment(1);
     }
 }

@@ -6,6 +6,8 @@ use futures_util::stream::StreamExt as _;
 use redis::{Cmd, Value};
 
 use crate::clock;
+use crate::cluster::Engine;
+use crate::connection::labels::labels;
 use crate::connection::reply::parse;
 use crate::connection::request::{LaneRequest, Request};
 use crate::replication::background::{Running, leave_writes, send_write};
@@ -94,13 +96,13 @@ impl Replicas {
             if acks.acked.len() >= needed {
                 let rest = self.nodes().zip(&open).filter(|(_, open)| **open);
                 acks.pending = rest.map(|(node, _)| node.clone()).collect();
-                metrics::counter!("fluster_replicated_writes_total", "result" => "ok").increment(1);
+                count(engine, "ok");
                 unreached.enter(deadline).await;
                 leave_writes(engine, &self.members, running, held, unreached);
                 return Ok(acks);
             }
         }
-        metrics::counter!("fluster_replicated_writes_total", "result" => "failed").increment(1);
+        count(engine, "failed");
         engine.demand();
         Err(QuorumError {
             needed,
@@ -108,4 +110,10 @@ impl Replicas {
             refused: None,
         })
     }
+}
+
+/// What became of a replicated write.
+fn count(engine: &Engine, result: &str) {
+    let labels = labels(&engine.limits().cluster, [("result", result.to_owned())]);
+    metrics::counter!("fluster_replicated_writes_total", labels).increment(1);
 }

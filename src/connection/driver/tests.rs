@@ -53,7 +53,7 @@ fn connected(
 fn driver_on<S: Stream>(stream: S, pushes: Pushes, tokens: bool) -> (Arc<Wire>, Driver<S>) {
     let wire = Wire::new(BOUNDS);
     wire.setup_done();
-    let proof = Arc::new(Proof::new(&NodeId::from("n"), Box::new(|| ())));
+    let proof = Arc::new(Proof::new(&NodeId::from("n"), "", Box::new(|| ())));
     let manner = Manner {
         pushes,
         limits: DecodeLimits::default().reply(1 << 20),
