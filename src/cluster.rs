@@ -18,6 +18,8 @@ pub(crate) mod explain;
 mod factory;
 mod failover;
 pub(crate) mod features;
+#[cfg(feature = "gossip")]
+pub(crate) mod fleet;
 mod housekeeping;
 #[cfg(test)]
 mod in_virtual_time;

@@ -31,6 +31,9 @@ pub enum ErrorKind {
     ClusterEmpty,
     /// The client's node is out; ask the cluster for a client again to get its stand-in.
     NodeOut,
+    /// The other processes of [the fleet](https://docs.rs/fluster/latest/fluster/guide/fleet/index.html) reach the client's node, and this one does not: the keys
+    /// stay there, and nothing was sent. No stand-in has them.
+    UnreachableHere,
     /// No connection could be had: refused, unreachable, timed out.
     Connect,
     /// No connection could be had, and trying again will not help: credentials, certificate, database.
@@ -199,6 +202,7 @@ impl Error {
         matches!(
             self.kind(),
             ErrorKind::NodeOut
+                | ErrorKind::UnreachableHere
                 | ErrorKind::Connect
                 | ErrorKind::Config
                 | ErrorKind::ConnectionLost
@@ -244,7 +248,9 @@ impl Error {
 
     pub(crate) fn io_kind(&self) -> io::ErrorKind {
         match self.kind() {
-            ErrorKind::ClusterEmpty | ErrorKind::NodeOut => io::ErrorKind::NotConnected,
+            ErrorKind::ClusterEmpty | ErrorKind::NodeOut | ErrorKind::UnreachableHere => {
+                io::ErrorKind::NotConnected
+            }
             ErrorKind::Connect => io::ErrorKind::ConnectionRefused,
             ErrorKind::ConnectionLost => io::ErrorKind::BrokenPipe,
             ErrorKind::Timeout | ErrorKind::Saturated => io::ErrorKind::TimedOut,

@@ -34,7 +34,7 @@ impl FlusterCluster {
         let engine = self.engine();
         let deadline = clock::now() + self.deadline();
         let snapshot = engine.topology_full();
-        let asked = snapshot.live.iter().map(|i| Arc::clone(&snapshot.nodes[i]));
+        let asked = snapshot.callable().map(|i| Arc::clone(&snapshot.nodes[i]));
         join_all(asked.map(|backend| async move {
             let reply = match LaneRequest::check(Request::One(cmd)) {
                 Ok(request) => backend.call(request, deadline).await,

@@ -51,10 +51,12 @@ mod records;
 mod replay;
 mod rule;
 mod seeds;
+mod share;
 mod shared;
 mod status;
 mod swim;
 mod sync;
+mod testimony;
 mod view;
 
 pub use self::admin::Act;
@@ -73,6 +75,10 @@ pub use self::leave::LeaveReport;
 pub use self::operator::Operator;
 pub use self::profile::GossipProfile;
 pub use self::record::Phase;
+pub use self::share::{
+    Decision, Effect, Fleet, FleetEvent, FleetEvents, NoQuorum, NodeOpinion, NodeReport,
+    SharedHealth,
+};
 pub use self::status::{GossipStatus, MemberStatus};
 pub use self::view::{Member, MemberState, MemberView};
 pub use crate::sealed::{KeyError, Keyring};

@@ -18,6 +18,7 @@
 //! * [`topology`]: adding and removing nodes under load.
 //! * [`discovery`](https://docs.rs/fluster/latest/fluster/guide/discovery/index.html): nodes from Consul, etcd, DNS or a file (features `discovery`, `discovery-*`).
 //! * [`membership`](https://docs.rs/fluster/latest/fluster/guide/membership/index.html): instances of an application that know each other (feature `gossip`).
+//! * [`fleet`](https://docs.rs/fluster/latest/fluster/guide/fleet/index.html): instances that agree which nodes are out (feature `gossip`).
 //! * [`forwarding`](https://docs.rs/fluster/latest/fluster/guide/forwarding/index.html): requests that are handled by the owner of their key (feature `forward`).
 //! * [`observability`]: metrics, events, logs, status.
 //! * [`admin`](https://docs.rs/fluster/latest/fluster/guide/admin/index.html): the running cluster on a page and as JSON; the first minute of an outage (feature `admin`).
@@ -77,6 +78,10 @@ pub mod features {}
 
 #[doc = include_str!("guide/figures.md")]
 pub mod figures {}
+
+#[cfg(feature = "gossip")]
+#[doc = include_str!("guide/fleet.md")]
+pub mod fleet {}
 
 #[cfg(feature = "forward")]
 #[doc = include_str!("guide/forwarding.md")]

@@ -16,6 +16,7 @@
 
 pub(crate) mod admission;
 mod check;
+mod held;
 pub(crate) mod latency;
 mod node;
 pub(crate) mod penalty_box;

@@ -21,6 +21,8 @@ mod describe;
 pub mod discovery;
 mod error;
 mod fan_out;
+#[cfg(feature = "gossip")]
+mod fleet;
 #[cfg(feature = "forward")]
 pub mod forward;
 #[cfg(feature = "gossip")]

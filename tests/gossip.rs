@@ -2,9 +2,11 @@
 
 mod bad_input;
 mod child;
+mod fleet;
 #[cfg(target_os = "linux")]
 mod islands;
 mod operator;
+mod outside;
 mod process;
 mod proxy;
 mod weather;

@@ -172,6 +172,7 @@ const FLOORS: &[(&str, usize)] = &[
     ("error/outcome", 0),
     ("error/redact", 0),
     ("error/text", 0),
+    ("fleet", 0),
     ("hash", 0),
     ("health", 0),
     ("node", 0),
@@ -216,6 +217,7 @@ const PURE: &[&str] = &[
     "error/outcome",
     "error/redact",
     "error/text",
+    "fleet",
     "hash",
     "health",
     "node",
@@ -259,6 +261,7 @@ const PURE_ABOVE: &[&str] = &[
     "gossip/rule",
     "gossip/swim",
     "gossip/sync",
+    "gossip/testimony",
     "gossip/view",
 ];
 

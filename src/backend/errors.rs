@@ -18,11 +18,20 @@ impl Backend {
         if closed || self.dialer.tasks.is_closed() {
             return Error::closed().at(self.id());
         }
-        let text = match self.gate.read().is_drained() {
-            true => "the node is drained; ask the cluster for a client again to get its stand-in",
-            false => "the node is out; ask the cluster for a client again to get its stand-in",
+        let pass = self.gate.read();
+        let (kind, text) = if pass.is_kept() {
+            let text = "this process has the node out, and the fleet does not: its keys stay there, and fail here until \
+                        it can be reached";
+            (ErrorKind::UnreachableHere, text)
+        } else if pass.is_drained() {
+            let text =
+                "the node is drained; ask the cluster for a client again to get its stand-in";
+            (ErrorKind::NodeOut, text)
+        } else {
+            let text = "the node is out; ask the cluster for a client again to get its stand-in";
+            (ErrorKind::NodeOut, text)
         };
-        Error::new(ErrorKind::NodeOut, Outcome::NotSent, text)
+        Error::new(kind, Outcome::NotSent, text)
             .at(self.id())
             .retry_in(self.observer.retry_after(self))
     }

@@ -8,7 +8,8 @@ const ADMITS: u64 = 1;
 const PROBATION: u64 = 2;
 const CLOSED: u64 = 4;
 const SETTLES: u64 = 8;
-const EPOCH_SHIFT: u32 = 4;
+const KEPT: u64 = 16;
+const EPOCH_SHIFT: u32 = 5;
 
 /// The gate of a node: open or shut, on probation or not, and how often the node was ejected.
 ///
@@ -35,7 +36,8 @@ impl Gate {
         let word = (epoch << EPOCH_SHIFT)
             | if standing.callable { ADMITS } else { 0 }
             | if standing.settles { SETTLES } else { 0 }
-            | if standing.probation { PROBATION } else { 0 };
+            | if standing.probation { PROBATION } else { 0 }
+            | if standing.kept { KEPT } else { 0 };
         // A closed gate stays closed: a probe may succeed while the cluster is shut down.
         let _ = self
             .0
@@ -46,7 +48,7 @@ impl Gate {
     pub(crate) fn close(&self) {
         // The update always applies.
         let _ = self.0.fetch_update(SeqCst, SeqCst, |now| {
-            Some((now & !(ADMITS | SETTLES)) | CLOSED)
+            Some((now & !(ADMITS | SETTLES | KEPT)) | CLOSED)
         });
     }
 }
@@ -65,6 +67,11 @@ impl Pass {
     /// Whether the node would take calls, were it not drained.
     pub(crate) fn is_drained(self) -> bool {
         self.settles() && !self.admits()
+    }
+
+    /// Whether its keys stay with it though a call to it fails: the other processes find it well.
+    pub(crate) fn is_kept(self) -> bool {
+        self.0 & KEPT != 0
     }
 
     pub(crate) fn on_probation(self) -> bool {
@@ -99,6 +106,23 @@ mod tests {
         gate.set(2, Standing::new(NodeState::Down, drained));
         let pass = gate.read();
         assert!(!pass.is_drained() && !pass.settles() && !pass.admits());
+    }
+
+    #[test]
+    fn a_kept_node_is_kept_whether_calls_pass_or_not() {
+        let gate = Gate::open();
+        assert!(!gate.read().is_kept());
+        let keep = Overrule {
+            keep: true,
+            ..Overrule::default()
+        };
+        gate.set(1, Standing::new(NodeState::Up, keep));
+        assert!(gate.read().is_kept() && gate.read().admits());
+        gate.set(2, Standing::new(NodeState::Down, keep));
+        assert!(gate.read().is_kept() && !gate.read().admits());
+        assert_eq!(gate.read().epoch(), 2);
+        gate.close();
+        assert!(!gate.read().is_kept());
     }
 
     #[test]

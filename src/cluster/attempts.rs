@@ -39,6 +39,8 @@ pub(crate) enum Failed {
     Unanswered(Outcome),
     /// A limit of our own at this node is reached: nothing was sent, and the node is there, for others to use.
     Saturated,
+    /// The keys stay with the node whatever became of the call: the other processes look for them nowhere else.
+    Kept,
     /// It would fail on any node: the request cannot be sent, or the cluster was shut down.
     Hopeless,
 }
@@ -72,7 +74,7 @@ pub(crate) fn next_step(
     budget: impl FnOnce() -> bool,
 ) -> Step {
     let goes_on = match (policy.failover, failed) {
-        (Failover::Never, _) | (_, Failed::Hopeless) => false,
+        (Failover::Never, _) | (_, Failed::Hopeless | Failed::Kept) => false,
         (_, Failed::Refused(class)) => match class.disposition() {
             Disposition::Rejected => true,
             Disposition::NotServing => policy.refusals == Refusals::NextCandidate,
@@ -180,6 +182,11 @@ mod tests {
             for read_only in [false, true] {
                 let ask = |failed| goes_on(failover, refusals, failed, read_only);
                 assert_eq!(ask(Failed::Hopeless), [false; 2]);
+                assert_eq!(
+                    ask(Failed::Kept),
+                    [false; 2],
+                    "nobody would look for it elsewhere"
+                );
                 // What was not executed costs nobody anything.
                 for outcome in [NotSent, Rejected] {
                     assert_eq!(ask(Failed::Unanswered(outcome)), [!never; 2]);
@@ -214,6 +221,7 @@ mod tests {
         let refuse = || -> bool { panic!("asked") };
         for failed in [
             Failed::Hopeless,
+            Failed::Kept,
             Failed::Saturated,
             Failed::Unanswered(NotSent),
             Failed::Refused(Class::NotReady),

@@ -64,7 +64,7 @@ impl Engine {
                         change.added.push(spec.id());
                         let key = state.new_key();
                         state.health.insert(key, now);
-                        let drained = state.drained.contains(spec.id_ref());
+                        let drained = state.is_drained(spec.id_ref());
                         let overrule = Overrule {
                             drained,
                             ..Overrule::default()

@@ -13,8 +13,8 @@ impl FlusterCluster {
     /// The clients of all live nodes, round robin, without end.
     ///
     /// There is one cursor per cluster: two iterators, or two handles of one cluster, share the work
-    /// between them; two clusters start where each of them likes. Nodes that are out are skipped; with
-    /// all of them out, every item is a [`ClusterEmptyError`].
+    /// between them; two clusters start where each of them likes. Nodes that are out are skipped, and those that
+    /// [the fleet](https://docs.rs/fluster/latest/fluster/guide/fleet/index.html) keeps though this process cannot reach them; with all of them out, every item is a [`ClusterEmptyError`].
     ///
     /// ```
     /// # let cluster = fluster::FlusterCluster::from_urls(["redis://127.0.0.1"])?;
@@ -63,11 +63,12 @@ impl FlusterCluster {
         nodes.map(|node| Client::new(Arc::clone(node), 0)).collect()
     }
 
-    /// The clients of the nodes that admit, in the order of the configuration.
+    /// The clients of the nodes that can be called, in the order of the configuration.
     pub(crate) fn live_clients(&self) -> Vec<Client> {
         let snapshot = self.engine().snapshot.load();
-        let live = snapshot.live.iter();
-        live.map(|n| Client::new(Arc::clone(&snapshot.nodes[n]), 0))
+        let callable = snapshot.callable();
+        callable
+            .map(|n| Client::new(Arc::clone(&snapshot.nodes[n]), 0))
             .collect()
     }
 
@@ -121,8 +122,7 @@ fn step(engine: &Engine) -> Option<Client> {
     let snapshot = engine.snapshot.load();
     let index = engine.cursor.fetch_add(1, Relaxed) % snapshot.nodes.len();
     snapshot
-        .live
-        .contains(index)
+        .is_callable(index)
         .then(|| Client::new(Arc::clone(&snapshot.nodes[index]), 0))
 }
 
@@ -155,7 +155,7 @@ impl Iterator for Rounds {
                 .saturating_mul(self.rounds)
         });
         while *left > 0 {
-            if engine.snapshot.load().live.count() == 0 {
+            if engine.snapshot.load().callable().next().is_none() {
                 *left = 0;
                 return Some(Err(engine.empty()));
             }

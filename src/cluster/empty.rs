@@ -27,10 +27,10 @@ impl Engine {
 
     fn has_somebody_out(&self) -> bool {
         let snapshot = self.snapshot.load();
-        snapshot.live.count() < snapshot.nodes.len()
+        snapshot.callable().count() < snapshot.nodes.len()
     }
 
-    fn pull_probes(&self, now: Instant) {
+    pub(super) fn pull_probes(&self, now: Instant) {
         let (micros, last) = (now_micros(), self.demanded_at.load(Relaxed));
         let due = micros.saturating_sub(last) >= DEMAND_EVERY.as_micros() as u64
             && self

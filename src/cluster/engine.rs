@@ -38,6 +38,22 @@ use crate::topology::Topology;
 
 pub(crate) type Snapshot = Topology<Arc<Backend>>;
 
+impl Snapshot {
+    /// The nodes that serve and can be called: where a fleet keeps a node that this process cannot reach, its keys stay
+    /// there, and whatever is bound to no key goes elsewhere.
+    pub(crate) fn callable(&self) -> impl Iterator<Item = usize> {
+        self.live.iter().filter(|index| self.admits(*index))
+    }
+
+    pub(crate) fn is_callable(&self, index: usize) -> bool {
+        self.live.contains(index) && self.admits(index)
+    }
+
+    fn admits(&self, index: usize) -> bool {
+        self.nodes[index].gate().read().admits()
+    }
+}
+
 /// Shared by all handles of one cluster and by its tasks.
 pub(crate) struct Engine {
     pub(super) snapshot: ArcSwap<Snapshot>,
@@ -98,6 +114,11 @@ pub(crate) struct EngineState {
     pub(super) servers: Servers,
     /// Names of drained nodes, also of such as are no part of the cluster now.
     pub(super) drained: BTreeSet<NodeId>,
+    /// Those that are drained at all instances of the fleet.
+    pub(super) fleet_drained: BTreeSet<NodeId>,
+    /// Somebody shares the nodes' health with other processes.
+    #[cfg(feature = "gossip")]
+    pub(super) is_shared: bool,
     next_key: u64,
 }
 
@@ -156,6 +177,9 @@ impl Engine {
                 outage: Outage::default(),
                 servers: Servers::default(),
                 drained: BTreeSet::new(),
+                fleet_drained: BTreeSet::new(),
+                #[cfg(feature = "gossip")]
+                is_shared: false,
                 next_key,
             }),
             changing: Mutex::new(()),
@@ -284,6 +308,10 @@ impl EngineState {
             .get(&key)
             .copied()
             .unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    pub(crate) fn is_drained(&self, node: &NodeId) -> bool {
+        self.drained.contains(node) || self.fleet_drained.contains(node)
     }
 
     pub(crate) fn forget(&mut self, key: u64) {

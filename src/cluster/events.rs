@@ -74,6 +74,15 @@ pub enum Event {
         /// The node.
         node: NodeId,
     },
+    /// The other processes of [the fleet](https://docs.rs/fluster/latest/fluster/guide/fleet/index.html) find a node well that is out here, so its keys stay with
+    /// it and calls to it fail; or that is over.
+    #[non_exhaustive]
+    NodeKept {
+        /// The node.
+        node: NodeId,
+        /// Whether it is so now.
+        kept: bool,
+    },
     /// A node is much slower than its peers, or no longer is.
     #[non_exhaustive]
     NodeSlow {

@@ -15,16 +15,16 @@ impl Engine {
     /// While a node is out, and not `partial`: nothing was sent yet, so nothing is done by halves.
     pub(crate) fn everyone(self: &Arc<Self>, partial: bool) -> Result<Vec<Arc<Backend>>, Error> {
         let snapshot = self.snapshot.load();
-        if snapshot.live.count() == 0 {
+        let callable = snapshot.callable().count();
+        if callable == 0 {
             return Err(self.empty().into());
         }
-        if !partial && snapshot.live.count() < snapshot.nodes.len() {
+        if !partial && callable < snapshot.nodes.len() {
             let nodes = Arc::clone(&snapshot.nodes);
             return Err(self.missing(&nodes));
         }
         Ok(snapshot
-            .live
-            .iter()
+            .callable()
             .map(|i| Arc::clone(&snapshot.nodes[i]))
             .collect())
     }

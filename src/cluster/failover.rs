@@ -19,7 +19,7 @@ use crate::command;
 use crate::connection::args::args;
 use crate::connection::reply::Reply;
 use crate::connection::request::{LaneRequest, Request};
-use crate::error::{Error, class_of};
+use crate::error::{Error, ErrorKind, class_of};
 
 /// What one candidate gave.
 pub(crate) enum Heard {
@@ -88,7 +88,7 @@ impl Engine {
                 };
             }
             let read_only = result.is_err() && is_read_only(request.request());
-            match self.heard(&backend, read_only, result) {
+            match self.heard(target, &backend, read_only, result) {
                 Heard::Done(value) => return Ok(Answer::by(value, backend)),
                 Heard::Failed(error, step) => {
                     now = clock::now();
@@ -118,12 +118,18 @@ impl Engine {
         }
     }
 
-    fn heard(&self, backend: &Backend, read_only: bool, result: Result<Reply, Error>) -> Heard {
+    fn heard(
+        &self,
+        target: &Target<'_>,
+        backend: &Backend,
+        read_only: bool,
+        result: Result<Reply, Error>,
+    ) -> Heard {
         match result {
             // A transaction that the server refused is an answer; its errors are inside.
             Ok(Reply::Aborted(e)) => Heard::Failed(Error::answered(backend.id(), e), Step::Return),
-            Ok(reply) => self.heard_value(backend, reply.into_value()),
-            Err(error) => self.heard_one(backend, read_only, &mut None, Err(error)),
+            Ok(reply) => self.heard_value(target, backend, reply.into_value()),
+            Err(error) => self.heard_one(target, backend, read_only, &mut None, Err(error)),
         }
     }
 
@@ -131,25 +137,37 @@ impl Engine {
     /// part of: one repetition for all of it.
     pub(crate) fn heard_one(
         &self,
+        target: &Target<'_>,
         backend: &Backend,
         read_only: bool,
         granted: &mut Option<bool>,
         result: Result<Value, Error>,
     ) -> Heard {
         let error = match result {
-            Ok(value) => return self.heard_value(backend, value),
+            Ok(value) => return self.heard_value(target, backend, value),
             Err(error) => error,
         };
         let budget = || *granted.get_or_insert_with(|| self.may_repeat());
-        let step = next_step(self.policy(), Failed::from(&error), read_only, budget);
+        if error.kind() == ErrorKind::UnreachableHere {
+            // Nobody stands in: the next probe need not wait out the node's penalty.
+            self.pull_probes(clock::now());
+        }
+        let failed = match target.stays_at(backend) {
+            true => Failed::Kept,
+            false => Failed::from(&error),
+        };
+        let step = next_step(self.policy(), failed, read_only, budget);
         Heard::Failed(error, step)
     }
 
-    fn heard_value(&self, backend: &Backend, value: Value) -> Heard {
+    fn heard_value(&self, target: &Target<'_>, backend: &Backend, value: Value) -> Heard {
         let Value::ServerError(e) = &value else {
             return Heard::Done(value);
         };
-        let failed = Failed::Refused(class_of(e));
+        let failed = match target.stays_at(backend) {
+            true => Failed::Kept,
+            false => Failed::Refused(class_of(e)),
+        };
         // The caller's error replies stay what they are, for redis-rs's own types.
         if next_step(self.policy(), failed, false, || false) == Step::Return {
             return Heard::Done(value);

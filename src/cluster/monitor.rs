@@ -220,6 +220,8 @@ fn spawn_question(engine: &Arc<Engine>, number: u64, action: Action<u64>) -> Opt
             }
             Action::Check { id, deadline, .. } => {
                 let result = engine.probed(number, &backend, deadline).await;
+                #[cfg(feature = "gossip")]
+                super::fleet::count_ask(&backend, result);
                 let (now, unit) = (clock::now(), fastrand::f64());
                 engine.conclude(|health| health.checked(key, id, result, now, unit), now);
             }

@@ -41,7 +41,8 @@ impl FlusterCluster {
     }
 
     /// Ends what [`drain_node`](Self::drain_node) began: the node serves its own keys again, as soon as its health
-    /// allows. For a node that is not drained it does nothing. [Example](crate::guide::by_example#nodes).
+    /// allows, and unless it is drained at all instances ([`SharedHealth`](https://docs.rs/fluster/latest/fluster/guide/fleet/index.html)). For a node that is not
+    /// drained here it does nothing. [Example](crate::guide::by_example#nodes).
     ///
     /// # Errors
     ///
@@ -107,7 +108,7 @@ impl Engine {
     }
 
     /// A node's name was drained or restored: it stands otherwise from now on.
-    fn restand(
+    pub(super) fn restand(
         &self,
         state: &mut EngineState,
         effects: &mut Effects,
@@ -115,8 +116,12 @@ impl Engine {
         now: Instant,
     ) {
         let (key, node) = (backend.key(), backend.id().clone());
-        let drained = state.drained.contains(&node);
+        let drained = state.is_drained(&node);
         let before = state.health.overruled(key);
+        if before.drained == drained {
+            // By others it was, or is.
+            return;
+        }
         state.health.overrule(key, Overrule { drained, ..before });
         if !drained {
             // It is taken as it is, but not as it was before it was drained.
@@ -125,7 +130,7 @@ impl Engine {
                 self.publish(state, effects, t, now);
             }
         }
-        self.stand(state, key, now);
+        self.stand(state, effects, key, now);
         backend.meter().drained(drained);
         effects.tell(match drained {
             true => {

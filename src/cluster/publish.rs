@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::backend::Backend;
+use crate::backend::gate::Pass;
 use crate::clock;
 use crate::cluster::engine::{Effects, Engine, EngineState, set_watch};
 use crate::cluster::events::Event;
@@ -21,7 +22,7 @@ impl Engine {
         t: Transition<u64>,
         now: Instant,
     ) {
-        let Some(backend) = self.stand(state, t.key, now) else {
+        let Some(backend) = self.stand(state, effects, t.key, now) else {
             return;
         };
         backend.meter().state(t.to);
@@ -34,6 +35,7 @@ impl Engine {
     pub(super) fn stand(
         &self,
         state: &EngineState,
+        effects: &mut Effects,
         key: u64,
         now: Instant,
     ) -> Option<Arc<Backend>> {
@@ -53,6 +55,20 @@ impl Engine {
         if old.live.contains(index) != standing.serves {
             let next = old.with_live(index, standing.serves);
             self.snapshot.store(Arc::new(next));
+        }
+        let kept = |pass: Pass| pass.is_kept() && !pass.admits();
+        let (node, is_kept) = (backend.id(), kept(backend.gate().read()));
+        if is_kept != kept(was) {
+            match is_kept {
+                true => {
+                    tracing::warn!(%node, "this process has the node out, and the fleet does not: its keys fail here")
+                }
+                false => tracing::info!(%node, "the node is no longer kept while it is out here"),
+            }
+            effects.tell(Event::NodeKept {
+                node: node.clone(),
+                kept: is_kept,
+            });
         }
         set_watch(state, &backend, now);
         self.published.send_modify(|n| *n += 1);

@@ -74,7 +74,7 @@ impl FlusterCluster {
                 Err(Error::new(ErrorKind::CrossNode, Outcome::NotSent, text))
             }
             Plan::Anywhere => {
-                let first = snapshot.live.iter().next();
+                let first = snapshot.callable().next();
                 let node = first.map(|i| snapshot.nodes[i].id().clone());
                 node.ok_or_else(|| engine.empty().into())
             }

@@ -80,7 +80,8 @@ impl Engine {
                 let mut granted = None;
                 for (&piece, result) in pieces.iter().zip(results) {
                     let read_only = batch.is_read_only(piece);
-                    match self.heard_one(&backend, read_only, &mut granted, result) {
+                    let target = batch.target(piece);
+                    match self.heard_one(target, &backend, read_only, &mut granted, result) {
                         Heard::Done(value) => {
                             done[piece] = Some(Ok(Answer::by(value, Arc::clone(&backend))));
                         }

@@ -86,6 +86,10 @@ pub struct NodeStatus {
     pub admits: bool,
     /// Whether it was [drained](FlusterCluster::drain_node), and not restored since.
     pub drained: bool,
+    /// Whether other processes find it out and it is held here, as [the fleet](https://docs.rs/fluster/latest/fluster/guide/fleet/index.html) agreed.
+    pub held: bool,
+    /// Whether its keys stay with it though this process cannot reach it, as the fleet agreed: calls to it fail.
+    pub kept: bool,
     /// Whether it is much slower than its peers.
     pub degraded: bool,
     /// How far up the back-off it is, 0 to 7.
@@ -193,7 +197,7 @@ fn node_status(
     now: Instant,
 ) -> NodeStatus {
     let (health, key, stats) = (&state.health, backend.key(), backend.stats());
-    let lane = backend.lane().get();
+    let (lane, standing) = (backend.lane().get(), health.standing(key));
     let is = health.state(key).unwrap_or(NodeState::Down);
     let out_since = state.out_since.get(&key).filter(|_| !is.admits());
     let identity = backend.inquiry().last();
@@ -203,8 +207,10 @@ fn node_status(
         weight: spec.weight_value(),
         labels: spec.labels().clone(),
         state: is,
-        admits: health.standing(key).callable,
+        admits: standing.callable,
         drained: health.overruled(key).drained,
+        held: health.overruled(key).hold,
+        kept: standing.kept && !standing.callable,
         degraded: state.slowness.is_degraded(key),
         level: health.level(key).unwrap_or_default(),
         reason: health.reason(key),

@@ -42,6 +42,13 @@ impl<'a> Target<'a> {
     }
 }
 
+impl Target<'_> {
+    /// Whether its keys stay with the node whatever becomes of the call there. What has no keys may go anywhere.
+    pub(crate) fn stays_at(&self, backend: &Backend) -> bool {
+        !matches!(self, Self::Any) && backend.gate().read().is_kept()
+    }
+}
+
 impl Engine {
     /// The first live candidate that was not tried yet.
     pub(crate) fn next_candidate(
@@ -67,8 +74,8 @@ impl Engine {
                     .then(|| Arc::clone(first))
             }
             Target::Any => {
-                let mut live = snapshot.live.iter().map(|i| &snapshot.nodes[i]);
-                live.find(|b| !was_tried(tried, b)).cloned()
+                let mut callable = snapshot.callable().map(|i| &snapshot.nodes[i]);
+                callable.find(|b| !was_tried(tried, b)).cloned()
             }
             Target::Node(backend) => (!was_tried(tried, backend)).then(|| Arc::clone(backend)),
         }
@@ -78,7 +85,7 @@ impl Engine {
     pub(crate) fn is_served(&self, target: &Target<'_>) -> bool {
         let snapshot = self.snapshot.load();
         match target {
-            Target::Any => snapshot.live.count() > 0,
+            Target::Any => snapshot.callable().next().is_some(),
             target => snapshot.route(target.key()).is_some(),
         }
     }

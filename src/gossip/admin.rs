@@ -11,10 +11,12 @@ use super::builder::wall;
 use super::frame::{PAYLOAD, Refusal};
 use super::identity::plain;
 use super::instance::Instance;
+use super::share::NodeReport;
 use super::shared::Shared;
 use super::status::{GossipStatus, MemberStatus};
 use super::sync::PerSecond;
 use crate::clock;
+use crate::fleet::node_key;
 use crate::keys::chance;
 
 /// An older question, or one of a future, is not answered: somebody may have kept it.
@@ -58,6 +60,8 @@ pub(crate) enum Ask {
     Lookup(Vec<Vec<u8>>, u8),
     Ticket,
     Act([u8; 16], Act),
+    /// Nodes of all scopes, from so many on.
+    Nodes(u32),
 }
 
 /// What an instance can be told to do.
@@ -72,6 +76,24 @@ pub enum Act {
     Drain(bool),
     /// Forget somebody who is down.
     Forget(SocketAddr),
+    /// Drain a node at all instances, or restore it; see [`drain_node`](Self::drain_node).
+    #[non_exhaustive]
+    DrainNode {
+        /// The node of a scope, as it is told.
+        node: u64,
+        /// Whether to drain it.
+        on: bool,
+    },
+}
+
+impl Act {
+    /// Drain a node of this name and scope at all instances, or restore it. There is nothing to be done when the instance
+    /// shares the health of no such node, or it is so already. [Example](crate::guide::by_example#asking-from-outside).
+    #[must_use]
+    pub fn drain_node(scope: impl AsRef<str>, node: impl AsRef<str>, on: bool) -> Self {
+        let node = node_key(scope.as_ref(), node.as_ref());
+        Self::DrainNode { node, on }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,6 +112,8 @@ pub(crate) enum What {
     Ticket([u8; 16]),
     /// Whether there was something to be done.
     Done(bool),
+    /// How many there are in all, and some of them.
+    Nodes(u32, Vec<NodeReport>),
 }
 
 /// Where questions are answered.
@@ -206,6 +230,7 @@ impl Desk {
         let what = match question.ask {
             Ask::Status => What::Status(Box::new(GossipStatus::of(shared))),
             Ask::Members(from) => members(shared, from as usize),
+            Ask::Nodes(from) => nodes(shared, from as usize),
             Ask::Lookup(keys, n) => candidates(shared, &keys, n),
             Ask::Start => What::Start(self.start),
             Ask::Ticket => {
@@ -245,7 +270,37 @@ fn done(act: Act, now: Instant, shared: &Arc<Shared>, instance: &mut Instance) -
         // Who leaves owns nothing, whatever is wished.
         Act::Drain(on) => !shared.is_leaving() && shared.wish(|wishes| wishes.drain(on)),
         Act::Forget(addr) => instance.forget_everywhere(now, addr),
+        Act::DrainNode { node, on } => {
+            let mut all = shared.opinions().into_iter();
+            let is_known = all.any(|(scope, opinions)| {
+                let mut nodes = opinions.iter();
+                nodes.any(|opinion| node_key(&scope, opinion.node.as_str()) == node)
+            });
+            is_known && instance.say_drain(now, node, on) == Ok(true)
+        }
     }
+}
+
+/// What is thought of nodes: as many as fit.
+fn nodes(shared: &Shared, from: usize) -> What {
+    let all = shared.opinions();
+    let count = all
+        .iter()
+        .map(|(_, opinions)| opinions.len())
+        .sum::<usize>();
+    let each = all
+        .iter()
+        .flat_map(|(scope, opinions)| opinions.iter().map(move |opinion| (scope, opinion)));
+    let (mut some, mut size) = (Vec::new(), HEAD);
+    for (scope, opinion) in each.skip(from) {
+        let report = NodeReport::new(scope, opinion);
+        size += postcard::to_allocvec(&report).map_or(PAYLOAD, |bytes| bytes.len());
+        if size > PAYLOAD && !some.is_empty() {
+            break;
+        }
+        some.push(report);
+    }
+    What::Nodes(count as u32, some)
 }
 
 /// The candidates of as many keys as fit, and of one at least: sixteen names are no longer than an answer.

@@ -191,6 +191,15 @@ impl Driver {
         if let Some(doors) = wishes.doors.take() {
             self.instance.set_doors(now, doors);
         }
+        if std::mem::take(&mut wishes.testimony_is_new) {
+            self.instance.share();
+            let bodies = wishes.testimony.values().flatten().cloned();
+            self.instance.testify(now, bodies.collect());
+        }
+        for (key, on) in wishes.drains.drain(..) {
+            // Whether there is room was asked before; of two who came at once one is too late, and sees it.
+            let _ = self.instance.say_drain(now, key, on);
+        }
         for whom in wishes.doubts.drain(..) {
             self.instance.doubt(now, whom);
         }
@@ -251,7 +260,11 @@ impl Driver {
 
     /// Makes the picture what the instance knows.
     fn publish(&mut self, now: Instant) {
-        let Some(roster) = self.instance.take_roster() else {
+        let roster = self.instance.take_roster();
+        if let Some(picture) = self.instance.take_picture(roster.is_some()) {
+            self.shared.picture.send_replace(Arc::new(picture));
+        }
+        let Some(roster) = roster else {
             return;
         };
         let before = self.shared.view.load_full();

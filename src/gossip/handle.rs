@@ -80,6 +80,10 @@ impl Gossip {
         }
     }
 
+    pub(super) fn shared_arc(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
     pub(super) fn shared(&self) -> &Shared {
         &self.inner.shared
     }

@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod deaf;
 mod exchange;
+mod fleet;
 mod members;
 mod own;
 mod seek;
@@ -17,6 +18,8 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 
+use self::fleet::Fleet;
+pub(crate) use self::fleet::{Picture, Speaker};
 use self::members::Seen;
 use self::own::Own;
 use self::seek::Seek;
@@ -76,6 +79,7 @@ pub(crate) enum Output {
 pub(crate) struct Instance {
     me: Id,
     own: Own,
+    fleet: Fleet,
     swim: Swim,
     records: Arc<Mutex<Records>>,
     seal: Seal,
@@ -125,6 +129,7 @@ impl Instance {
         let mut instance = Self {
             me,
             own: Own::new(setup.record, setup.wall, now),
+            fleet: Fleet::default(),
             swim,
             records,
             seal: Seal::new(&setup.cluster, setup.keyring),
@@ -300,6 +305,7 @@ impl Instance {
                 break;
             }
         }
+        self.adopt_drains(now);
         if self.records.lock().take_changed() {
             self.await_look(now);
         }

@@ -13,6 +13,7 @@ use super::builder::wall;
 use super::error::{GossipError, GossipErrorKind};
 use super::frame::{Kind, LARGEST, PAYLOAD, Seal};
 use super::identity::{Id, NOWHERE};
+use super::share::NodeReport;
 use super::status::{GossipStatus, MemberStatus};
 use crate::keys::chance;
 use crate::sealed::Keyring;
@@ -97,6 +98,26 @@ impl Operator {
                 // Somebody may have come between two answers.
                 all.sort_by(|a, b| (&a.ring_id, a.address).cmp(&(&b.ring_id, b.address)));
                 all.dedup_by(|a, b| a.address == b.address);
+                return Ok(all);
+            }
+        }
+    }
+
+    /// What the instance at this address thinks of the nodes whose health it shares, by scope. [Example](crate::guide::by_example#asking-from-outside).
+    ///
+    /// # Errors
+    ///
+    /// As [`status`](Self::status); an instance of an earlier version does not answer either.
+    pub async fn nodes(&self, at: SocketAddr) -> Result<Vec<NodeReport>, GossipError> {
+        let line = self.line(at).await?;
+        let mut all: Vec<NodeReport> = Vec::new();
+        loop {
+            let What::Nodes(of, some) = self.ask(&line, Ask::Nodes(all.len() as u32)).await? else {
+                return Err(silent(at));
+            };
+            let is_all = some.is_empty();
+            all.extend(some);
+            if is_all || all.len() >= of as usize || all.len() >= MOST_MEMBERS {
                 return Ok(all);
             }
         }

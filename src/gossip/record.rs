@@ -98,6 +98,19 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    /// The item of this body; `None` when it does not fit.
+    pub(crate) fn item(kind: u8, owner: Id, version: u64, body: &[u8]) -> Option<Vec<u8>> {
+        let head = Self {
+            kind,
+            format: FORMAT,
+            owner,
+            version,
+        };
+        let mut item = postcard::to_allocvec(&head).ok()?;
+        item.extend_from_slice(body);
+        (item.len() <= LARGEST_ITEM).then_some(item)
+    }
+
     /// The head of an item, and where its body begins; `None` when it is none.
     pub(crate) fn of(item: &[u8]) -> Option<(Self, &[u8])> {
         if item.len() > LARGEST_ITEM {

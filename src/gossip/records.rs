@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::identity::Id;
 use super::record::{Head, RECORD, Record};
+use super::testimony::{self, DRAINS, TESTIMONIES, Testimony};
+use crate::fleet::Word;
 use crate::hash::xxh3_64;
 
 /// How long an item waits for the news that its owner is a member.
@@ -29,7 +31,29 @@ pub(crate) struct Item {
     pub(crate) version: u64,
     pub(crate) bytes: Arc<[u8]>,
     pub(crate) hash: u64,
-    record: Option<Arc<Record>>,
+    said: Said,
+}
+
+/// What an item says.
+#[derive(Clone, Debug)]
+enum Said {
+    Record(Arc<Record>),
+    Testimony(Arc<Testimony>),
+    Drains(Arc<[(u64, Word)]>),
+    /// Of a kind that this version does not know.
+    Unknown,
+}
+
+impl Said {
+    /// None: it breaks a rule of ours.
+    fn of(kind: u8, body: &[u8]) -> Option<Self> {
+        Some(match kind {
+            RECORD => Self::Record(Arc::new(Record::of(body)?)),
+            _ if TESTIMONIES.contains(&kind) => Self::Testimony(Arc::new(Testimony::of(body)?)),
+            _ if DRAINS.contains(&kind) => Self::Drains(testimony::drains_of(body)?.into()),
+            _ => Self::Unknown,
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -75,6 +99,9 @@ pub(crate) struct Records {
     claimed: Option<u64>,
     /// Whether a record changed since it was asked.
     changed: bool,
+    /// The same of what is said of nodes, and of drains.
+    fleet_changed: bool,
+    drains_changed: bool,
     pub(crate) counted: Counted,
 }
 
@@ -88,6 +115,8 @@ impl Records {
             contested: None,
             claimed: None,
             changed: false,
+            fleet_changed: false,
+            drains_changed: false,
             counted: Counted::default(),
         }
     }
@@ -140,11 +169,13 @@ impl Records {
             owner: self.me.addr,
             kind: head.kind,
         });
+        let is_ours =
+            |kind| kind == RECORD || TESTIMONIES.contains(&kind) || DRAINS.contains(&kind);
         let is_foreign = match own {
             Some(own) => {
                 head.version > own.version || (head.version == own.version && *own.bytes != *bytes)
             }
-            None => head.kind == RECORD,
+            None => is_ours(head.kind),
         };
         if is_foreign {
             self.contested = self.contested.max(Some(head.version));
@@ -159,15 +190,9 @@ impl Records {
         bytes: &[u8],
         stranger: Option<Instant>,
     ) -> Offered {
-        let record = match head.kind {
-            RECORD => match Record::of(body) {
-                Some(record) => Some(Arc::new(record)),
-                None => {
-                    self.counted.refused += 1;
-                    return Offered::Refused;
-                }
-            },
-            _ => None,
+        let Some(said) = Said::of(head.kind, body) else {
+            self.counted.refused += 1;
+            return Offered::Refused;
         };
         let addr = head.owner.addr;
         if stranger.is_some() && !self.owners.contains_key(&addr) {
@@ -209,17 +234,19 @@ impl Records {
             }
             _ => {}
         }
-        if record.is_none() {
-            self.counted.unknown += 1;
+        match said {
+            Said::Record(_) => self.changed = true,
+            Said::Testimony(_) => self.fleet_changed = true,
+            Said::Drains(_) => self.drains_changed = true,
+            Said::Unknown => self.counted.unknown += 1,
         }
-        self.changed |= record.is_some();
         owner.items.insert(
             head.kind,
             Item {
                 version: head.version,
                 bytes: bytes.into(),
                 hash,
-                record,
+                said,
             },
         );
         Offered::New(ItemKey {
@@ -280,7 +307,28 @@ impl Records {
             .owners
             .get(&id.addr)
             .filter(|owner| owner.generation == id.generation)?;
-        owner.items.get(&RECORD)?.record.clone()
+        match &owner.items.get(&RECORD)?.said {
+            Said::Record(record) => Some(Arc::clone(record)),
+            _ => None,
+        }
+    }
+
+    /// What a member says of nodes.
+    pub(crate) fn testimonies(&self, id: Id) -> impl Iterator<Item = &Arc<Testimony>> {
+        self.items(id).filter_map(|(_, item)| match &item.said {
+            Said::Testimony(testimony) => Some(testimony),
+            _ => None,
+        })
+    }
+
+    /// All words on drains that are known.
+    pub(crate) fn drains(&self) -> impl Iterator<Item = (u64, Word)> {
+        let items = self.owners.values().flat_map(|owner| owner.items.values());
+        let drains = items.filter_map(|item| match &item.said {
+            Said::Drains(words) => Some(words.iter().copied()),
+            _ => None,
+        });
+        drains.flatten()
     }
 
     pub(crate) fn item(&self, key: ItemKey) -> Option<&Item> {
@@ -319,6 +367,14 @@ impl Records {
 
     pub(crate) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
+    }
+
+    pub(crate) fn take_fleet_changed(&mut self) -> bool {
+        std::mem::take(&mut self.fleet_changed)
+    }
+
+    pub(crate) fn take_drains_changed(&mut self) -> bool {
+        std::mem::take(&mut self.drains_changed)
     }
 
     /// Bytes of all items.

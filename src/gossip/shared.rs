@@ -1,6 +1,6 @@
 //! What handles and the driver share: the picture, and wishes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -14,11 +14,12 @@ use super::counters::Counters;
 use super::events::{BACKLOG, GossipEvent};
 use super::heal::HealReport;
 use super::identity::Id;
-use super::instance::Instance;
+use super::instance::{Instance, Picture};
 use super::leave::LeaveReport;
 use super::record::Record;
 use super::records::Counted;
 use super::rule::Rule;
+use super::share::{MOST_SHARES, NodeOpinion, Opinions};
 use super::view::MemberView;
 use crate::clock;
 use crate::sealed::Keyring;
@@ -40,6 +41,10 @@ pub(crate) struct Shared {
     /// The source of seeds should be asked again.
     pub(crate) want_seeds: Notify,
     pub(crate) numbers: Mutex<Numbers>,
+    /// What all say of nodes, while somebody wants to know.
+    pub(crate) picture: watch::Sender<Arc<Picture>>,
+    /// Guards the clusters whose health is shared, by scope.
+    shares: Mutex<BTreeMap<Box<str>, Opinions>>,
     /// What requests that are forwarded are marked with.
     #[cfg(feature = "forward")]
     pub(crate) keyring: arc_swap::ArcSwapOption<Keyring>,
@@ -68,6 +73,11 @@ pub(crate) struct Wishes {
     pub(crate) forget: VecDeque<SocketAddr>,
     pub(crate) heals: Vec<oneshot::Sender<HealReport>>,
     pub(crate) leave: Vec<(LeaveStep, oneshot::Sender<usize>)>,
+    /// What is said of nodes, by scope.
+    pub(crate) testimony: BTreeMap<Box<str>, Vec<Vec<u8>>>,
+    pub(crate) testimony_is_new: bool,
+    /// Operators' words on nodes.
+    pub(crate) drains: VecDeque<(u64, bool)>,
     /// Whether the record or the draining may be new.
     pub(crate) is_new: bool,
 }
@@ -120,6 +130,9 @@ impl Shared {
                 forget: VecDeque::new(),
                 heals: Vec::new(),
                 leave: Vec::new(),
+                testimony: BTreeMap::new(),
+                testimony_is_new: false,
+                drains: VecDeque::new(),
                 is_new: false,
             }),
             wished: Notify::new(),
@@ -128,6 +141,8 @@ impl Shared {
                 key_ids,
                 ..Numbers::default()
             }),
+            picture: watch::Sender::default(),
+            shares: Mutex::default(),
             #[cfg(feature = "forward")]
             keyring: arc_swap::ArcSwapOption::new(instance.keyring().cloned().map(Arc::new)),
             left: watch::Sender::new(None),
@@ -150,6 +165,54 @@ impl Shared {
 
     pub(crate) fn can_leave_by(&self, tasks: &Arc<Tasks>) {
         *self.tasks.lock() = Arc::downgrade(tasks);
+    }
+
+    /// A cluster shares its health under this scope from now on; the error says why it cannot.
+    pub(crate) fn begin_share(&self, scope: &str, opinions: &Opinions) -> Result<(), String> {
+        let mut shares = self.shares.lock();
+        if shares.len() >= MOST_SHARES {
+            return Err(format!("{MOST_SHARES} clusters share their health already"));
+        }
+        if shares.contains_key(scope) {
+            return Err("another cluster has it: give each its own scope".into());
+        }
+        shares.insert(scope.into(), opinions.clone());
+        Ok(())
+    }
+
+    /// Says nothing of the scope any more, unless another cluster has it meanwhile.
+    pub(crate) fn end_share(&self, scope: &str, opinions: &Opinions) {
+        let mut shares = self.shares.lock();
+        if shares.get(scope).is_some_and(|known| known.are(opinions)) {
+            shares.remove(scope);
+            self.wish(|wishes| {
+                wishes.testimony_is_new |= wishes.testimony.remove(scope).is_some();
+            });
+        }
+    }
+
+    /// How many clusters share their health.
+    pub(crate) fn shares(&self) -> usize {
+        self.shares.lock().len()
+    }
+
+    /// What is thought of the nodes of each scope.
+    pub(crate) fn opinions(&self) -> Vec<(Box<str>, Arc<[NodeOpinion]>)> {
+        let shares = self.shares.lock();
+        let all = shares.iter();
+        all.map(|(scope, opinions)| (scope.clone(), opinions.load()))
+            .collect()
+    }
+
+    /// What is said of the nodes of a scope from now on.
+    pub(crate) fn testify(&self, scope: &str, opinions: &Opinions, bodies: Vec<Vec<u8>>) {
+        let shares = self.shares.lock();
+        if shares.get(scope).is_some_and(|known| known.are(opinions)) {
+            self.wish(|wishes| {
+                wishes.testimony.insert(scope.into(), bodies);
+                wishes.testimony_is_new = true;
+            });
+        }
     }
 
     /// Begins to leave; whether it had not begun before.
@@ -183,6 +246,12 @@ impl Wishes {
     pub(crate) fn doubt(&mut self, whom: Id) {
         if self.doubts.len() < MOST_WISHES && !self.doubts.contains(&whom) {
             self.doubts.push_back(whom);
+        }
+    }
+
+    pub(crate) fn say_drain(&mut self, key: u64, on: bool) {
+        if self.drains.len() < MOST_WISHES {
+            self.drains.push_back((key, on));
         }
     }
 

@@ -1,6 +1,7 @@
 //! Many instances in virtual time, with the real protocol: every run is its seed's.
 
 mod complaints;
+mod fleet;
 mod hostile;
 mod net;
 mod seeds;

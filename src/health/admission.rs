@@ -24,6 +24,8 @@ pub(crate) struct Standing {
     pub(crate) settles: bool,
     /// Few dials at once.
     pub(crate) probation: bool,
+    /// Its keys stay with it whatever becomes of a call: nobody else would look for them elsewhere.
+    pub(crate) kept: bool,
 }
 
 impl Standing {
@@ -33,6 +35,7 @@ impl Standing {
         callable: false,
         settles: false,
         probation: false,
+        kept: false,
     };
 
     pub(crate) fn new(state: NodeState, overrule: Overrule) -> Self {
@@ -48,6 +51,7 @@ impl Standing {
             callable,
             settles,
             probation: state == NodeState::Probation,
+            kept: keep && !drained,
         }
     }
 }
@@ -89,7 +93,10 @@ mod tests {
     fn a_drained_node_serves_nothing_whatever_else_is_said() {
         for (state, overrule) in all().filter(|(_, overrule)| overrule.drained) {
             let is = Standing::new(state, overrule);
-            assert!(!is.serves && !is.callable, "{state} {overrule:?}");
+            assert!(
+                !is.serves && !is.callable && !is.kept,
+                "{state} {overrule:?}"
+            );
             let well = state.admits() && !overrule.hold;
             assert_eq!(is.settles, well, "{state} {overrule:?}");
         }
@@ -102,6 +109,7 @@ mod tests {
             let callable = state.admits() && !overrule.hold;
             assert_eq!(is.callable, callable, "{state} {overrule:?}");
             assert_eq!(is.serves, callable || overrule.keep, "{state} {overrule:?}");
+            assert_eq!(is.kept, overrule.keep, "{state} {overrule:?}");
         }
     }
 

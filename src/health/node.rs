@@ -1,10 +1,12 @@
 //! One node's state machine; what the other nodes do comes in as [`Facts`].
 
 mod asked;
+mod held;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use self::held::HELD;
 use super::NodeState;
 use super::admission::Overrule;
 use super::check::Check;
@@ -91,6 +93,8 @@ enum Fall {
     NotReady,
     /// Waiting alone will not help: the highest level at once.
     Hopeless,
+    /// It did nothing wrong here: others find it out. Same level, the shortest wait.
+    Held,
 }
 
 impl From<Reason> for Fall {
@@ -232,7 +236,7 @@ impl NodeHealth {
     fn fall(&mut self, fall: Fall, reason: Reason, facts: &Facts<'_>) {
         let (penalty, schedule) = (&facts.rules.penalty, &facts.rules.schedule);
         let serving = self.admits();
-        let flaps = serving && self.is_flapping(penalty, facts.now);
+        let flaps = serving && fall != Fall::Held && self.is_flapping(penalty, facts.now);
         if serving {
             self.not_ready = 0;
         }
@@ -247,6 +251,7 @@ impl NodeHealth {
         let (longest, flaps) = match fall {
             // Backing off from our own outage would only prolong it.
             Fall::Failed if facts.suspect => (base, false),
+            Fall::Held => (base, false),
             Fall::NotReady => {
                 let level = self.level.max(1).saturating_add(self.not_ready);
                 self.not_ready = self.not_ready.saturating_add(1);
@@ -363,10 +368,12 @@ impl NodeHealth {
         };
         match result {
             ProbeResult::Ok => {
-                *oks += 1;
+                *oks = oks.saturating_add(1);
                 *probe = None;
                 self.tried_at = facts.now;
-                if *oks < penalty.rise {
+                if self.overrule.hold && *oks >= penalty.rise {
+                    *next = later(facts.now, half_jitter(HELD, facts.unit));
+                } else if *oks < penalty.rise {
                     *next = later(facts.now, half_jitter(penalty.probe_gap, facts.unit));
                 } else if facts.rules.prepares.is_some() {
                     self.state = State::Preparing {

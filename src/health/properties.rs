@@ -283,6 +283,8 @@ impl World {
             );
         }
         if change.from == NodeState::HalfOpen && change.to.admits() {
+            let held = self.overrules.get(&change.key).is_some_and(|o| o.hold);
+            assert!(!held, "a held node came back");
             assert_eq!(self.ready, self.prepares, "it serves when it is prepared");
         }
         if down {
@@ -333,6 +335,7 @@ impl World {
                 (0..7).any(|n| not_ready(schedule.nominal(change.level.max(1) + n)))
             }
             Some(Reason::Config | Reason::NotRedis) => within(nominal) || hold,
+            Some(Reason::Fleet) => within(base),
             _ if change.client_suspect => wait == base,
             _ => within(nominal) || hold,
         };
@@ -551,12 +554,7 @@ impl World {
                 assert!(soon <= now + RT, "asked after {:?}", soon - now);
             }
             Event::Doubt => self.demand(key, Machine::check),
-            Event::Overrule(overrule) => {
-                self.health.overrule(key, overrule);
-                self.overrules.insert(key, overrule);
-                assert_eq!(self.is(key), self.published[&key], "it is no health");
-                assert_eq!(self.health.standing(key), Standing::new(state, overrule));
-            }
+            Event::Overrule(overrule) => self.overrule(key, overrule),
             Event::Wait => {}
         }
         let fell = self.health.level(key).unwrap() < level;
@@ -569,6 +567,32 @@ impl World {
             "what was counted is what there is"
         );
         self.check();
+    }
+
+    fn overrule(&mut self, key: u8, overrule: Overrule) {
+        let (now, level) = (self.now, self.health.level(key).unwrap());
+        let hold = self.health.overruled(key).hold;
+        self.health.overrule(key, Overrule { hold, ..overrule });
+        self.overrules.insert(key, overrule);
+        assert_eq!(self.is(key), self.published[&key], "it is no health");
+        let was_admitted = self.published[&key].state.admits();
+        let change = self.health.hold(key, overrule.hold, now, self.unit);
+        let falls = was_admitted && overrule.hold;
+        assert_eq!(
+            change.is_some(),
+            falls,
+            "a hold takes who admits, and gives nobody back"
+        );
+        if overrule.hold
+            && let Some(&(Question::Prepare, id, _)) = self.in_flight.get(&key)
+        {
+            self.in_flight.remove(&key);
+            self.ended.insert(key, (Question::Prepare, id));
+        }
+        self.apply(change, level);
+        assert_eq!(self.health.level(key), Some(level), "it did nothing wrong");
+        let state = self.published[&key].state;
+        assert_eq!(self.health.standing(key), Standing::new(state, overrule));
     }
 
     /// The probe or check in flight ends.
@@ -721,6 +745,10 @@ proptest! {
         let mut world = World::new(nodes).preparing(prepares);
         for step in &steps {
             world.step(step);
+        }
+        for key in 0..nodes {
+            let event = Event::Overrule(Overrule::default());
+            world.step(&Step { wait: 0, key, unit: 1.0, event });
         }
         let hold = Duration::from_secs(5);
         let prepared = Duration::from_secs(1);

@@ -1,6 +1,7 @@
 //! Every row of the state machine's table, by hand.
 
 mod asked;
+mod held;
 
 use super::*;
 use crate::health::verdict::{ProbeResult, Soft};

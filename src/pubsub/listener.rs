@@ -155,8 +155,7 @@ impl Listener {
             for (i, topic) in self.topics.iter().enumerate() {
                 if topic.kind == Kind::Pattern {
                     snapshot
-                        .live
-                        .iter()
+                        .callable()
                         .for_each(|n| want(&snapshot.nodes[n], i));
                 } else if let Some(backend) = snapshot.route(&topic.name) {
                     want(backend, i);

@@ -86,7 +86,11 @@ async fn renew(shared: &QueueShared, source: &Source, visibility: Duration) {
 /// Tells of a failure, unless it is the node's own end: others do that.
 fn told(shared: &QueueShared, source: &Source, duty: Duty, key: &str, error: Error) {
     match error.kind() {
-        ErrorKind::NodeOut | ErrorKind::Closed | ErrorKind::Connect | ErrorKind::ConnectionLost => {
+        ErrorKind::NodeOut
+        | ErrorKind::UnreachableHere
+        | ErrorKind::Closed
+        | ErrorKind::Connect
+        | ErrorKind::ConnectionLost => {
             tracing::debug!(node = %source.node(), %error, "{} have to wait", duty.name())
         }
         _ => source.failed(shared, duty, key, error),

@@ -150,6 +150,7 @@ impl Sort {
         match (error.kind(), error.server_code()) {
             (
                 ErrorKind::NodeOut
+                | ErrorKind::UnreachableHere
                 | ErrorKind::Connect
                 | ErrorKind::ConnectionLost
                 | ErrorKind::Timeout,

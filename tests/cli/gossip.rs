@@ -221,3 +221,50 @@ async fn a_cluster_without_keys_is_asked_also_where_the_variable_names_a_file() 
     let ran = ask("dist", true).await.unwrap();
     ran.refuses(2, &["another placement"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_instances_agree_on_about_nodes_is_printed_and_a_node_is_drained_at_all_of_them() {
+    let files = Files::new();
+    let (all, file) = three(&files).await;
+    // Nobody calls them, so nobody knows that no server is there.
+    let urls = ["redis://127.0.0.1:1", "redis://127.0.0.1:2"];
+    let clusters: Vec<_> = all
+        .iter()
+        .map(|gossip| {
+            let cluster = fluster::FlusterCluster::from_urls(urls).unwrap();
+            let fleet = fluster::gossip::Fleet::advisory().scope("cache");
+            let health = cluster.share_health(gossip, fleet).unwrap();
+            (cluster, health)
+        })
+        .collect();
+    let heard = || {
+        let all = clusters.iter().map(|(_, health)| health.opinions());
+        all.into_iter().all(|o| o.len() == 2 && o[0].live == 3)
+    };
+    fluster::testing::eventually(LONG, heard).await;
+    let at = all[1].whoami().address;
+    let text = ask("nodes", &file, at, "").await.works().stdout;
+    assert!(
+        text.starts_with("SCOPE") && text.contains("127.0.0.1:2"),
+        "{text}"
+    );
+    assert!(text.contains("3/3") && text.contains("up"), "{text}");
+    let ran = ask("nodes", &file, at, "--scope cache drain 127.0.0.1:2").await;
+    assert!(ran.works().stdout.contains("is drained at all instances"));
+    let drained = || {
+        let mut all = clusters.iter().map(|(cluster, _)| cluster.status());
+        all.all(|status| status.node("127.0.0.1:2").is_some_and(|n| n.drained))
+    };
+    fluster::testing::eventually(LONG, drained).await;
+    let json = ask("nodes", &file, at, "--json --scope cache")
+        .await
+        .works()
+        .json();
+    assert_eq!(json[0][1]["effective"], "drained");
+    assert_eq!(json[0][1]["drained_by"], "i1");
+    let ran = ask("nodes", &file, at, "--scope other drain 127.0.0.1:1").await;
+    assert_eq!(ran.code, 1, "no such scope");
+    let ran = ask("nodes", &file, at, "--scope cache restore 127.0.0.1:2").await;
+    assert!(ran.works().stdout.contains("is restored at all instances"));
+    fluster::testing::eventually(LONG, || !drained()).await;
+}

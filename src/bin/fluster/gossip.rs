@@ -5,6 +5,7 @@ pub mod args;
 mod ask;
 mod differ;
 mod list;
+mod nodes;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -35,6 +36,7 @@ pub fn run(command: &Gossip, out: &mut Out) -> Result<ExitCode, Fault> {
             Gossip::Leave(whom) => act::leave(whom, out).await,
             Gossip::Drain(args) => act::drain(args, out).await,
             Gossip::Forget(args) => act::forget(args, out).await,
+            Gossip::Nodes(args) => nodes::nodes(args, out).await,
             Gossip::Keygen => Ok(ExitCode::SUCCESS),
         }
     })

@@ -171,3 +171,184 @@ async fn a_doubt_takes_no_more_nodes_than_any_other_suspicion() {
     let downs = told.iter().filter(|event| event.starts_with("down"));
     assert_eq!(downs.count(), 1, "{told:?}");
 }
+
+#[cfg(feature = "gossip")]
+mod by_the_fleet {
+    use super::*;
+    use crate::cluster::fleet::FleetWord;
+    use crate::connection::network::fake::Manner;
+    use crate::error::{ErrorKind, Outcome};
+    use redis::Value;
+
+    fn heed(world: &World, name: &str, word: FleetWord) {
+        let key = world.backend(name).key();
+        world.engine().heed(&[(key, word)].into());
+    }
+
+    const HOLD: FleetWord = FleetWord {
+        hold: true,
+        keep: false,
+        drained: false,
+        ask: false,
+    };
+    const KEEP: FleetWord = FleetWord {
+        hold: false,
+        keep: true,
+        ..HOLD
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_held_node_serves_nobody_however_well_it_answers_and_comes_back_by_a_probe_of_our_own()
+     {
+        let mut world = World::new(&["a", "b", "c"]);
+        heed(&world, "a", HOLD);
+        assert!(!world.is_live("a") && !world.backend("a").gate().read().settles());
+        world.until(s(20)).await;
+        assert_eq!(
+            world.is("a"),
+            (NodeState::HalfOpen, 0),
+            "its level is its own"
+        );
+        let probes = world.probe.count("a");
+        assert!((10..=23).contains(&probes), "every two seconds: {probes}");
+        let (_, facts) = world.engine().fleet_facts();
+        let votes = |name: &str| facts.iter().any(|fact| fact.node == *name && fact.votes);
+        assert!(!votes("a"), "its probes are good");
+        heed(&world, "a", FleetWord::default());
+        world.settle().await;
+        assert!(world.is_live("a") && world.state("a") == NodeState::Probation);
+        assert_eq!(world.told(), ["down a fleet", "up a"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kept_node_that_is_out_keeps_its_keys_and_refuses_their_calls() {
+        let mut world = World::new(&["a", "b"]);
+        world.probe.script("a", [Answer::Refused]);
+        heed(&world, "a", KEEP);
+        assert!(world.is_live("a") && world.backend("a").gate().read().admits());
+        world.refuse("a");
+        assert!(world.is_live("a"), "its keys stay");
+        let error = world.call("a").await.expect_err("it is out here");
+        assert_eq!(error.kind(), ErrorKind::UnreachableHere);
+        assert_eq!(error.outcome(), Outcome::NotSent);
+        assert!(error.retry_after().is_some() && error.is_connection_error());
+        let status = world.cluster.status();
+        let node = status.node("a").expect("it is there");
+        assert!(node.kept && !node.admits && !node.held);
+        // What is bound to no key goes elsewhere.
+        let snapshot = world.engine().topology_full();
+        assert_eq!(snapshot.callable().count(), 1);
+        let clients: Vec<_> = world.cluster.clients().rounds(2).flatten().collect();
+        assert_eq!(clients.len(), 2);
+        assert!(clients.iter().all(|client| client.node().as_str() == "b"));
+        heed(&world, "a", FleetWord::default());
+        assert!(!world.is_live("a"), "its stand-in serves");
+        let told = world.told();
+        let kept = |is| {
+            told.iter()
+                .filter(|t| t.contains(&format!("kept: {is}")))
+                .count()
+        };
+        assert_eq!((kept(true), kept(false)), (1, 1), "{told:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn held_and_kept_a_node_fails_every_key_and_drained_it_does_nothing_else() {
+        let world = World::new(&["a", "b"]);
+        heed(&world, "a", FleetWord { keep: true, ..HOLD });
+        assert!(world.is_live("a"));
+        let error = world.call("a").await.expect_err("it is held");
+        assert_eq!(error.kind(), ErrorKind::UnreachableHere);
+        heed(
+            &world,
+            "a",
+            FleetWord {
+                drained: true,
+                ..KEEP
+            },
+        );
+        assert!(!world.is_live("a"), "an operator beats all");
+        world.cluster.drain_node("a").expect("it is there");
+        world.cluster.restore_node("a").expect("it is there");
+        assert!(!world.is_live("a"), "it is drained at all instances");
+        heed(&world, "a", KEEP);
+        assert!(world.is_live("a"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_the_fleet_doubts_is_asked_and_one_that_is_out_is_probed_sooner() {
+        let ask = FleetWord {
+            ask: true,
+            ..FleetWord::default()
+        };
+        let world = World::new(&["a", "b"]);
+        world.settle().await;
+        heed(&world, "a", ask);
+        world.settle().await;
+        assert_eq!(world.probe.count("a"), 1);
+        world.probe.script("b", [Answer::Refused]);
+        world.refuse("b");
+        world.until(s(10)).await;
+        let before = world.probe.count("b");
+        heed(&world, "b", ask);
+        world.until(s(10) + ms(600)).await;
+        assert!(world.probe.count("b") > before, "not after its penalty");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_fails_at_a_kept_node_goes_to_no_other_node_whatever_it_fails_with() {
+        let failures = [
+            (Manner::Gone, ErrorKind::Connect),
+            (Manner::Says("-LOADING wait"), ErrorKind::Server),
+        ];
+        for (manner, kind) in failures {
+            for keep in [false, true] {
+                let world = World::served(&["a", "b"]);
+                let mut keys = (0..).map(|n| format!("key:{n}"));
+                let at_a =
+                    |key: &String| world.cluster.get_node(key).is_ok_and(|node| node == *"a");
+                let key = keys.find(at_a).expect("half of them");
+                heed(&world, "a", FleetWord { keep, ..KEEP });
+                if kind == ErrorKind::Server {
+                    // Else it is refused while it connects.
+                    let _: Value = world
+                        .cluster
+                        .run(redis::cmd("GET").arg(&key))
+                        .await
+                        .expect("it serves");
+                }
+                world.network.serve("10.0.0.1:6379", manner);
+                let mut get = redis::cmd("GET");
+                get.arg(&key);
+                let got = world.cluster.run::<Value>(&get).await;
+                let heard = world.network.heard("10.0.0.2:6379", "GET");
+                match keep {
+                    false => assert!(got.is_ok() && heard == 1, "a stand-in has it: {got:?}"),
+                    true => {
+                        assert_eq!(got.map_err(|e| e.kind()), Err(kind));
+                        assert_eq!(heard, 0, "nobody else would look there");
+                    }
+                }
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_nobody_shares_anything_any_more_each_node_stands_by_itself() {
+        let world = World::new(&["a", "b", "c"]);
+        heed(
+            &world,
+            "a",
+            FleetWord {
+                drained: true,
+                ..HOLD
+            },
+        );
+        heed(&world, "b", KEEP);
+        world.until(s(1)).await;
+        assert!(!world.is_live("a"));
+        world.engine().heed_nobody();
+        world.settle().await;
+        assert!(world.is_live("a") && !world.backend("b").gate().read().is_kept());
+    }
+}

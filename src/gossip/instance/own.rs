@@ -98,12 +98,21 @@ impl Own {
         self.joined = self.joined.map(|joined| joined + lag);
     }
 
-    fn generation(&self, now: Instant, above: u64) -> u64 {
+    /// The version of the next item that is said.
+    pub(super) fn next_version(&mut self) -> u64 {
+        self.version += 1;
+        self.version
+    }
+
+    /// The wall clock, in milliseconds.
+    pub(super) fn wall(&self, now: Instant) -> u64 {
         let elapsed = now.saturating_duration_since(self.started).as_millis();
-        let wall = self
-            .wall
-            .saturating_add(u64::try_from(elapsed).unwrap_or(u64::MAX));
-        wall.max(above.saturating_add(1))
+        let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
+        self.wall.saturating_add(elapsed)
+    }
+
+    fn generation(&self, now: Instant, above: u64) -> u64 {
+        self.wall(now).max(above.saturating_add(1))
     }
 }
 
@@ -111,9 +120,9 @@ impl Instance {
     /// Says what we are, under a new version.
     pub(super) fn publish(&mut self, now: Instant) {
         self.own.said.phase = self.own.phase(now);
-        self.own.version += 1;
+        let version = self.own.next_version();
         // What does not fit was refused when it was set.
-        if let Some(item) = self.own.said.item(self.me, self.own.version) {
+        if let Some(item) = self.own.said.item(self.me, version) {
             self.swim.broadcast(&item);
         }
         self.changed = true;
@@ -234,6 +243,7 @@ impl Instance {
         self.swim.become_other(now, self.me);
         self.own.version = 0;
         self.publish(now);
+        self.say_again();
         self.seek.alone(now);
     }
 
@@ -271,6 +281,7 @@ impl Instance {
         if let Some(version) = contested {
             self.own.version = self.own.version.max(version);
             self.publish(now);
+            self.say_again();
         }
         if let Some(generation) = claimed {
             self.claimed(now, generation);

@@ -31,11 +31,32 @@ pub enum Reason {
     MaxClients,
     /// The operator has drained it: [`restore_node`](crate::FlusterCluster::restore_node) brings it back.
     Drained,
+    /// Other processes find it out, and this one goes by what [they agree on](https://docs.rs/fluster/latest/fluster/guide/fleet/index.html).
+    Fleet,
     /// Another error of the operating system.
     Io,
 }
 
 impl Reason {
+    /// All of them, in an order that is told to others: new ones are appended.
+    #[cfg(feature = "gossip")]
+    pub(crate) const ALL: [Self; 14] = [
+        Self::Refused,
+        Self::Unreachable,
+        Self::Timeout,
+        Self::Lost,
+        Self::NotRedis,
+        Self::Protocol,
+        Self::Dns,
+        Self::Config,
+        Self::NotReady,
+        Self::Busy,
+        Self::MaxClients,
+        Self::Drained,
+        Self::Io,
+        Self::Fleet,
+    ];
+
     /// The reason as it appears in metrics, events and logs: `refused`, `timeout`, `not_redis`, ... [Example](crate::guide::by_example#watching).
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -52,6 +73,7 @@ impl Reason {
             Self::Busy => "busy",
             Self::MaxClients => "max_clients",
             Self::Drained => "drained",
+            Self::Fleet => "fleet",
             Self::Io => "io",
         }
     }

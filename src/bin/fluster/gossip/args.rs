@@ -41,8 +41,36 @@ pub enum Gossip {
     Drain(Drain),
     /// Forget instances that are down
     Forget(Forget),
+    /// What the instances agree on about Redis nodes; exit code 1 when one is out
+    Nodes(Nodes),
     /// A new key, on standard output
     Keygen,
+}
+
+#[derive(Args, Debug)]
+pub struct Nodes {
+    #[command(flatten)]
+    pub whom: Whom,
+    /// The nodes of this scope alone; to drain or restore one: its scope, `redis` when it is not given
+    #[arg(long, value_name = "SCOPE")]
+    pub scope: Option<String>,
+    #[command(subcommand)]
+    pub act: Option<NodesDo>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum NodesDo {
+    /// Take a node out of service at all instances
+    Drain(NodeAct),
+    /// Let it serve again at all instances
+    Restore(NodeAct),
+}
+
+#[derive(Args, Debug)]
+pub struct NodeAct {
+    /// The node's name
+    #[arg(value_name = "NAME")]
+    pub name: String,
 }
 
 /// Which cluster, and where it is asked.
