@@ -43,7 +43,8 @@ enum Policy {
 
 /// What comes to an instance later.
 enum Comes {
-    Says(usize, Arc<Evidence>),
+    /// Under a version: what was said before is not believed after it.
+    Says(usize, u64, Arc<Evidence>),
     Answer {
         node: usize,
         epoch: u64,
@@ -67,7 +68,7 @@ struct Instance {
     heard_at: Vec<u64>,
     comes: BTreeMap<(u64, u64), Comes>,
     said: Arc<Evidence>,
-    voices: BTreeMap<usize, Arc<Evidence>>,
+    voices: BTreeMap<usize, (u64, Arc<Evidence>)>,
     pace: Pace,
     next_look: u64,
     crashed: Option<u64>,
@@ -145,7 +146,7 @@ impl World {
         };
         for me in 0..world.all.len() {
             for other in 0..world.all.len() {
-                world.all[me].voices.insert(other, Arc::default());
+                world.all[me].voices.insert(other, (0, Arc::default()));
             }
         }
         // Everybody has used every node, some time ago.
@@ -188,6 +189,8 @@ impl World {
     /// Three hear it at once; whoever heard it tells three more with its next round, within 200 ms, of whom some know it
     /// already; one in fifty messages is late.
     fn tell(&mut self, from: usize, said: &Arc<Evidence>) {
+        self.order += 1;
+        let version = self.order;
         let mut others: Vec<_> = self.living().filter(|other| *other != from).collect();
         for place in (1..others.len()).rev() {
             let with = self.rng.random_range(0..=place);
@@ -205,7 +208,7 @@ impl World {
                     5 + (0..rounds).map(round).sum::<u64>()
                 }
             };
-            self.later(other, delay, Comes::Says(from, Arc::clone(said)));
+            self.later(other, delay, Comes::Says(from, version, Arc::clone(said)));
         }
     }
 
@@ -218,7 +221,7 @@ impl World {
         match gone {
             true => Seen::Down,
             false if me == other => Seen::Speaks(Arc::clone(&self.all[me].said)),
-            false => Seen::Speaks(Arc::clone(&self.all[me].voices[&other])),
+            false => Seen::Speaks(Arc::clone(&self.all[me].voices[&other].1)),
         }
     }
 
@@ -280,9 +283,15 @@ impl World {
             let (now, unit) = (self.now(), self.rng.random_range(0.0..1.0));
             let this = &mut self.all[me];
             match comes {
-                Comes::Says(from, said) => {
-                    this.voices.insert(from, said);
-                    changed = true;
+                Comes::Says(from, version, said) => {
+                    if this
+                        .voices
+                        .get(&from)
+                        .is_some_and(|(known, _)| *known < version)
+                    {
+                        this.voices.insert(from, (version, said));
+                        changed = true;
+                    }
                 }
                 Comes::Answer {
                     node,
