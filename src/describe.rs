@@ -301,6 +301,36 @@ const METRICS: &[(Kind, &str, Option<Unit>, &str)] = {
             "Payload of datagrams, by direction",
         ),
         (
+            Gauge,
+            "fluster_fleet_decision",
+            None,
+            "What the instances find of a node: 2 up, 1 undecided, 0 out",
+        ),
+        (
+            Gauge,
+            "fluster_fleet_down_votes",
+            Some(Unit::Count),
+            "Jurors that are heard and say that a node is down",
+        ),
+        (
+            Gauge,
+            "fluster_fleet_kept",
+            None,
+            "1 while a node's keys stay with it though this instance cannot reach it",
+        ),
+        (
+            Gauge,
+            "fluster_fleet_diverged_instances",
+            Some(Unit::Count),
+            "Instances with other nodes, other names or another placement",
+        ),
+        (
+            Counter,
+            "fluster_fleet_asks_total",
+            Some(Unit::Count),
+            "Nodes that were asked because others doubt them, by result",
+        ),
+        (
             Counter,
             "fluster_gossip_refused_total",
             Some(Unit::Count),

@@ -27,6 +27,9 @@ pub(super) fn told(event: &Event) -> Value {
         }),
         Event::NodeDrained { node } => json!({ "event": "node_drained", "node": node.as_str() }),
         Event::NodeRestored { node } => json!({ "event": "node_restored", "node": node.as_str() }),
+        Event::NodeKept { node, kept } => {
+            json!({ "event": "node_kept", "node": node.as_str(), "kept": kept })
+        }
         Event::NodeSlow { node, slow } => {
             json!({ "event": "node_slow", "node": node.as_str(), "slow": slow })
         }

@@ -153,6 +153,7 @@ pub(super) fn count_ask(backend: &Backend, result: ProbeResult) {
         ProbeResult::NotRun => "not_run",
         _ => "failed",
     };
-    metrics::counter!("fluster_fleet_asks_total", "node" => backend.id().to_string(), "result" => result)
-        .increment(1);
+    let mut labels = backend.labels();
+    labels.push(metrics::Label::new("result", result));
+    metrics::counter!("fluster_fleet_asks_total", labels).increment(1);
 }

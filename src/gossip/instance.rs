@@ -8,6 +8,8 @@ mod fleet;
 mod members;
 mod own;
 mod seek;
+#[cfg(test)]
+mod shown;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -157,11 +159,6 @@ impl Instance {
         };
         instance.publish(now);
         instance
-    }
-
-    #[cfg(test)]
-    pub(crate) fn me(&self) -> Id {
-        self.me
     }
 
     /// When [`tick`](Self::tick) has something to do.
@@ -433,22 +430,5 @@ impl Instance {
     /// Changes that are still passed on: of members, of items.
     pub(crate) fn backlog(&self) -> (usize, usize) {
         self.swim.backlog()
-    }
-
-    #[cfg(test)]
-    pub(crate) fn burden(&self) -> usize {
-        self.swim.timers() + self.out.len() + self.seen.len() + self.replays.len()
-    }
-
-    /// What a later version would say.
-    #[cfg(test)]
-    pub(crate) fn say_raw(&mut self, now: Instant, item: &[u8]) {
-        self.swim.broadcast(item);
-        self.settle(now);
-    }
-
-    #[cfg(test)]
-    pub(crate) fn records(&self) -> parking_lot::MutexGuard<'_, Records> {
-        self.records.lock()
     }
 }
