@@ -124,6 +124,24 @@ impl Drop for Running {
 }
 
 #[test]
+fn admin_shows_a_cluster_under_load() {
+    let servers: [Server; 3] = fleet();
+    let mut admin = example("admin", &servers);
+    admin.env("LISTEN", "127.0.0.1:0").env_remove("ADMIN_TOKEN");
+    let admin = Running::start(admin);
+    let port = admin.says("see http://127.0.0.1:").parse().expect("a port");
+    let (status, page) = http(port, "GET", "/status", "").expect("an answer");
+    assert_eq!(status, 200, "{page}");
+    for url in urls(&servers) {
+        assert!(
+            page.contains(url.trim_start_matches("redis://")),
+            "{url}: {page}"
+        );
+    }
+    assert!(admin.says("0 commands, the last one: ").starts_with("Ok("));
+}
+
+#[test]
 fn apalis_works_off_queues_that_are_spread_over_the_nodes() {
     let profile = profile();
     let target = profile.parent().expect("the target directory");

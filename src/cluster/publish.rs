@@ -84,6 +84,7 @@ impl Engine {
         match state.outage.seen(of.saturating_sub(live), of, now) {
             Some(Line::All) => {
                 tracing::error!(
+                    cluster,
                     nodes = of,
                     effect = "every call fails",
                     "the last node went out"
@@ -98,6 +99,7 @@ impl Engine {
             }
             Some(Line::Over { out_for }) => {
                 tracing::info!(
+                    cluster,
                     ?out_for,
                     effect = "calls are served",
                     "a first node is back"
