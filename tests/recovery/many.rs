@@ -1,8 +1,11 @@
 //! Many keys that a node is owed, many processes that take them from it, and many nodes of which one is back.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Instant;
 
 use fluster::Node;
+use fluster::testing::{Fault, Proxy};
 use futures_util::future::join_all;
 
 use super::*;
@@ -132,6 +135,39 @@ async fn of_a_thousand_nodes_one_is_back() {
     // Some that were closed a moment ago are still counted.
     assert!(at_once <= 3 * 64, "{at_once} at once, seen {looks} times");
     eventually(SOON, || many.info("connected_clients") <= 40).await;
+}
+
+/// Writes that end while a node is prepared leave their keys to that: with a round trip for each of them it would stay out
+/// for as long as anybody writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_far_node_is_back_while_many_write() {
+    let servers: [Server; 2] = durable();
+    let far = Proxy::start(&servers[0]);
+    far.set(Fault::Delay(Duration::from_millis(50)));
+    let nodes = [("far", far.url()), ("near", servers[1].url())];
+    let nodes = nodes.map(|(name, url)| Node::new(url).unwrap().name(name));
+    let cluster = hasty(&[]).on_return(OnReturn::Invalidate).nodes(nodes);
+    let cluster = cluster.build().unwrap();
+    let all = (0..).map(|i| format!("k{i}"));
+    let own = all.filter(|key| cluster.get_node(key).unwrap() == *"far");
+    let own: Arc<[String]> = own.take(500).collect();
+    cluster.drain_node("far").unwrap();
+    let written = Arc::new(AtomicUsize::new(0));
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..64 {
+        let (cluster, own, written) = (cluster.clone(), Arc::clone(&own), Arc::clone(&written));
+        writers.spawn(async move {
+            for n in writer.. {
+                let mut set = redis::cmd("SET");
+                let done = cluster.run::<()>(set.arg(&own[n % own.len()]).arg("value"));
+                written.fetch_add(usize::from(done.await.is_ok()), SeqCst);
+            }
+        });
+    }
+    eventually(SOON, || written.load(SeqCst) > 1_000).await;
+    cluster.restore_node("far").unwrap();
+    eventually(SOON, || cluster.status().node("far").unwrap().admits).await;
+    writers.shutdown().await;
 }
 
 trait Counts {

@@ -9,7 +9,7 @@ use futures_util::stream;
 use redis::Pipeline;
 use tokio::time::timeout_at;
 
-use super::settle::unlink;
+use super::settle::{Left, unlink};
 use super::way::{Trouble, Way};
 use super::work::Swept;
 use super::{DIALS, State};
@@ -58,18 +58,18 @@ impl Engine {
         if is_ready {
             // What writes have left in between: they wait for it. From the moment there is no list they do it themselves.
             while let Some(left) = self.take_last(key) {
-                for left in &left {
-                    let cmd = unlink(&left.keys);
-                    // The look finds what fails here.
-                    let _ = backend.call(LaneRequest::ours(&cmd), deadline).await;
-                }
+                // The look finds what fails here.
+                let pipeline = unlink_left(&left);
+                let _ = backend
+                    .call(LaneRequest::all_ours(&pipeline), deadline)
+                    .await;
             }
         }
         drop(preparing);
     }
 
     /// What was left; `None` once there is nothing, and from then on nothing is.
-    fn take_last(&self, key: u64) -> Option<Vec<super::settle::Left>> {
+    fn take_last(&self, key: u64) -> Option<Vec<Left>> {
         let mut state = self.recovery.state.lock();
         let left = state.preparing.get_mut(&key).map(std::mem::take)?;
         if left.is_empty() {
@@ -79,7 +79,7 @@ impl Engine {
         Some(left)
     }
 
-    fn take_left(&self, key: u64) -> Vec<super::settle::Left> {
+    fn take_left(&self, key: u64) -> Vec<Left> {
         let mut state = self.recovery.state.lock();
         state
             .preparing
@@ -112,9 +112,9 @@ impl Engine {
         if !facts.is_empty() {
             self.answer_doubts(backend, &way, &doubts, deadline).await?;
         }
-        for left in self.take_left(key) {
-            let mut pipeline = Pipeline::new();
-            pipeline.add_command(unlink(&left.keys));
+        let left = self.take_left(key);
+        if !left.is_empty() {
+            let pipeline = unlink_left(&left);
             way.ask(&pipeline, deadline).await.or_else(unless_failed)?;
         }
         self.recovery.state.lock().facts.insert(key, facts);
@@ -344,6 +344,16 @@ impl super::Recovery {
         told.retain(|(of, _)| *of != key);
         true
     }
+}
+
+/// What takes from the node what writes have left, in one piece: a round trip for each of them would take longer than they
+/// take to leave more.
+fn unlink_left(left: &[Left]) -> Pipeline {
+    let mut pipeline = Pipeline::new();
+    for left in left {
+        pipeline.add_command(unlink(&left.keys));
+    }
+    pipeline
 }
 
 /// What is refused was said, and is no reason to stay out.
