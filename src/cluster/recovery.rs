@@ -4,7 +4,7 @@
 
 mod late;
 mod look;
-mod owing;
+pub(super) mod owing;
 mod prepare;
 mod settle;
 mod way;

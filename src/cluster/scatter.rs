@@ -16,6 +16,7 @@ use crate::cluster::batch::Batch;
 use crate::cluster::engine::{Engine, Snapshot};
 use crate::cluster::failover::Heard;
 use crate::cluster::merge::Piece;
+use crate::cluster::recovery::owing::who_has_it;
 use crate::connection::reply::Reply;
 use crate::error::{Error, ErrorKind, Outcome};
 
@@ -148,13 +149,8 @@ impl Engine {
     ) -> Vec<Note> {
         let mut notes = Vec::new();
         for &piece in pieces.iter().filter(|piece| !batch.is_read_only(**piece)) {
-            let tried = &attempts[piece];
-            if snapshot.live.count() == snapshot.nodes.len() && tried.is_empty() {
+            let Some(has_it) = who_has_it(snapshot, &attempts[piece]) else {
                 continue;
-            }
-            let has_it = |at: usize| {
-                let node = &snapshot.nodes[at];
-                snapshot.live.contains(at) && !tried.has(|other| other.key() == node.key())
             };
             for key in batch.target(piece).keys() {
                 self.owe(snapshot, key, key, has_it, &mut notes);

@@ -12,6 +12,19 @@ use crate::connection::request::Request;
 use crate::recovery::owed::owed;
 use crate::recovery::unknown::UnknownReason;
 
+/// Who has what is sent by this snapshot after these were tried; `None` where nobody is passed over. Passed over is who does
+/// not serve in the snapshot, and who failed in this very call.
+pub(in crate::cluster) fn who_has_it<'a>(
+    snapshot: &'a Snapshot,
+    tried: &'a Attempts<Arc<Backend>>,
+) -> Option<impl Fn(usize) -> bool + Copy + 'a> {
+    let is_passed_over = snapshot.live.count() < snapshot.nodes.len() || !tried.is_empty();
+    is_passed_over.then_some(move |at: usize| {
+        let node = &snapshot.nodes[at];
+        snapshot.live.contains(at) && !tried.has(|other| other.key() == node.key())
+    })
+}
+
 impl Engine {
     /// The next candidate of a target, and what a request owes that it is given: both by one snapshot.
     pub(in crate::cluster) fn next_noted(
@@ -29,8 +42,7 @@ impl Engine {
         Some((backend, owed))
     }
 
-    /// What a request owes that goes to a candidate of its target: to those who do not serve in the snapshot it was chosen
-    /// by, and those who failed in this very call.
+    /// What a request owes that goes to a candidate of its target.
     fn owed_by(
         &self,
         snapshot: &Snapshot,
@@ -38,17 +50,13 @@ impl Engine {
         request: Request<'_>,
         tried: &Attempts<Arc<Backend>>,
     ) -> Vec<Note> {
-        if snapshot.live.count() == snapshot.nodes.len() && tried.is_empty() {
+        let Some(has_it) = who_has_it(snapshot, tried) else {
             return Vec::new();
-        }
+        };
         // A queue's node, or any: whoever that is, it is nobody's stand-in.
         if matches!(target, Target::Node(_) | Target::Any) {
             return Vec::new();
         }
-        let has_it = |at: usize| {
-            let node = &snapshot.nodes[at];
-            snapshot.live.contains(at) && !tried.has(|other| other.key() == node.key())
-        };
         let mut notes = Vec::new();
         for key in written(request) {
             // A caller may place what it writes by another key.
