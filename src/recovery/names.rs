@@ -102,7 +102,7 @@ mod tests {
         for node in [
             "a",
             "10.0.0.1:6379",
-            "unix:/tmp/x:y",
+            "unix:/run/x:y",
             "x:open",
             "{b}:",
             "",

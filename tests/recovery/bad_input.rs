@@ -51,10 +51,7 @@ async fn without_info_and_dbsize_it_works() {
         let acl = ["ACL", "SETUSER", "default", "-info", "-dbsize"];
         assert_eq!(server.raw(acl), "OK");
     }
-    let cluster = hasty(&servers)
-        .on_return(OnReturn::Invalidate)
-        .build()
-        .unwrap();
+    let cluster = invalidating(&servers);
     assert_eq!(outage(&cluster, &servers, 5).await, None);
     assert_eq!(unknown(&cluster, &servers[0]), None);
 }
@@ -65,10 +62,7 @@ async fn a_key_of_another_type_under_the_journals_name_is_left_alone_and_said() 
     for server in &servers {
         assert_eq!(server.raw(["SET", "fluster:{return}", "mine"]), "OK");
     }
-    let cluster = hasty(&servers)
-        .on_return(OnReturn::Invalidate)
-        .build()
-        .unwrap();
+    let cluster = invalidating(&servers);
     outage(&cluster, &servers, 3).await;
     assert_eq!(unknown(&cluster, &servers[0]), Some(UnknownReason::Refused));
     assert_eq!(servers[1].get("fluster:{return}").as_deref(), Some("mine"));
@@ -89,10 +83,7 @@ async fn names_in_the_index_that_are_none_of_ours_do_nothing() {
     ] {
         servers[1].raw(["SADD", index, entry]);
     }
-    let cluster = hasty(&servers)
-        .on_return(OnReturn::Invalidate)
-        .build()
-        .unwrap();
+    let cluster = invalidating(&servers);
     assert_eq!(outage(&cluster, &servers, 5).await, None);
     assert_eq!(unknown(&cluster, &servers[0]), None);
 }
@@ -117,10 +108,7 @@ async fn more_keys_than_are_noted_are_said() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_memory_takes_deletes_and_no_notes_and_it_is_said() {
     let servers: [Server; 2] = durable();
-    let cluster = hasty(&servers)
-        .on_return(OnReturn::Invalidate)
-        .build()
-        .unwrap();
+    let cluster = invalidating(&servers);
     let keys = keys_of(&cluster, &servers[0], "k", 5);
     for key in &keys {
         set(&cluster, key, "old").await;
@@ -157,10 +145,7 @@ async fn applications_with_names_of_their_own_do_not_see_each_others_notes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_all_nodes_out_nothing_is_owed_and_all_come_back() {
     let servers: [Server; 2] = durable();
-    let cluster = hasty(&servers)
-        .on_return(OnReturn::Invalidate)
-        .build()
-        .unwrap();
+    let cluster = invalidating(&servers);
     let key = &keys_of(&cluster, &servers[0], "k", 1)[0];
     set(&cluster, key, "value").await;
     for server in &servers {
@@ -183,10 +168,7 @@ async fn with_all_nodes_out_nothing_is_owed_and_all_come_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_removed_while_it_is_owed_and_added_again_forgets_all_the_same() {
     let servers: [Server; 3] = durable();
-    let cluster = hasty(&servers)
-        .on_return(OnReturn::Invalidate)
-        .build()
-        .unwrap();
+    let cluster = invalidating(&servers);
     let mut events = cluster.events();
     let key = &keys_of(&cluster, &servers[0], "k", 1)[0];
     set(&cluster, key, "old").await;
