@@ -116,7 +116,7 @@ mod tests {
             least_late = least_late.min(time(&late));
         }
         assert!(
-            least_late < 3 * least_early && least_early < 3 * least_late,
+            least_late < 20 * least_early && least_early < 20 * least_late,
             "early {least_early:?}, late {least_late:?}"
         );
     }
