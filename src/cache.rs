@@ -35,6 +35,7 @@ use crate::error::{Error, ErrorKind, Outcome};
 use crate::replication::{
     Acks, LONGEST_TTL, Quorum, QuorumError, ReadFrom, ReadRepair, Replicas, TakeBack,
 };
+use crate::tasks::give_way;
 
 /// Typed values with a time to live, each on one node or on several.
 ///
@@ -147,7 +148,13 @@ impl<V, C: Codec<V>> Cache<V, C> {
     }
 
     async fn read(&self, full: &[u8], deadline: Instant) -> Result<Option<V>, Error> {
-        let replicas = self.replicas(full, deadline)?;
+        let replicas = match self.replicas(full, deadline) {
+            Ok(replicas) => replicas,
+            Err(error) => {
+                give_way().await;
+                return Err(error);
+            }
+        };
         let mut cmd = redis::cmd("GET");
         cmd.arg(full);
         let read_from = &self.inner.read_from;
@@ -193,9 +200,13 @@ impl<V, C: Codec<V>> Cache<V, C> {
         work: Arc<UnderWay>,
         deadline: Instant,
     ) -> Result<Acks, QuorumError> {
-        let (replicas, regular, short) = self
-            .prepare(full, value, ttl, deadline)
-            .map_err(QuorumError::refused)?;
+        let (replicas, regular, short) = match self.prepare(full, value, ttl, deadline) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                give_way().await;
+                return Err(QuorumError::refused(error));
+            }
+        };
         let command = |member: &crate::replication::ReplicaMember| match &short {
             Some(short) if member.stand_in => Arc::clone(short),
             _ => Arc::clone(&regular),

@@ -12,6 +12,7 @@ use crate::connection::reply::parse;
 use crate::connection::request::{LaneRequest, Request};
 use crate::error::Error;
 use crate::node::NodeId;
+use crate::tasks::give_way;
 
 impl FlusterCluster {
     /// Sends `cmd` to every live node at once; one result per node, in the order of the nodes.
@@ -35,7 +36,7 @@ impl FlusterCluster {
         let deadline = clock::now() + self.deadline();
         let snapshot = engine.topology_full();
         let asked = snapshot.callable().map(|i| Arc::clone(&snapshot.nodes[i]));
-        join_all(asked.map(|backend| async move {
+        let answers = join_all(asked.map(|backend| async move {
             let reply = match LaneRequest::check(Request::One(cmd)) {
                 Ok(request) => backend.call(request, deadline).await,
                 Err(refused) => Err(refused),
@@ -43,7 +44,11 @@ impl FlusterCluster {
             let value = reply.and_then(|reply| parse(reply.into_value(), backend.id()));
             (backend.id().clone(), value)
         }))
-        .await
+        .await;
+        if answers.iter().all(|(_, answer)| answer.is_err()) {
+            give_way().await;
+        }
+        answers
     }
 
     /// The members of the sorted set `key` on all live nodes with scores from `max` down to `min`, each

@@ -17,7 +17,7 @@ use self::listener::Listener;
 pub use self::message::{Message, Notice};
 use crate::cluster::FlusterCluster;
 use crate::error::{Error, ErrorKind, Outcome};
-use crate::tasks::SpawnError;
+use crate::tasks::{SpawnError, give_way};
 
 impl FlusterCluster {
     /// Listens to `channels`, each on the node where `PUBLISH` through the cluster goes: that of the
@@ -117,7 +117,13 @@ impl FlusterCluster {
         let listener = Listener::new(engine, topics, sender);
         // From the first dial on in the cluster's own runtime: its connections outlive the caller's.
         let task = listener.run(Arc::downgrade(engine), self.deadline(), report);
-        let task = engine.tasks().spawn(task).map_err(no_task)?;
+        let task = match engine.tasks().spawn(task) {
+            Ok(task) => task,
+            Err(why) => {
+                give_way().await;
+                return Err(no_task(why));
+            }
+        };
         let subscription = Subscription { receiver, task };
         // Without an answer the task was ended: the cluster is closing.
         match settled.await {

@@ -59,6 +59,7 @@ use crate::queue::meter::QueueMeter;
 use crate::queue::names::Keys;
 use crate::queue::options::QueueOptions;
 use crate::queue::push::Depths;
+use crate::tasks::give_way;
 
 impl FlusterCluster {
     /// The queue of this name: at-least-once delivery over all nodes, on Redis streams (Redis 6.2 or later).
@@ -210,13 +211,14 @@ impl Queue {
     }
 
     /// The nodes that can be asked; an error when there is none.
-    fn live(&self) -> Result<Vec<Client>, Error> {
+    async fn live(&self) -> Result<Vec<Client>, Error> {
         let live = self.cluster.live_clients();
-        match live.is_empty() {
-            // It says why each of them is out, and pulls their probes forward.
-            true => Ok(vec![self.cluster.get_client(&*self.keys().stream)?]),
-            false => Ok(live),
+        if !live.is_empty() {
+            return Ok(live);
         }
+        give_way().await;
+        // It says why each of them is out, and pulls their probes forward.
+        Ok(vec![self.cluster.get_client(&*self.keys().stream)?])
     }
 
     fn is_drained(&self, node: &NodeId) -> bool {

@@ -20,6 +20,14 @@ use self::pulse::Pulse;
 pub(crate) const NO_RUNTIME: &str =
     "there is no tokio runtime here: call from inside one, or build with `.runtime(..)`";
 
+/// Lets others have a turn, before a call fails that has not waited for anything.
+///
+/// Callers repeat what failed. A loop over calls that are always ready never leaves its worker thread, and a few of
+/// them stop a runtime for good: no timer fires, no probe brings a node back, and the loop cannot even be aborted.
+pub(crate) async fn give_way() {
+    tokio::task::yield_now().await;
+}
+
 /// Owns every task that a cluster starts, so that one call ends them all.
 #[derive(Debug)]
 pub(crate) struct Tasks {

@@ -11,6 +11,7 @@ use crate::connection::reply::parse;
 use crate::error::text::one_line;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
+use crate::tasks::give_way;
 
 /// How often a transaction is tried before its keys count as too busy.
 const ATTEMPTS: u32 = 16;
@@ -73,7 +74,10 @@ impl FlusterCluster {
                     Error::new(ErrorKind::Conflict, Outcome::Rejected, text).at(&node)
                 }
                 Ok(Attempt::Again(error)) => error,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    give_way().await;
+                    return Err(error);
+                }
             };
             attempt += 1;
             if attempt >= ATTEMPTS || clock::now() >= deadline {

@@ -1,14 +1,17 @@
-//! One deadline for a call, whatever it does: no public function outlasts it where servers are silent.
+//! One deadline for a call, whatever it does: no public function outlasts it where servers are silent; and none that
+//! fails at once keeps a runtime to itself.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use fluster::FlusterCluster;
 use fluster::cache::Cache;
 use fluster::queue::{Delivery, MessageId, Queue};
 use fluster::replication::{HedgeAfter, Quorum, ReadFrom};
+use fluster::{Error, ErrorKind, FlusterCluster};
 use redis::{AsyncCommands, Value};
 
 use crate::support::{Server, fleet, urls};
@@ -28,12 +31,36 @@ const HAVE_LIMITS_OF_THEIR_OWN: &[(&str, &str)] = &[
     ("shutdown", "takes its grace as an argument"),
 ];
 
-/// Calls that took longer than they may.
+/// Calls that took longer than they may, and those that never gave way to another task.
+#[derive(Default)]
 struct Watch {
     late: Vec<String>,
+    /// Turns of another task on the only thread there is, where calls are looked at for that.
+    turns: Option<Arc<AtomicU64>>,
+    selfish: Vec<String>,
 }
 
 impl Watch {
+    /// Watches for calls that give way; for a runtime of one thread.
+    fn of_turns() -> Self {
+        let turns = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&turns);
+        tokio::spawn(async move {
+            loop {
+                counted.fetch_add(1, SeqCst);
+                tokio::task::yield_now().await;
+            }
+        });
+        Self {
+            turns: Some(turns),
+            ..Self::default()
+        }
+    }
+
+    fn turns(&self) -> Option<u64> {
+        Some(self.turns.as_ref()?.load(SeqCst))
+    }
+
     async fn call<T>(&mut self, what: &str, call: impl Future<Output = T>) -> T {
         let began = Instant::now();
         let result = call.await;
@@ -43,6 +70,11 @@ impl Watch {
         }
         result
     }
+}
+
+fn is_unanswered(error: &Error) -> bool {
+    let at_once = [ErrorKind::ClusterEmpty, ErrorKind::Closed];
+    error.is_connection_error() || at_once.contains(&error.kind())
 }
 
 fn cluster(servers: &[Server]) -> FlusterCluster {
@@ -56,21 +88,35 @@ fn cluster(servers: &[Server]) -> FlusterCluster {
         .unwrap()
 }
 
-async fn walk(hurry: &FlusterCluster, jobs: Option<(fluster::queue::Consumer, Vec<Delivery>)>) {
-    let mut watch = Watch { late: Vec::new() };
+async fn walk(
+    hurry: &FlusterCluster,
+    jobs: Option<(fluster::queue::Consumer, Vec<Delivery>)>,
+    mut watch: Watch,
+) {
     let (get, set) = (redis::Cmd::get("k"), redis::Cmd::set("k", 1));
     let mut pipe = redis::pipe();
     pipe.get("k").get("l").get("m");
     let atomic = redis::pipe().atomic().get("k").to_owned();
     let minute = Duration::from_secs(60);
     macro_rules! call {
-        ($future:expr) => {
-            watch.call(stringify!($future), $future).await
-        };
+        ($future:expr) => {{
+            let result = watch.call(stringify!($future), $future).await;
+            // Who calls it again and again, whatever it says.
+            let before = watch.turns();
+            let mut left = if before.is_some() { 1000 } else { 0 };
+            while left > 0 && watch.turns() == before {
+                drop($future.await);
+                left -= 1;
+            }
+            if before.is_some() && left == 0 {
+                watch.selfish.push(stringify!($future).to_owned());
+            }
+            result
+        }};
     }
     // What no server answers is an error, in time and no other.
     let error = call!(hurry.run::<Value>(&get)).unwrap_err();
-    assert!(error.is_connection_error(), "{error}");
+    assert!(is_unanswered(&error), "{error}");
     let _ = call!(hurry.run::<Value>(&redis::cmd("DBSIZE")));
     let _ = call!(hurry.run_with_key::<Value>("k", &get));
     let _ = call!(hurry.get_many::<_, Value>(["k", "l", "m"]));
@@ -85,28 +131,36 @@ async fn walk(hurry: &FlusterCluster, jobs: Option<(fluster::queue::Consumer, Ve
     let ended =
         call!(hurry.transaction::<Value, _, _, _>(["k"], |own, pipe| async { Ok((own, pipe)) }));
     let error = ended.unwrap_err();
-    assert!(error.is_connection_error(), "{error}");
+    assert!(is_unanswered(&error), "{error}");
     let mut scan = hurry.scan(redis::ScanOptions::default());
     let _ = call!(scan.next());
-    assert!(call!(hurry.subscribe(["c"])).is_err());
-    assert!(call!(hurry.psubscribe(["c*"])).is_err());
-    assert!(call!(hurry.ssubscribe(["c"])).is_err());
-    assert!(!call!(hurry.warm_up()).is_complete());
+    let heard = call!(hurry.subscribe(["c"]));
+    assert!(heard.is_err() || watch.turns.is_some());
+    let heard = call!(hurry.psubscribe(["c*"]));
+    assert!(heard.is_err() || watch.turns.is_some());
+    let heard = call!(hurry.ssubscribe(["c"]));
+    assert!(heard.is_err() || watch.turns.is_some());
+    let warm = call!(hurry.warm_up()).is_complete();
+    assert!(!warm || watch.turns.is_some());
 
-    let both = hurry.replicas("k", 2).unwrap();
-    let _ = call!(both.write(&set, Quorum::All));
-    let _ = call!(both.read::<Value>(&get, ReadFrom::FirstAvailable));
-    let after = HedgeAfter::default();
-    let _ = call!(both.read::<Value>(&get, ReadFrom::Hedged { after }));
-    let newest = ReadFrom::majority(|_, _| std::cmp::Ordering::Equal);
-    let _ = call!(both.read::<Value>(&get, newest));
+    // Where no node is in, there are none to be had.
+    let both = hurry.replicas("k", 2);
+    assert!(both.is_ok() || watch.turns.is_some(), "{both:?}");
+    if let Ok(both) = both {
+        let _ = call!(both.write(&set, Quorum::All));
+        let _ = call!(both.read::<Value>(&get, ReadFrom::FirstAvailable));
+        let after = HedgeAfter::default();
+        let _ = call!(both.read::<Value>(&get, ReadFrom::Hedged { after }));
+        let newest = ReadFrom::majority(|_, _| std::cmp::Ordering::Equal);
+        let _ = call!(both.read::<Value>(&get, newest.clone()));
+    }
 
     let cache: Cache<String> = hurry.cache("c:").replicas(2).raw().unwrap();
     let _ = call!(cache.set("k", &"v".to_owned(), minute));
     let _ = call!(cache.get("k"));
     let _ = call!(cache.get_many(["k", "l"]));
     let _ = call!(cache.set_many([("k", "v".to_owned())], minute));
-    let made = || async { Ok::<_, fluster::Error>("v".to_owned()) };
+    let made = || async { Ok::<_, Error>("v".to_owned()) };
     let value = call!(cache.get_or_compute("new", minute, made));
     assert_eq!(value.unwrap(), "v", "the cache is a help, not a condition");
     let _ = call!(cache.delete("k"));
@@ -124,7 +178,7 @@ async fn walk(hurry: &FlusterCluster, jobs: Option<(fluster::queue::Consumer, Ve
     let _ = call!(queue.forget_id(MessageId::random()));
     let _ = call!(queue.dead().list(9));
     let _ = call!(queue.purge());
-    let node = hurry.get_node("k").unwrap();
+    let node = hurry.status().nodes[0].name.clone();
     let _ = call!(queue.drain(&node, Duration::ZERO));
     if let Some((consumer, held)) = jobs {
         let [a, b, c, d] = &held[..] else {
@@ -141,13 +195,19 @@ async fn walk(hurry: &FlusterCluster, jobs: Option<(fluster::queue::Consumer, Ve
         "{GIVEN:?} were given: {:#?}",
         watch.late
     );
+    assert!(
+        watch.selfish.is_empty(),
+        "called a thousand times, nobody else had a turn: {:#?}",
+        watch.selfish
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_call_outlasts_its_deadline_while_servers_are_silent_from_the_start() {
     let servers: [Server; 2] = fleet();
     servers.iter().for_each(Server::stop);
-    walk(&cluster(&servers).with_deadline(GIVEN), None).await;
+    let hurry = cluster(&servers).with_deadline(GIVEN);
+    walk(&hurry, None, Watch::default()).await;
     servers.iter().for_each(Server::cont);
 }
 
@@ -173,8 +233,48 @@ async fn no_call_outlasts_its_deadline_when_servers_fall_silent() {
         drop(own.unwrap());
     }
     servers.iter().for_each(Server::stop);
-    walk(&hurry, Some((consumer, held))).await;
+    walk(&hurry, Some((consumer, held)), Watch::default()).await;
     servers.iter().for_each(Server::cont);
+}
+
+/// A loop that repeats what fails at once must not stop everything else on its runtime, the probes that end the outage
+/// included.
+#[tokio::test]
+async fn calls_that_fail_at_once_leave_the_runtime_to_others_while_no_node_is_in() {
+    let servers: [Server; 2] = fleet();
+    let cluster = cluster(&servers).with_deadline(LONG);
+    servers.iter().for_each(Server::kill);
+    let get = redis::Cmd::get("k");
+    let is_empty = |e: Error| e.kind() == ErrorKind::ClusterEmpty;
+    while !cluster.run::<Value>(&get).await.is_err_and(is_empty) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    walk(&cluster, None, Watch::of_turns()).await;
+    cluster.shutdown(Duration::ZERO).await;
+    walk(&cluster, None, Watch::of_turns()).await;
+}
+
+#[tokio::test]
+async fn so_do_calls_that_are_refused_or_come_too_late() {
+    let servers: [Server; 2] = fleet();
+    let cluster = cluster(&servers);
+    let late = cluster.with_deadline(Duration::ZERO);
+    walk(&late, None, Watch::of_turns()).await;
+    let mut pipe = redis::pipe();
+    pipe.cmd("SUBSCRIBE").arg("c");
+    let (unknown, own) = (redis::cmd("NO.SUCH"), pipe.cmd_iter().next().unwrap());
+    for call in 0..3 {
+        let other = tokio::spawn(async {});
+        for _ in 0..1000 {
+            let refused = match call {
+                0 => cluster.run::<Value>(&unknown).await.is_err(),
+                1 => cluster.run_with_key::<Value>("k", own).await.is_err(),
+                _ => cluster.pipeline(&pipe).await.is_err(),
+            };
+            assert!(refused, "{call}");
+        }
+        assert!(other.is_finished(), "{call}: nobody else had a turn");
+    }
 }
 
 #[tokio::test]

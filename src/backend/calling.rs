@@ -21,7 +21,7 @@ use crate::connection::reply::Reply;
 use crate::connection::request::LaneRequest;
 use crate::error::Error;
 use crate::health::verdict::ConnectionAction;
-use crate::tasks::runtime_here;
+use crate::tasks::{give_way, runtime_here};
 
 /// How long a failed call waits for the dial that tells whether its node is gone, so that the
 /// caller's next try already meets the stand-in.
@@ -217,8 +217,7 @@ impl Backend {
                 Some(failed) => failed,
                 None => {
                     let Some(pass) = self.pass(request) else {
-                        // A caller that tries again in a loop must not keep everybody else from running.
-                        tokio::task::yield_now().await;
+                        give_way().await;
                         return Err(self.refuse(self.gate.read().is_closed()));
                     };
                     let link = match self.lane.get() {
@@ -230,6 +229,7 @@ impl Backend {
                         }
                     };
                     let Some(limit) = self.limit(now, deadline) else {
+                        give_way().await;
                         return Err(self.too_late());
                     };
                     self.stats.sending();

@@ -19,7 +19,7 @@ use crate::connection::reply::{Reply, signed};
 use crate::connection::request::{Exclusively, Request, refused};
 use crate::health::verdict::ConnectionAction;
 use crate::node::NodeId;
-use crate::tasks::NO_RUNTIME;
+use crate::tasks::{NO_RUNTIME, give_way};
 
 /// An exclusive connection to one node; it goes back to the node's pool when dropped.
 ///
@@ -106,6 +106,7 @@ impl DedicatedClient {
             let began = clock::now();
             let left = self.deadline.map(|at| at.saturating_duration_since(began));
             if left.is_some_and(|left| left.is_zero()) {
+                give_way().await;
                 return Err(self.backend.too_late().into());
             }
             let own_limit = limit;

@@ -20,6 +20,7 @@ use crate::connection::args::args;
 use crate::connection::reply::Reply;
 use crate::connection::request::{LaneRequest, Request};
 use crate::error::{Error, ErrorKind, class_of};
+use crate::tasks::give_way;
 
 /// What one candidate gave.
 pub(crate) enum Heard {
@@ -204,11 +205,13 @@ impl Engine {
     /// With every candidate out: fails at once, or waits as long as the builder said.
     async fn wait_for_node(self: &Arc<Self>, target: &Target<'_>) -> Result<(), Error> {
         if self.tasks.is_closed() {
+            give_way().await;
             return Err(Error::closed());
         }
         let mut published = self.published.subscribe();
         let empty = self.empty();
         let Some(wait) = self.options.wait_for_node else {
+            give_way().await;
             return Err(empty.into());
         };
         let until = clock::now() + wait;
@@ -224,6 +227,7 @@ impl Engine {
             }
         };
         if !self.tasks.has_runtime() {
+            give_way().await;
             return Err(empty.into());
         }
         let back = async { timeout_at(until.into(), back).await };

@@ -19,6 +19,7 @@ use crate::connection::reply::{Reply, parse_of, signed};
 use crate::connection::request::{LaneRequest, Request};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
+use crate::tasks::give_way;
 
 impl FlusterCluster {
     /// Sends the commands of `pipe`, each to its own node, all nodes at once; one result per command, in
@@ -49,6 +50,14 @@ impl FlusterCluster {
     /// # Ok(()) }
     /// ```
     pub async fn pipeline(&self, pipe: &Pipeline) -> Result<Vec<Result<Value, Error>>, Error> {
+        let result = self.pipeline_of(pipe).await;
+        if result.is_err() {
+            give_way().await;
+        }
+        result
+    }
+
+    async fn pipeline_of(&self, pipe: &Pipeline) -> Result<Vec<Result<Value, Error>>, Error> {
         if pipe.is_transaction() {
             let (values, node) = self.atomic(pipe).await?;
             return Ok(match values.into_iter().next() {

@@ -11,6 +11,7 @@ use crate::cluster::target::Target;
 use crate::connection::request::{LaneRequest, Request};
 use crate::error::{ClusterEmptyError, Error};
 use crate::node::NodeId;
+use crate::tasks::give_way;
 
 impl FlusterCluster {
     /// The client of the node that serves `key` now: its owner, or the stand-in while the owner is out.
@@ -99,7 +100,13 @@ impl FlusterCluster {
         cmd: &Cmd,
     ) -> Result<T, Error> {
         let limit = self.deadline();
-        let request = LaneRequest::check(Request::One(cmd))?;
+        let request = match LaneRequest::check(Request::One(cmd)) {
+            Ok(request) => request,
+            Err(error) => {
+                give_way().await;
+                return Err(error);
+            }
+        };
         let target = Target::Key(key.as_ref());
         self.engine().route(&target, request, limit).await?.parse()
     }

@@ -15,6 +15,7 @@ use crate::command::Scatter;
 use crate::connection::args::args;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::NodeId;
+use crate::tasks::give_way;
 
 impl FlusterCluster {
     /// Sends `cmd` to the node of its key, wherever the key stands in it, with failover as
@@ -86,7 +87,14 @@ impl FlusterCluster {
     pub(crate) async fn answer(&self, cmd: &Cmd) -> Result<Answer, Error> {
         let engine = self.engine();
         let limit = self.deadline();
-        let (plan, request) = Plan::with_request(&engine.snapshot.load(), cmd)?;
+        let planned = Plan::with_request(&engine.snapshot.load(), cmd);
+        let (plan, request) = match planned {
+            Ok(planned) => planned,
+            Err(error) => {
+                give_way().await;
+                return Err(error);
+            }
+        };
         let target = match plan {
             Plan::One { at, together } => target(cmd, at, together),
             Plan::Anywhere => Target::Any,

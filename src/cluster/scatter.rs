@@ -19,6 +19,7 @@ use crate::cluster::merge::Piece;
 use crate::cluster::recovery::owing::who_has_it;
 use crate::connection::reply::Reply;
 use crate::error::{Error, ErrorKind, Outcome};
+use crate::tasks::give_way;
 
 impl Engine {
     /// Does all the work; one result per piece. A node that fails fails only its own pieces, and these
@@ -41,6 +42,7 @@ impl Engine {
         let mut done: Vec<Option<Piece>> = (0..batch.len()).map(|_| None).collect();
         let mut attempts: Vec<Attempts<Arc<Backend>>> = vec![Attempts::default(); batch.len()];
         let mut waiting: Vec<usize> = (0..batch.len()).collect();
+        let mut asked = said.is_some();
         while !waiting.is_empty() {
             let heard = match said.take() {
                 Some((backend, reply)) => vec![(backend, std::mem::take(&mut waiting), reply)],
@@ -54,6 +56,7 @@ impl Engine {
                         (backend, pieces, owed.unwrap_or_default())
                     });
                     let groups: Vec<_> = groups.collect();
+                    asked |= !groups.is_empty();
                     join_all(
                         groups
                             .into_iter()
@@ -98,6 +101,9 @@ impl Engine {
             }
             // Pieces of several nodes may meet on the next one: in the order of their commands.
             waiting.sort_unstable();
+        }
+        if !asked {
+            give_way().await;
         }
         done.into_iter()
             .map(|piece| piece.unwrap_or_else(|| Err(self.empty().into())))

@@ -23,6 +23,7 @@ use super::travel::{Arrived, Trip};
 use super::{headers, reply};
 use crate::error::Outcome;
 use crate::error::text::one_line;
+use crate::tasks::give_way;
 
 /// Where calls are taken.
 pub(crate) const PATH: &str = "/.fluster/call";
@@ -100,6 +101,7 @@ impl Forwarder {
                 Ok(reply::refusal(reason, owner.as_ref()))
             }
             Verdict::Fail(error) => {
+                give_way().await;
                 self.inner.meter.request("failed");
                 Err(error)
             }
@@ -169,12 +171,12 @@ impl Forwarder {
         hops: u8,
     ) -> Result<Bytes, ForwardError> {
         let limit = self.inner.setup.call_limit;
-        let too_large = || {
-            let why = format!("payload and keys are more than {limit} bytes, or {MOST_KEYS} keys");
-            ForwardError::new(ForwardErrorKind::BodyTooLarge, why)
-        };
         let body = envelope::pack(keys, &payload).filter(|body| body.len() <= limit);
-        let body = body.ok_or_else(too_large)?;
+        let Some(body) = body else {
+            give_way().await;
+            let why = format!("payload and keys are more than {limit} bytes, or {MOST_KEYS} keys");
+            return Err(ForwardError::new(ForwardErrorKind::BodyTooLarge, why));
+        };
         let is_here = match &pinned {
             Some(peer) => peer.is_me,
             None => keys.iter().all(|key| self.inner.peers.owns(key)),
@@ -202,6 +204,7 @@ impl Forwarder {
 
     async fn answer_here(&self, keys: &[&[u8]], payload: Bytes) -> Result<Bytes, ForwardError> {
         let Some(handler) = self.inner.handler.load_full() else {
+            give_way().await;
             let why = "a call is for this instance, and nothing is served here: call `serve`";
             return Err(ForwardError::new(ForwardErrorKind::NotServed, why));
         };

@@ -21,6 +21,7 @@ use super::mark;
 use super::peers::Peer;
 use super::repeat::Origin;
 use crate::clock;
+use crate::tasks::give_way;
 
 const MARK: HeaderName = HeaderName::from_static(mark::HEADER);
 const DEADLINE: HeaderName = HeaderName::from_static(headers::DEADLINE);
@@ -87,6 +88,7 @@ impl Forwarder {
         .instrument(span)
         .await;
         if let Arrived::Failed(error) = &arrived {
+            give_way().await;
             self.inner.complaints.ended(error.kind(), error.owner());
         }
         self.inner.meter.request(result);

@@ -45,7 +45,7 @@ impl DeadLetters {
     /// nodes are out.
     pub async fn list(&self, most: usize) -> Result<Vec<DeadLetter>, Error> {
         self.queue.usable()?;
-        let clients = self.queue.live()?;
+        let clients = self.queue.live().await?;
         let key = &*self.queue.keys().dead;
         let mut cmd = redis::cmd("XRANGE");
         cmd.arg(key).arg("-").arg("+").arg("COUNT").arg(most.max(1));

@@ -75,7 +75,7 @@ impl Queue {
     /// work. The errors of single nodes are theirs.
     pub async fn depths(&self) -> Result<Vec<(NodeId, Result<Depth, Error>)>, Error> {
         self.usable()?;
-        let clients = self.live()?;
+        let clients = self.live().await?;
         Ok(join_all(
             clients
                 .iter()
@@ -103,7 +103,7 @@ impl Queue {
     /// Safe; any of the nodes may have been emptied.
     pub async fn purge(&self) -> Result<Vec<(NodeId, Result<u64, Error>)>, Error> {
         self.usable()?;
-        let clients = self.live()?;
+        let clients = self.live().await?;
         let keys = self.keys();
         Ok(join_all(clients.iter().map(|client| async move {
             let purged = run(Purge(keys), client, self.deadline())

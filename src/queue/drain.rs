@@ -77,7 +77,8 @@ impl Queue {
             sizes.note(due.iter().map(|(member, _)| member.len()));
             ask = (2 * ask).min(AT_ONCE).min(sizes.fitting(0)).max(1);
             let others: Vec<Client> = self
-                .live()?
+                .live()
+                .await?
                 .into_iter()
                 .filter(|c| !self.is_drained(c.node()))
                 .collect();

@@ -207,7 +207,7 @@ impl Queue {
             None => self.cluster.live_clients(),
         };
         if clients.is_empty() {
-            clients = self.live()?;
+            clients = self.live().await?;
         }
         clients.retain(|client| !self.is_drained(client.node()));
         if key.is_some() {

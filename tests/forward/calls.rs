@@ -115,6 +115,27 @@ async fn what_fails_is_told_and_what_is_too_large_is_not_sent() {
     assert!(error.outcome().is_safe_to_repeat());
 }
 
+/// As in `tests/deadline.rs`: a loop of such calls would keep its thread to itself.
+#[tokio::test]
+async fn calls_that_fail_at_once_leave_the_runtime_to_others() {
+    let place = place("a");
+    let forward = Forwarder::builder(peers("a", &[place.entry()]))
+        .call_limit(100_000)
+        .build()
+        .unwrap();
+    for (payload, kind) in [
+        (vec![0; 10], ForwardErrorKind::NotServed),
+        (vec![0; 100_001], ForwardErrorKind::BodyTooLarge),
+    ] {
+        let other = tokio::spawn(async {});
+        for _ in 0..1000 {
+            let called = forward.call(b"k", Bytes::from(payload.clone())).await;
+            assert_eq!(called.unwrap_err().kind(), kind);
+        }
+        assert!(other.is_finished(), "{kind:?}: nobody else had a turn");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_are_not_answered() {
     let (all, _servers, bases) = serving(&["a", "b"]);
