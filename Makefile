@@ -33,7 +33,7 @@ test: ## everything that must hold: lints, documentation, then all tests
 	@$(MAKE) --no-print-directory lint
 	$(CARGO) test --all-features --doc
 	$(CARGO) run --quiet --all-features --example gossip_demo -- --check
-	$(CARGO) test --all-features --lib --bins --tests --no-fail-fast
+	scripts/watched.sh 50 $(CARGO) test --all-features --lib --bins --tests --no-fail-fast
 
 lint: ## formatting, clippy, rustdoc, every feature alone
 	$(CARGO) fmt --all --check
