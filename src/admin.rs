@@ -22,6 +22,7 @@ mod depths;
 mod error;
 mod host;
 mod inner;
+mod knocks;
 mod paced;
 mod reader;
 mod refusal;

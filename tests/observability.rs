@@ -12,7 +12,7 @@ use metrics::{
 use parking_lot::Mutex;
 use redis::AsyncCommands;
 
-use crate::support::{Server, eventually, eventually_some, fleet, urls};
+use crate::support::{Server, Warnings, eventually, eventually_some, fleet, urls};
 use crate::workload::SOON;
 
 /// Keeps the last value of every metric by its name and labels.
@@ -283,7 +283,7 @@ async fn an_outage_with_metrics(servers: &[Server]) -> FlusterCluster {
 
 #[test]
 fn a_named_cluster_is_told_from_another_one_by_its_label_and_in_its_log() {
-    let (seen, warnings) = (Recorded::default(), crate::support::Warnings::default());
+    let (seen, warnings) = (Recorded::default(), Warnings::default());
     // One thread, so that what is registered later meets the same recorder.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -344,4 +344,66 @@ fn a_named_cluster_is_told_from_another_one_by_its_label_and_in_its_log() {
             && line.contains("effect=")),
         "{lines:?}"
     );
+}
+
+/// Whoever guesses tokens, or has a browser ask, is seen, and fills no log.
+#[test]
+fn requests_to_the_admin_page_are_counted_and_guesses_are_said_once() {
+    let (seen, warnings) = (Recorded::default(), Warnings::default());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let work = async {
+        let cluster = FlusterCluster::builder()
+            .urls(["redis://127.0.0.1:1"])
+            .name("shop")
+            .build()
+            .unwrap();
+        let admin = cluster.admin().token("hunter2-admin-token");
+        let admin = admin.listen("127.0.0.1:0").unwrap();
+        let port = admin.address().port();
+        let asked = tokio::task::spawn_blocking(move || {
+            let guess = "authorization: Bearer guess";
+            let ours = "authorization: Bearer hunter2-admin-token";
+            for (path, line, status) in [
+                ("/status", guess, 401),
+                ("/status", guess, 401),
+                ("/status", "accept: */*", 401),
+                ("/status", ours, 200),
+                ("/status", "origin: http://foreign.example", 403),
+                ("/nothing", ours, 404),
+            ] {
+                assert_eq!(asked(port, path, line), status, "{path} {line}");
+            }
+        });
+        asked.await.unwrap();
+        cluster.shutdown(Duration::from_secs(5)).await;
+    };
+    warnings.during(|| metrics::with_local_recorder(&seen, || runtime.block_on(work)));
+    for (result, times) in [
+        ("wrong_token", 2.0),
+        ("no_token", 1.0),
+        ("answered", 1.0),
+        ("origin", 1.0),
+        ("not_found", 1.0),
+    ] {
+        let name = format!("fluster_admin_requests_total{{result={result},cluster=shop}}");
+        assert_eq!(seen.get(&name), times, "{name}: {:?}", seen.0.lock());
+    }
+    let said = warnings.with(&["admin page who may not", "wrong_token", "shop"]);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert_eq!(warnings.with(&["admin page who may not"]).len(), 1);
+}
+
+/// The status of a request with this further line.
+fn asked(port: u16, path: &str, line: &str) -> u16 {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n{line}\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).expect("a status");
+    status.parse().unwrap()
 }

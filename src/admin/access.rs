@@ -52,7 +52,10 @@ impl Access {
             return Err(Refusal::ReadOnly);
         }
         if !self.may(route, head.headers) {
-            return Err(Refusal::Token);
+            return Err(match bearer(head.headers) {
+                Some(_) => Refusal::WrongToken,
+                None => Refusal::Token,
+            });
         }
         Ok(route)
     }

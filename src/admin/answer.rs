@@ -123,7 +123,7 @@ pub(super) fn refused(refusal: Refusal) -> Response<AdminBody> {
     );
     let headers = answer.headers_mut();
     match refusal {
-        Refusal::Token => {
+        Refusal::Token | Refusal::WrongToken => {
             drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
         }
         Refusal::Method(methods) => drop(headers.insert(ALLOW, HeaderValue::from_static(methods))),

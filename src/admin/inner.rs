@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::access::Access;
 use super::depths::Depths;
+use super::knocks::Knocks;
 use crate::cluster::{Engine, FlusterCluster};
 use crate::placement::Fingerprint;
 use crate::queue::WeakQueue;
@@ -40,6 +41,7 @@ pub(super) struct Inner {
     pub(super) access: Access,
     pub(super) readers: Arc<Semaphore>,
     pub(super) depths: Depths,
+    pub(super) knocks: Knocks,
     pub(super) began: Instant,
     /// Guards the shares of keys, which are those of one placement; held while they are computed.
     shares: Mutex<Option<(Fingerprint, Arc<[f64]>)>>,
@@ -48,6 +50,7 @@ pub(super) struct Inner {
 impl Inner {
     pub(super) fn new(parts: Parts, access: Access) -> Self {
         Self {
+            knocks: Knocks::new(&parts.engine.limits().cluster),
             parts,
             access,
             readers: Arc::new(Semaphore::new(READERS)),

@@ -15,6 +15,7 @@ pub(super) enum Refusal {
     /// An action, where there are none.
     ReadOnly,
     Token,
+    WrongToken,
     /// A body that a form can send as well.
     NotJson,
     TooLarge,
@@ -35,13 +36,35 @@ impl Refusal {
             Self::Foreign | Self::ReadOnly => StatusCode::FORBIDDEN,
             Self::NoPath | Self::NoNode => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Token => StatusCode::UNAUTHORIZED,
+            Self::Token | Self::WrongToken => StatusCode::UNAUTHORIZED,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Form(_) => StatusCode::BAD_REQUEST,
             Self::Readers | Self::Closed => StatusCode::SERVICE_UNAVAILABLE,
         }
+    }
+
+    /// In a word, for metrics.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Foreign => "origin",
+            Self::NoPath | Self::NoNode => "not_found",
+            Self::Method(_) | Self::NotJson | Self::Form(_) => "malformed",
+            Self::ReadOnly => "read_only",
+            Self::Token => "no_token",
+            Self::WrongToken => "wrong_token",
+            Self::TooLarge => "too_large",
+            Self::TooSlow => "too_slow",
+            Self::Readers => "full",
+            Self::Closed => "closed",
+        }
+    }
+
+    /// Whether nobody asks so by mistake: who guesses tokens, or has a browser ask for it.
+    pub(super) fn is_suspicious(self) -> bool {
+        matches!(self, Self::Host | Self::Foreign | Self::WrongToken)
     }
 
     /// In a sentence, with the remedy. Nothing of the request is in it.
@@ -57,6 +80,7 @@ impl Refusal {
             Self::Method(_) => "this path is asked otherwise, see Allow",
             Self::ReadOnly => "this page only shows: the application has not said `allow_actions`",
             Self::Token => "a token is needed, in the header `Authorization: Bearer TOKEN`",
+            Self::WrongToken => "this is not the token that the application was given",
             Self::NotJson => "send JSON, with `Content-Type: application/json`",
             Self::TooLarge => "the body is too large: 64 KiB at most",
             Self::TooSlow => "the body did not come within 10 seconds",

@@ -15,6 +15,7 @@ use tower_service::Service as _;
 
 use super::inner::Inner;
 use super::paced::Paced;
+use super::refusal::Refusal;
 use super::service::{AdminService, LIMIT};
 
 /// So many connections at once.
@@ -40,7 +41,10 @@ pub(super) async fn serve(listener: TcpListener, inner: Arc<Inner>) {
                     match Arc::clone(&room).try_acquire_owned() {
                         Ok(place) => drop(connections.spawn(talk(stream, Arc::clone(&inner), place))),
                         // What does not go at once is no loss: it hangs up all the same.
-                        Err(_) => drop(stream.try_write(FULL)),
+                        Err(_) => {
+                            inner.knocks.heard(Some(Refusal::Readers));
+                            drop(stream.try_write(FULL));
+                        }
                     }
                 }
                 Err(error) => {

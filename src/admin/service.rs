@@ -73,6 +73,7 @@ where
         let answer = async move {
             let (head, body) = request.into_parts();
             let answered = answered(&inner, &head, local, body).await;
+            inner.knocks.heard(answered.as_ref().err().copied());
             answered.unwrap_or_else(answer::refused)
         };
         AdminFuture(Box::pin(answer))

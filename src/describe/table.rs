@@ -382,6 +382,12 @@ pub(super) const METRICS: &[(Kind, &str, Option<Unit>, &str)] = {
         ),
         (
             Counter,
+            "fluster_admin_requests_total",
+            Some(Unit::Count),
+            "Requests to the admin page, by what became of them",
+        ),
+        (
+            Counter,
             "fluster_forward_requests_total",
             Some(Unit::Count),
             "Requests that have a key, by result",
