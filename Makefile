@@ -79,7 +79,7 @@ soak: ## most of an hour: the fault scenarios at exact times, fuzz, a storm of c
 	$(CARGO) test --all-features --test it -- --ignored replication::
 	$(CARGO) test --all-features --test it -- --ignored --nocapture wire::storm::
 	QUEUE_CHAOS_SEED=$(SEED) $(CARGO) test --all-features --test it -- --ignored --nocapture queue::chaos::
-	FLUSTER_RETURN_SEED=$(SEED) $(CARGO) test --all-features --test it -- --ignored --nocapture recovery::chaos::
+	FLUSTER_RETURN_SEED=$(SEED) $(CARGO) test --all-features --test it -- --ignored --nocapture recovery::chaos:: recovery::shared::
 	MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=131072 SOAK_SEED=$(SEED) SOAK_MINUTES=$(or $(MINUTES),10) $(CARGO) test --all-features --test it -- --ignored --exact faults::soak::chaos --nocapture
 	@echo "make soak SEED=$(SEED): all of it held"
 

@@ -79,6 +79,8 @@ pub use self::share::{
     Decision, Effect, Fleet, FleetEvent, FleetEvents, NoQuorum, NodeOpinion, NodeReport,
     SharedHealth,
 };
+#[cfg(feature = "serde")]
+pub use self::share::{FleetConfig, FleetPolicy};
 pub use self::status::{GossipStatus, MemberStatus};
 pub use self::view::{Member, MemberState, MemberView};
 pub use crate::sealed::{KeyError, Keyring};

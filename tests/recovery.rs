@@ -4,6 +4,8 @@ mod bad_input;
 mod chaos;
 mod many;
 mod others;
+#[cfg(feature = "gossip")]
+mod shared;
 
 use std::time::Duration;
 

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use crate::backend::Backend;
 use crate::clock::{self, now_micros};
 use crate::cluster::engine::{Effects, Engine, EngineState};
+use crate::fleet::Said;
 use crate::health::NodeState;
 use crate::health::admission::Overrule;
-use crate::health::verdict::{ProbeResult, Reason};
+use crate::health::verdict::ProbeResult;
 use crate::node::NodeId;
 
 /// One node, as this process sees it.
@@ -18,10 +19,8 @@ pub(crate) struct NodeFacts {
     pub(crate) key: u64,
     pub(crate) node: NodeId,
     pub(crate) state: NodeState,
-    /// Why it is out, or was last.
-    pub(crate) reason: Option<Reason>,
-    /// What we saw says that it is down.
-    pub(crate) votes: bool,
+    /// What the others are told of it.
+    pub(crate) said: Option<Said>,
     pub(crate) silent_for: Duration,
     /// It serves its keys here.
     pub(crate) serves: bool,
@@ -40,6 +39,8 @@ pub(crate) struct FleetWord {
     pub(crate) drained: bool,
     /// It is asked now whether it is there.
     pub(crate) ask: bool,
+    /// One that is ready to serve waits for others.
+    pub(crate) awaited: bool,
 }
 
 impl Engine {
@@ -66,8 +67,7 @@ impl Engine {
                     key,
                     node: backend.id().clone(),
                     state: health.state(key).unwrap_or(NodeState::Down),
-                    reason: health.reason(key),
-                    votes: health.votes_down(key, now),
+                    said: Said::about(health, key, now),
                     silent_for: Duration::from_micros(silent_for),
                     serves: standing.serves,
                     callable: standing.callable,
@@ -118,9 +118,16 @@ impl Engine {
             self.restand(state, effects, backend, now);
         }
         let before = state.health.overruled(key);
+        if before.awaited != word.awaited {
+            let awaited = word.awaited;
+            state.health.overrule(key, Overrule { awaited, ..before });
+            // Whoever waits looks again.
+            self.recovery.stir();
+        }
         if (before.hold, before.keep) == (word.hold, word.keep) {
             return turns;
         }
+        let before = state.health.overruled(key);
         state.health.overrule(
             key,
             Overrule {

@@ -230,7 +230,7 @@ fn spawn_question(engine: &Arc<Engine>, number: u64, action: Action<u64>) -> Opt
                     let (now, unit) = (clock::now(), fastrand::f64());
                     engine.conclude(|health| health.prepared(key, id, is_ready, now, unit), now);
                 };
-                engine.prepared(&backend, deadline, conclude).await;
+                engine.prepared(&backend, id, deadline, conclude).await;
             }
             Action::Publish(_) => {}
         }
@@ -263,6 +263,7 @@ impl Engine {
     async fn prepared(
         self: &Arc<Self>,
         backend: &Arc<Backend>,
+        id: u64,
         deadline: Instant,
         conclude: impl FnOnce(bool),
     ) {
@@ -271,7 +272,7 @@ impl Engine {
             conclude(is_ready);
         };
         match &self.care.preparation {
-            None => self.prepare_return(backend, deadline, conclude).await,
+            None => self.prepare_return(backend, id, deadline, conclude).await,
             Some(preparation) => {
                 let work = preparation.prepare(Arc::clone(backend));
                 conclude(timeout_at(deadline.into(), work).await.unwrap_or(false));

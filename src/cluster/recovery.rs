@@ -4,6 +4,7 @@
 
 mod late;
 mod look;
+mod others;
 pub(super) mod owing;
 mod prepare;
 mod settle;
@@ -50,6 +51,8 @@ pub(crate) struct Recovery {
     wake: Notify,
     /// Told when entries were made late.
     entered: Notify,
+    /// Told when a node that waits for others need not, and when a write has left something for one.
+    stirred: Notify,
     dials: Semaphore,
 }
 
@@ -85,7 +88,7 @@ struct State {
     /// Why nobody will know what a node that is out holds.
     doubts: HashMap<u64, BTreeSet<UnknownReason>>,
     /// Nodes that are prepared now, and the keys that writes left for them meanwhile.
-    preparing: HashMap<u64, Vec<settle::Left>>,
+    preparing: HashMap<u64, settle::Making>,
     late: VecDeque<late::Late>,
     /// Entries that are still to be made, by whom they are owed to.
     owed_late: HashMap<NodeId, usize>,
@@ -120,6 +123,7 @@ impl Recovery {
             state: Mutex::default(),
             wake: Notify::new(),
             entered: Notify::new(),
+            stirred: Notify::new(),
             dials: Semaphore::new(DIALS),
         }
     }
@@ -176,6 +180,11 @@ impl Recovery {
         let scoped = Scoped { names, copies };
         scope.caches.insert(prefix.to_vec(), scoped);
         true
+    }
+
+    /// Whoever waits for others looks again.
+    pub(super) fn stir(&self) {
+        self.stirred.notify_waiters();
     }
 
     /// How a node's returns went so far.

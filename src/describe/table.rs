@@ -106,6 +106,12 @@ pub(super) const METRICS: &[(Kind, &str, Option<Unit>, &str)] = {
         ),
         (
             Counter,
+            "fluster_return_unready_total",
+            Some(Unit::Count),
+            "Returns in which another instance was not ready for the node in time",
+        ),
+        (
+            Counter,
             "fluster_return_unknown_total",
             Some(Unit::Count),
             "Returns of which nobody knew which keys are old, by reason",

@@ -74,6 +74,8 @@ pub(crate) struct Order {
     pub(crate) keep: bool,
     /// It is to be asked now whether it is there.
     pub(crate) ask: bool,
+    /// Others have it out and are not ready for it: one that is ready here waits for them, for a while.
+    pub(crate) awaited: bool,
 }
 
 #[derive(Debug)]
@@ -177,17 +179,6 @@ impl<I: Copy + Ord> Council<I> {
             .count()
     }
 
-    /// Whether a node that is ready here may serve: no other living instance has it out and is not ready as well.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the recovery of a node that returns will ask")
-    )]
-    pub(crate) fn is_prepared_elsewhere(&self, node: NodeHash) -> bool {
-        let others = self.seats.iter().filter(|(id, _)| **id != self.me);
-        let mut heard = others.filter(|(_, seat)| seat.gone.is_none());
-        heard.all(|(_, seat)| !seat.evidence.votes_down(node))
-    }
-
     /// What follows for each of these nodes, which are all that there are.
     pub(crate) fn judge(&mut self, now: Instant, nodes: &[Local]) -> Vec<Order> {
         let bench = Bench::new(self);
@@ -220,6 +211,7 @@ impl<I: Copy + Ord> Council<I> {
                     ask: memory.asks(local, &found, ruling, now, || {
                         spread(me, local.node, present)
                     }),
+                    awaited: found.is_awaited,
                 }
             })
             .collect()
@@ -316,6 +308,8 @@ struct Found {
     is_contested: bool,
     /// Another instance has it ready.
     is_prepared: bool,
+    /// Another instance that is there has it out, and not ready.
+    is_awaited: bool,
 }
 
 /// Whoever may be a juror, as one look sees them.
@@ -379,6 +373,7 @@ impl<'a> Bench<'a> {
                 is_juror: false,
                 is_contested: false,
                 is_prepared: false,
+                is_awaited: false,
             };
         }
         let chosen = jurors(&self.ring_ids, self.scope, local.node, self.most);
@@ -390,6 +385,7 @@ impl<'a> Bench<'a> {
             is_juror: false,
             is_contested: false,
             is_prepared: false,
+            is_awaited: false,
         };
         for place in chosen {
             let Some(evidence) = self.evidence[place] else {
@@ -410,6 +406,7 @@ impl<'a> Bench<'a> {
         let said = others.filter_map(|(_, evidence)| evidence.and_then(|e| e.of(local.node)));
         for said in said {
             found.is_prepared |= said == Said::Prepared;
+            found.is_awaited |= said != Said::Prepared;
             found.is_contested |= said.is_vote();
         }
         found

@@ -1,10 +1,12 @@
 //! What an instance says of nodes: of those that are out, and of no others.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::clock::later;
 use crate::hash::xxh3_64;
+use crate::health::Machine;
 use crate::health::verdict::Reason;
 
 /// A node's name, as it travels.
@@ -28,9 +30,31 @@ pub(crate) enum Said {
     Down(Option<Reason>),
     /// It answers and is ready to serve here, and waits for the others. No vote.
     Prepared,
+    /// It is not in service here, and nothing is said against it: it is made ready, or held, or drained; or our own
+    /// network is the likelier culprit. No vote, and who is ready waits.
+    Unready,
 }
 
+/// What [`Said::Unready`] travels as: to who does not know it yet, a reason that it does not know.
+const UNREADY: u8 = 254;
+
 impl Said {
+    /// What is said of a node as its health is here; nothing of one that is in service.
+    pub(crate) fn about<K: Copy + Ord + fmt::Debug>(
+        health: &Machine<K>,
+        key: K,
+        now: Instant,
+    ) -> Option<Self> {
+        if health.votes_down(key, now) {
+            return Some(Self::Down(health.reason(key)));
+        }
+        let is_in_service = health.standing(key).callable;
+        (!is_in_service).then(|| match health.is_ready(key) {
+            true => Self::Prepared,
+            false => Self::Unready,
+        })
+    }
+
     pub(crate) fn is_vote(self) -> bool {
         matches!(self, Self::Down(_))
     }
@@ -39,6 +63,7 @@ impl Said {
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Prepared => 0,
+            Self::Unready => UNREADY,
             Self::Down(None) => u8::MAX,
             Self::Down(Some(reason)) => {
                 let place = Reason::ALL.iter().position(|known| *known == reason);
@@ -50,6 +75,7 @@ impl Said {
     pub(crate) fn of_code(code: u8) -> Self {
         match code {
             0 => Self::Prepared,
+            UNREADY => Self::Unready,
             _ => Self::Down(Reason::ALL.get(usize::from(code) - 1).copied()),
         }
     }
@@ -120,12 +146,13 @@ mod tests {
         for said in Reason::ALL
             .iter()
             .map(|reason| Said::Down(Some(*reason)))
-            .chain([Said::Prepared, Said::Down(None)])
+            .chain([Said::Prepared, Said::Unready, Said::Down(None)])
         {
             assert_eq!(Said::of_code(said.code()), said);
         }
         assert_eq!(Said::of_code(200), Said::Down(None));
         assert!(Said::of_code(200).is_vote() && !Said::of_code(0).is_vote());
+        assert!(!Said::Unready.is_vote() && Reason::ALL.len() < usize::from(UNREADY));
     }
 
     #[test]

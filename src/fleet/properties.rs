@@ -295,9 +295,45 @@ fn a_node_that_the_others_find_well_or_ready_is_asked_though_it_is_out_here() {
             voice(2, Seen::Speaks(ready)),
         ],
     );
-    assert!(council.judge(now, &nodes(out))[0].ask, "it is ready there");
-    assert!(!council.is_prepared_elsewhere(0), "one has it out still");
-    assert!(council.is_prepared_elsewhere(1));
+    let orders = council.judge(now, &nodes(out));
+    assert!(orders[0].ask, "it is ready there");
+    assert!(orders[0].awaited, "one has it out still");
+    assert!(!orders[1].awaited, "of the others nobody says anything");
+}
+
+#[test]
+fn who_is_ready_waits_for_those_who_have_it_out_and_for_nobody_else() {
+    let now = Instant::now();
+    let awaited = |others: [Option<Said>; 2]| {
+        let mut council = Council::new(rules(false), "redis", 0);
+        let voices = others.iter().enumerate().map(|(at, said)| {
+            let said = said.map(|said| (0, said));
+            voice(at + 1, Seen::Speaks(Arc::new(Evidence::new(1, said, 1))))
+        });
+        let me = Evidence::new(1, [(0, Said::Prepared)], 1);
+        council.hear(now, voices.chain([voice(0, Seen::Speaks(Arc::new(me)))]));
+        let me = Local {
+            votes: false,
+            ..local(true, Duration::ZERO)
+        };
+        council.judge(now, &nodes(me))[0]
+    };
+    for ready in [None, Some(Said::Prepared)] {
+        assert!(!awaited([ready, ready]).awaited, "{ready:?}");
+        for out in [Said::Down(None), Said::Unready] {
+            assert!(awaited([ready, Some(out)]).awaited, "{ready:?} {out:?}");
+        }
+    }
+    let votes = awaited([Some(Said::Unready), Some(Said::Unready)]).votes;
+    assert_eq!((votes.live, votes.down), (3, 0), "no votes");
+    // Who is gone is waited for no more.
+    let mut council = three(now, [0, 1, 0], false);
+    say(&mut council, now, [0, 1, 0]);
+    let gone = voice(1, Seen::Down);
+    let rest = [0, 2].map(|id| voice(id, Seen::Speaks(evidence(0))));
+    assert!(council.judge(now, &nodes(local(true, Duration::ZERO)))[0].awaited);
+    council.hear(now, rest.into_iter().chain([gone]));
+    assert!(!council.judge(now, &nodes(local(true, Duration::ZERO)))[0].awaited);
 }
 
 #[test]

@@ -56,6 +56,8 @@ enum Comes {
         is_check: bool,
         result: ProbeResult,
     },
+    /// What others wrote is taken from a node.
+    Swept { node: usize, id: u64 },
 }
 
 struct Instance {
@@ -74,6 +76,10 @@ struct Instance {
     crashed: Option<u64>,
     /// Questions to each node, by probes of all kinds.
     asked: Vec<u64>,
+    /// Nodes that are ready and wait for the others, by what was asked.
+    ready: BTreeMap<usize, u64>,
+    /// How long it takes to prepare a node.
+    sweeps_in: u64,
 }
 
 struct World {
@@ -92,6 +98,10 @@ struct World {
     /// Whom each instance lets serve, whenever that changed.
     moved: u64,
     before: Vec<Vec<bool>>,
+    /// Milliseconds in which an instance used a node that another one had out and was not ready for.
+    early: u64,
+    /// Nodes are prepared before they serve.
+    prepares: bool,
 }
 
 impl World {
@@ -126,6 +136,8 @@ impl World {
                     next_look: rng.random_range(0..LOOK),
                     crashed: None,
                     asked: vec![0; nodes],
+                    ready: BTreeMap::new(),
+                    sweeps_in: 10,
                 }
             })
             .collect();
@@ -143,6 +155,8 @@ impl World {
             disagreed: 0,
             moved: 0,
             before,
+            early: 0,
+            prepares: false,
         };
         for me in 0..world.all.len() {
             for other in 0..world.all.len() {
@@ -235,7 +249,8 @@ impl World {
         while self.ms < end {
             self.ms += STEP;
             for me in self.living().collect::<Vec<_>>() {
-                let changed = self.receive(me) | self.timers(me) | self.call(me);
+                let changed =
+                    self.receive(me) | self.timers(me) | self.call(me) | self.serve_ready(me);
                 let due = self.all[me].council.next_deadline();
                 if changed
                     || self.ms >= self.all[me].next_look
@@ -249,11 +264,48 @@ impl World {
             if all.windows(2).any(|pair| pair[0].1 != pair[1].1) {
                 self.disagreed += STEP;
             }
+            self.early += STEP * u64::from(self.prepares && self.is_early());
             for (me, serves) in all {
                 self.moved += u64::from(self.before[me] != serves);
                 self.before[me] = serves;
             }
         }
+    }
+
+    /// From now on nodes are prepared before they serve, in so long by each instance.
+    fn prepare_in(&mut self, sweeps_in: &[u64]) {
+        self.prepares = true;
+        for (instance, sweeps_in) in self.all.iter_mut().zip(sweeps_in) {
+            instance.machine.prepare_first(Duration::from_secs(2));
+            instance.sweeps_in = *sweeps_in;
+        }
+    }
+
+    /// Whether somebody reads at a node while somebody else writes elsewhere and takes nothing from it.
+    fn is_early(&self) -> bool {
+        let said = |me: usize, node| Said::about(&self.all[me].machine, node, self.now());
+        (0..self.nodes).any(|node| {
+            let all: Vec<_> = self.living().map(|me| said(me, node)).collect();
+            let is_unready = |said: &Option<Said>| said.is_some_and(|said| said != Said::Prepared);
+            all.contains(&None) && all.iter().any(is_unready)
+        })
+    }
+
+    /// What the driver does with nodes that are ready.
+    fn serve_ready(&mut self, me: usize) -> bool {
+        let now = self.now();
+        let mut changed = false;
+        for (node, id) in self.all[me].ready.clone() {
+            let this = &mut self.all[me];
+            let awaits = this.machine.awaits(node, id, now);
+            if matches!(awaits, Ok(Some(_))) {
+                continue;
+            }
+            this.ready.remove(&node);
+            let unit = self.rng.random_range(0.0..1.0);
+            changed |= this.machine.prepared(node, id, true, now, unit).is_some();
+        }
+        changed
     }
 
     /// How long it takes until so many instances have a node out, or have it back.
@@ -293,6 +345,12 @@ impl World {
                         changed = true;
                     }
                 }
+                Comes::Swept { node, id } => {
+                    if this.machine.ready(node, id, now) {
+                        this.ready.insert(node, id);
+                        changed = true;
+                    }
+                }
                 Comes::Answer {
                     node,
                     epoch,
@@ -315,12 +373,12 @@ impl World {
                     if result == ProbeResult::Ok {
                         this.heard_at[node] = self.ms;
                     }
-                    let before = this.machine.votes_down(node, now);
+                    let before = Said::about(&this.machine, node, now);
                     match is_check {
                         true => this.machine.checked(node, id, result, now, unit),
                         false => this.machine.probe_finished(node, id, result, now, unit),
                     };
-                    changed |= before != this.machine.votes_down(node, now);
+                    changed |= before != Said::about(&this.machine, node, now);
                 }
             }
         }
@@ -349,7 +407,14 @@ impl World {
                 }
                 Action::Probe { key, id, .. } => (key, id, false),
                 Action::Check { key, id, .. } => (key, id, true),
-                Action::Prepare { .. } => unreachable!("nobody prepares"),
+                Action::Prepare { key, id, .. } => {
+                    changed = true;
+                    if self.way_of(me, key) == Way::Open {
+                        let delay = self.all[me].sweeps_in;
+                        self.later(me, delay, Comes::Swept { node: key, id });
+                    }
+                    continue;
+                }
             };
             self.all[me].asked[node] += 1;
             let result = match self.way_of(me, node) {
@@ -428,8 +493,11 @@ impl World {
         let now = self.now();
         for _ in 0..2 {
             let machine = &self.all[me].machine;
-            let down = (0..self.nodes).filter(|node| machine.votes_down(*node, now));
-            let said = Evidence::new(0, down.map(|node| (node as u64, Said::Down(None))), 16);
+            let said = (0..self.nodes).filter_map(|node| {
+                let said = Said::about(machine, node, now)?;
+                Some((node as u64, said))
+            });
+            let said = Evidence::new(0, said, 16);
             if said != *self.all[me].said && self.all[me].pace.take(now).is_ok() {
                 let said = Arc::new(said);
                 self.all[me].said = Arc::clone(&said);
@@ -461,6 +529,7 @@ impl World {
                     node,
                     Overrule {
                         keep: order.keep,
+                        awaited: order.awaited,
                         ..held
                     },
                 );
@@ -737,4 +806,71 @@ fn a_node_comes_back_for_all_at_once() {
     let with = figures(Policy::Agreed, 4, &fleet(5, 0), back);
     within("apart", Some(with.disagreed), 1_600);
     assert!(with.disagreed < alone.disagreed, "{with:?} {alone:?}");
+}
+
+/// J, where nodes are prepared: who is ready waits for who is not, with either policy, and reads nothing that another still
+/// writes elsewhere.
+#[test]
+fn who_is_ready_for_a_node_that_returns_waits_for_the_others() {
+    let run = |seed, policy, sweeps_in: [u64; 5]| {
+        let mut world = World::new(seed, policy, 4, &fleet(3, 2));
+        world.prepare_in(&sweeps_in);
+        let all = world.everybody();
+        world.way(&all, &[0], Way::Refused);
+        world.run(10_000);
+        world.way(&all, &[0], Way::Open);
+        (world.early, world.disagreed) = (0, 0);
+        let first = world.until(30_000, 0, true, 1).expect("it comes back");
+        let others = world.until(10_000, 0, true, 5).expect("to all");
+        world.run(3_000);
+        println!(
+            "{policy:?}: first after {first} ms, all {others} later, early {}, apart {}",
+            world.early, world.disagreed
+        );
+        (world.early, others)
+    };
+    for sweeps_in in [[10; 5], [10, 10, 300, 10, 700]] {
+        let mut alone = Vec::new();
+        for seed in 0..SEEDS {
+            for policy in [Policy::Advisory, Policy::Agreed] {
+                let (early, others) = run(seed, policy, sweeps_in);
+                assert_eq!(early, 0, "{policy:?} {seed}");
+                within("the last one after the first", Some(others), 1_000);
+            }
+            alone.push(run(seed, Policy::Nobody, sweeps_in).0);
+        }
+        assert!(median(alone.clone()) > 100, "it can fail: {alone:?}");
+    }
+}
+
+/// One that cannot reach the node holds up the others for two seconds, and no longer.
+#[test]
+fn who_is_never_ready_is_waited_for_two_seconds() {
+    for policy in [Policy::Advisory, Policy::Agreed] {
+        for seed in 0..SEEDS {
+            let mut world = World::new(seed, policy, 4, &fleet(5, 0));
+            world.prepare_in(&[10; 5]);
+            let all = world.everybody();
+            world.way(&all, &[0], Way::Refused);
+            world.run(10_000);
+            world.way(&all[1..], &[0], Way::Open);
+            let ready = |world: &World| world.all.iter().any(|one| !one.ready.is_empty());
+            while !ready(&world) {
+                world.run(STEP);
+            }
+            // Kept, its calls fail before.
+            let callable = |world: &World| {
+                let callable = |one: &&Instance| one.machine.standing(0).callable;
+                world.all.iter().filter(callable).count()
+            };
+            let began = world.ms;
+            while callable(&world) < 4 {
+                assert!(world.ms < began + 30_000, "it comes back");
+                world.run(STEP);
+            }
+            let took = world.ms - began;
+            println!("{policy:?}: {took} ms after the first was ready");
+            assert!((2_000 - STEP..6_500).contains(&took), "{policy:?} {took}");
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! The instances of an application share what they know of the health of Redis nodes.
 
+#[cfg(feature = "serde")]
+mod config;
 mod council;
 mod events;
 mod opinion;
@@ -12,6 +14,8 @@ use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use tokio::task::AbortHandle;
 
+#[cfg(feature = "serde")]
+pub use self::config::{FleetConfig, FleetPolicy};
 use self::council::Sharing;
 pub use self::events::{FleetEvent, FleetEvents};
 pub(crate) use self::opinion::Opinions;

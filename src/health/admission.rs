@@ -11,6 +11,9 @@ pub(crate) struct Overrule {
     pub(crate) keep: bool,
     /// The operator has drained it, which beats all.
     pub(crate) drained: bool,
+    /// Others have it out and are not ready for it: it does not serve before them, for a while. It says nothing of a node
+    /// that serves.
+    pub(crate) awaited: bool,
 }
 
 /// What a node may do for callers.
@@ -43,6 +46,7 @@ impl Standing {
             hold,
             keep,
             drained,
+            ..
         } = overrule;
         let settles = state.admits() && !hold;
         let callable = settles && !drained;
@@ -70,6 +74,7 @@ mod tests {
                         hold: bits & 1 != 0,
                         keep: bits & 2 != 0,
                         drained: bits & 4 != 0,
+                        ..Overrule::default()
                     };
                     (state, overrule)
                 })

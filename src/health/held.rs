@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Instant;
 
+use super::node::NodeHealth;
 use super::{Machine, Transition};
 
 #[cfg_attr(
@@ -10,7 +11,7 @@ use super::{Machine, Transition};
     expect(dead_code, reason = "only processes that know each other say it")
 )]
 impl<K: Copy + Ord + fmt::Debug> Machine<K> {
-    /// Others find the node out, or do not any more; see [`NodeHealth::hold`](super::node::NodeHealth::hold).
+    /// Others find the node out, or do not any more; see [`NodeHealth::hold`].
     pub(crate) fn hold(
         &mut self,
         key: K,
@@ -21,6 +22,11 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
         let transition = self.change(key, now, unit, |node, facts| node.hold(on, facts));
         self.ease();
         transition
+    }
+
+    /// Whether the node is ready to serve, but for the others, for which it waits.
+    pub(crate) fn is_ready(&self, key: K) -> bool {
+        self.nodes.get(&key).is_some_and(NodeHealth::is_ready)
     }
 
     /// Whether what we saw of the node says that it is down: it is out, and its last probe was not answered. Nothing that

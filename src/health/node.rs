@@ -49,6 +49,8 @@ pub(super) enum State {
         since: Instant,
         /// The preparation in flight: its id and its deadline.
         work: Option<(u64, Instant)>,
+        /// It is ready, and waits for the others until then.
+        waits: Option<Instant>,
     },
     Probation {
         since: Instant,
@@ -379,6 +381,7 @@ impl NodeHealth {
                     self.state = State::Preparing {
                         since: facts.now,
                         work: None,
+                        waits: None,
                     };
                 } else {
                     self.serve(facts);
@@ -409,7 +412,9 @@ impl NodeHealth {
         let by_itself = match self.state {
             State::Up { decay_at } => (self.level > 0).then_some(decay_at),
             State::Down { .. } => None,
-            State::Preparing { since, work } => Some(work.map_or(since, |(_, deadline)| deadline)),
+            State::Preparing { since, work, .. } => {
+                Some(work.map_or(since, |(_, deadline)| deadline))
+            }
             State::HalfOpen { probe, next, .. } => {
                 Some(probe.map_or(next, |(_, deadline)| deadline))
             }

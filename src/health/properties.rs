@@ -104,6 +104,7 @@ fn overrule() -> impl Strategy<Value = Overrule> {
         hold,
         keep,
         drained,
+        ..Overrule::default()
     })
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Instant;
 
+use super::node::NodeHealth;
 use super::{Action, Machine, Transition};
 use crate::health::verdict::{ProbeResult, Reason};
 use crate::health::waits::Ran;
@@ -17,6 +18,10 @@ pub(super) enum Question {
     /// Whether it is ready to serve.
     Prepare,
 }
+
+/// What was asked was given up meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stale;
 
 impl<K: Copy + Ord + fmt::Debug> Machine<K> {
     /// Somebody doubts the node. One that admits is asked at once, and each failure is a strike, until it answers or
@@ -61,6 +66,30 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
         })
     }
 
+    /// The node is ready to serve here, and [waits](Self::awaits) for the others; `false` unless that preparation is in
+    /// flight.
+    pub(crate) fn ready(&mut self, key: K, id: u64, now: Instant) -> bool {
+        let is_in_flight = self.is_prepared_by(key, id);
+        if is_in_flight {
+            self.with(key, |node, rules| node.ready(now, rules));
+        }
+        is_in_flight
+    }
+
+    /// Until when a node that is ready waits for others, if it does; the error says that this preparation is not in flight
+    /// any more.
+    pub(crate) fn awaits(&self, key: K, id: u64, now: Instant) -> Result<Option<Instant>, Stale> {
+        match self.is_prepared_by(key, id) {
+            true => Ok(self.nodes.get(&key).and_then(|node| node.waits(now))),
+            false => Err(Stale),
+        }
+    }
+
+    fn is_prepared_by(&self, key: K, id: u64) -> bool {
+        let question = self.nodes.get(&key).and_then(NodeHealth::question);
+        question.is_some_and(|(question, flying, _)| (question, flying) == (Question::Prepare, id))
+    }
+
     /// Whether the node is ready to serve. Ignored unless that preparation is in flight.
     pub(crate) fn prepared(
         &mut self,
@@ -70,8 +99,7 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
         now: Instant,
         unit: f64,
     ) -> Option<Transition<K>> {
-        let (question, flying, _) = self.nodes.get(&key)?.question()?;
-        if (question, flying) != (Question::Prepare, id) {
+        if !self.is_prepared_by(key, id) {
             return None;
         }
         self.change(key, now, unit, |node, facts| node.prepared(is_ready, facts))

@@ -6,24 +6,28 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fluster::{Event, FlusterCluster, OnReturn, OnUnknown, Penalty, UnknownReason};
 
 use super::durable;
+#[cfg(feature = "gossip")]
+use super::shared;
 use crate::support::{Server, urls};
 
 /// Where a process is told what it does.
 const CHILD: &str = "FLUSTER_RETURN_CHILD";
 /// A reader may be so far behind while not all processes agree who is out: a look, and its work.
 const WINDOW: u64 = 1_500_000;
+/// A server has just come back for so long.
+const JUST: u64 = 5_000_000;
 /// One at a time: eight processes and their servers are enough for a small machine.
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// What is run.
 #[derive(Clone, Copy)]
-struct Setting {
+pub(super) struct Setting {
     seconds: u64,
     replicas: usize,
     on_return: &'static str,
@@ -33,10 +37,12 @@ struct Setting {
     /// Over so many keys; with few, each is soon written again.
     keys: u64,
     seed: u64,
+    /// By what the processes share the health of the servers, where they do: `advisory` or `agreed`.
+    shares: &'static str,
 }
 
 impl Setting {
-    fn new(seconds: u64, replicas: usize) -> Self {
+    pub(super) fn new(seconds: u64, replicas: usize) -> Self {
         Self {
             seconds,
             replicas,
@@ -45,7 +51,13 @@ impl Setting {
             saves: false,
             keys: 40,
             seed: seed(),
+            shares: "not",
         }
+    }
+
+    #[cfg(feature = "gossip")]
+    pub(super) fn shared(self, shares: &'static str) -> Self {
+        Self { shares, ..self }
     }
 }
 
@@ -61,6 +73,8 @@ struct Done {
     version: u64,
     begin: u64,
     end: u64,
+    /// Of a read: when the key's first server came back to this process, where it was read there.
+    back: u64,
 }
 
 /// What all of them did.
@@ -75,12 +89,15 @@ struct History {
 
 /// What it comes to, seen from outside.
 #[derive(Debug, Default)]
-struct Sum {
+pub(super) struct Sum {
     reads: usize,
     /// Older than what had been acknowledged for longer than the window when the read began.
     stale: Vec<(u64, Done)>,
     /// The same, inside the window; sorted.
     windows: Vec<u64>,
+    /// How many read at a server that had just come back to them; how far behind those of both were, sorted.
+    pub(super) at_returned: usize,
+    pub(super) returned: Vec<u64>,
     /// Values of writes whose callers were told that nobody knows.
     late: usize,
 }
@@ -101,6 +118,7 @@ impl History {
                 version: *version,
                 begin: *begin,
                 end: *end,
+                back: rest.first().copied().unwrap_or_default(),
             };
             match (words[0], rest) {
                 ("w", [acked]) => drop(self.writes.insert(*version, (done, *acked == 1))),
@@ -120,6 +138,8 @@ impl History {
             ..Sum::default()
         };
         for read in self.reads.iter().filter(|read| read.version != 0) {
+            let is_back = read.back > 0 && read.begin - read.back < JUST;
+            sum.at_returned += usize::from(is_back);
             let Some((write, is_acked)) = self.writes.get(&read.version) else {
                 continue;
             };
@@ -129,6 +149,9 @@ impl History {
                 continue;
             };
             let behind = read.begin - since;
+            if *is_acked && is_back {
+                sum.returned.push(behind);
+            }
             match (is_acked, behind) {
                 (false, _) => sum.late += 1,
                 (true, behind) if behind <= WINDOW => sum.windows.push(behind),
@@ -136,6 +159,7 @@ impl History {
             }
         }
         sum.windows.sort_unstable();
+        sum.returned.sort_unstable();
         sum
     }
 }
@@ -156,6 +180,8 @@ fn child() {
         on_unknown,
         keys,
         urls,
+        shares,
+        ports,
     ] = words.as_slice()
     else {
         panic!("{told}");
@@ -180,16 +206,25 @@ fn child() {
             .on_unknown(on_unknown)
             .build()
             .unwrap();
+        #[cfg(feature = "gossip")]
+        let _shared = shared::share(&cluster, shares, ports).await;
+        #[cfg(not(feature = "gossip"))]
+        let _ = (shares, ports);
         let mut events = cluster.events();
+        let back = Arc::new(Mutex::new(BTreeMap::new()));
+        let came = Arc::clone(&back);
         tokio::spawn(async move {
             while let Some(event) = events.next().await {
-                if let Event::ReturnUnknown {
-                    node,
-                    reason: UnknownReason::Rollback,
-                    ..
-                } = event
-                {
-                    println!("\nu {node} {}", micros());
+                match event {
+                    Event::ReturnUnknown {
+                        node,
+                        reason: UnknownReason::Rollback,
+                        ..
+                    } => println!("\nu {node} {}", micros()),
+                    Event::NodeUp { node, .. } => {
+                        came.lock().unwrap().insert(node.to_string(), micros());
+                    }
+                    _ => {}
                 }
             }
         });
@@ -202,6 +237,16 @@ fn child() {
             .raw::<String>()
             .unwrap();
         let (id, keys): (u64, u64) = (id.parse().unwrap(), keys.parse().unwrap());
+        let node_of = |key: &str| Some(cluster.get_node(key).ok()?.to_string());
+        // While all are in.
+        let owners = (0..keys).map(|key| node_of(&format!("chaos:{key}")));
+        let owners: Vec<_> = owners.map(Option::unwrap).collect();
+        let back_since = |key: u64| {
+            let owner = &owners[key as usize];
+            let is_there = node_of(&format!("chaos:{key}")).as_ref() == Some(owner);
+            let back = back.lock().unwrap().get(owner).copied();
+            back.filter(|_| is_there).unwrap_or(0)
+        };
         let mut random = fastrand_of(id);
         let (hour, mut said, mut n) = (Duration::from_secs(3600), String::new(), 0);
         while Instant::now() < until {
@@ -209,9 +254,13 @@ fn child() {
             let name = key.to_string();
             let begin = micros();
             if *kind == "reader" {
+                let before = back_since(key);
                 if let Ok(value) = cache.get(&name).await {
                     let version: u64 = value.map_or(0, |v| v.parse().unwrap());
-                    writeln!(said, "r {key} {version} {begin} {}", micros()).unwrap();
+                    let end = micros();
+                    // Where it was read is certain only where it was the same before and after.
+                    let back = if back_since(key) == before { before } else { 0 };
+                    writeln!(said, "r {key} {version} {begin} {end} {back}").unwrap();
                 }
             } else {
                 n += 1;
@@ -253,7 +302,7 @@ impl Drop for Process {
     }
 }
 
-fn start(kind: &str, id: u64, of: Setting, urls: &str) -> Process {
+fn start(kind: &str, id: u64, of: Setting, urls: &str, ports: &str) -> Process {
     let test = "recovery::chaos::child";
     let Setting {
         seconds,
@@ -261,6 +310,7 @@ fn start(kind: &str, id: u64, of: Setting, urls: &str) -> Process {
         on_return,
         on_unknown,
         keys,
+        shares,
         ..
     } = of;
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -268,7 +318,9 @@ fn start(kind: &str, id: u64, of: Setting, urls: &str) -> Process {
         .args(["--exact", test, "--nocapture", "--test-threads", "1"])
         .env(
             CHILD,
-            format!("{kind} {id} {seconds} {replicas} {on_return} {on_unknown} {keys} {urls}"),
+            format!(
+                "{kind} {id} {seconds} {replicas} {on_return} {on_unknown} {keys} {urls} {shares} {ports}"
+            ),
         )
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
@@ -276,15 +328,15 @@ fn start(kind: &str, id: u64, of: Setting, urls: &str) -> Process {
 }
 
 /// What came of so many seconds.
-struct Came {
-    sum: Sum,
+pub(super) struct Came {
+    pub(super) sum: Sum,
     outages: usize,
     /// Servers that were killed, and when.
     kills: Vec<(String, u64)>,
     rollbacks: Vec<(String, u64)>,
 }
 
-fn chaos<const N: usize>(of: Setting) -> Came {
+pub(super) fn chaos<const N: usize>(of: Setting) -> Came {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let servers: [Server; N] = match of.saves {
         true => std::array::from_fn(|_| Server::start()),
@@ -292,9 +344,13 @@ fn chaos<const N: usize>(of: Setting) -> Came {
     };
     let urls = urls(&servers).join(",");
     let mut all = Vec::new();
+    let mut ports = free_ports(8);
     for id in 0..4 {
-        all.push(start("writer", id, of, &urls));
-        all.push(start("reader", 100 + id, of, &urls));
+        for (kind, id) in [("writer", id), ("reader", 100 + id)] {
+            all.push(start(kind, id, of, &urls, &ports.join(",")));
+            // The first one is the next one's own.
+            ports.rotate_left(1);
+        }
     }
     let readers: Vec<_> = all
         .iter_mut()
@@ -344,12 +400,21 @@ fn chaos<const N: usize>(of: Setting) -> Came {
     }
 }
 
+/// Ports for datagrams, which nobody has.
+fn free_ports(n: usize) -> Vec<String> {
+    let all = (0..n).map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+    let all: Vec<_> = all.collect();
+    all.iter()
+        .map(|socket| socket.local_addr().unwrap().port().to_string())
+        .collect()
+}
+
 fn seed() -> u64 {
     let number = |name: &str| std::env::var(name).ok()?.parse().ok();
     number("FLUSTER_RETURN_SEED").unwrap_or(1)
 }
 
-fn holds(name: &str, came: &Came) {
+pub(super) fn holds(name: &str, came: &Came) {
     let (sum, windows) = (&came.sum, &came.sum.windows);
     let of = |share: usize| {
         let at = windows.get(windows.len() * share / 100);

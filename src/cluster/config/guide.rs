@@ -232,6 +232,46 @@ const CACHE: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// The same of a fleet: (method, key, default, when). Without links: its feature may be off.
+const FLEET: &[(&str, &str, &str, &str)] = &[
+    (
+        "advisory",
+        "policy",
+        "`advisory`",
+        "`agreed`, where a wrong place of a key is worse than a failed call",
+    ),
+    (
+        "scope",
+        "scope",
+        "`redis`",
+        "with more than one cluster in the application: each has its own",
+    ),
+    (
+        "no_quorum",
+        "no_quorum",
+        "`local`",
+        "`refuse`, where no place is better than a wrong one also while the instances do not hear each other",
+    ),
+    (
+        "jurors",
+        "jurors",
+        "15",
+        "more, where many instances at once may be wrong about a node; 3 to 64",
+    ),
+    (
+        "max_out",
+        "max_out",
+        "0.5",
+        "lower, where fewer nodes could not carry the load",
+    ),
+    (
+        "hold_up",
+        "hold_up_ms",
+        "3s",
+        "longer, for nodes that come back before they are well; a minute at most",
+    ),
+];
+
 /// The same three times.
 const WAYS: &str = r#"The same cluster three times, by methods, by a file, and by variables:
 
@@ -329,6 +369,13 @@ fn chapter() -> String {
             "| [`{name}`](crate::cache::CacheBuilder::{name}) | {default} | {when} |"
         );
     }
+    text += "\n# A fleet\n\nSet on a `Fleet` (feature `gossip`), or keys of the table `[fleet]`, which is a `FleetConfig` (with feature\n\
+        `serde`). All instances of a scope need the same.\n\n\
+        ```toml\n[fleet]\npolicy = \"agreed\"\nscope = \"sessions\"\nhold_up_ms = 5000\n```\n\n\
+        | method | key | default | when to change it |\n|---|---|---|---|\n";
+    for (name, key, default, when) in FLEET {
+        let _ = writeln!(text, "| `{name}` | `{key}` | {default} | {when} |");
+    }
     text
 }
 
@@ -399,6 +446,8 @@ fn no_option_is_made_beside_the_lists() {
     );
     let of_queue: Vec<_> = queue().iter().map(|(name, ..)| *name).collect();
     assert_eq!(setters("queue.rs"), of_queue);
+    let of_fleet: Vec<_> = FLEET.iter().map(|(name, ..)| *name).collect();
+    assert_eq!(setters("gossip/share/settings.rs"), of_fleet[1..]);
     let of_cache: Vec<_> = CACHE.iter().map(|(name, ..)| *name).collect();
     assert_eq!(setters("cache/builder.rs"), of_cache);
 }

@@ -178,6 +178,7 @@ mod by_the_fleet {
     use crate::cluster::fleet::FleetWord;
     use crate::connection::network::fake::Manner;
     use crate::error::{ErrorKind, Outcome};
+    use crate::fleet::Said;
     use redis::Value;
 
     fn heed(world: &World, name: &str, word: FleetWord) {
@@ -190,6 +191,7 @@ mod by_the_fleet {
         keep: false,
         drained: false,
         ask: false,
+        awaited: false,
     };
     const KEEP: FleetWord = FleetWord {
         hold: false,
@@ -212,7 +214,11 @@ mod by_the_fleet {
         let probes = world.probe.count("a");
         assert!((10..=23).contains(&probes), "every two seconds: {probes}");
         let (_, facts) = world.engine().fleet_facts();
-        let votes = |name: &str| facts.iter().any(|fact| fact.node == *name && fact.votes);
+        let votes = |name: &str| {
+            facts
+                .iter()
+                .any(|fact| fact.node == *name && fact.said.is_some_and(Said::is_vote))
+        };
         assert!(!votes("a"), "its probes are good");
         heed(&world, "a", FleetWord::default());
         world.settle().await;

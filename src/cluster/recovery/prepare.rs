@@ -9,34 +9,44 @@ use futures_util::stream;
 use redis::Pipeline;
 use tokio::time::timeout_at;
 
-use super::settle::{Left, unlink};
+use super::settle::{Left, Making, unlink};
 use super::way::{Trouble, Way};
 use super::work::Swept;
 use super::{DIALS, State};
 use crate::backend::Backend;
-use crate::clock;
+use crate::clock::{self, later};
 use crate::cluster::engine::{Engine, Snapshot};
 use crate::connection::request::LaneRequest;
 use crate::recovery::choices::OnUnknown;
 use crate::recovery::unknown::{Absence, Facts, UnknownReason};
 
 /// A node that is prepared; writes leave keys for it meanwhile.
-struct Preparing<'a>(&'a Engine, u64);
+struct Preparing<'a> {
+    engine: &'a Engine,
+    key: u64,
+    id: u64,
+}
 
 impl Drop for Preparing<'_> {
     fn drop(&mut self) {
-        // Who waits for it is told.
-        self.0.recovery.state.lock().preparing.remove(&self.1);
+        let mut state = self.engine.recovery.state.lock();
+        // Unless the next one has begun. Who waits for it is told.
+        let making = state.preparing.get(&self.key);
+        if making.is_some_and(|making| making.by == self.id) {
+            state.preparing.remove(&self.key);
+        }
     }
 }
 
 impl Engine {
     /// Takes from a node that is out what was written elsewhere meanwhile; `publish` puts it into service.
     ///
-    /// `false` when it was not done in time: what was done stays done, and the next try goes on from there.
+    /// `false` when it was not done in time: what was done stays done, and the next try goes on from there. Other processes
+    /// that have it out are waited for beyond that, where they say so.
     pub(in crate::cluster) async fn prepare_return(
         self: &Arc<Self>,
         backend: &Arc<Backend>,
+        id: u64,
         deadline: Instant,
         publish: impl FnOnce(bool),
     ) {
@@ -44,11 +54,22 @@ impl Engine {
             return publish(true);
         }
         let key = backend.key();
-        self.recovery.state.lock().preparing.insert(key, Vec::new());
-        let preparing = Preparing(self, key);
+        let (by, left) = (id, Vec::new());
+        let making = Making { by, left };
+        self.recovery.state.lock().preparing.insert(key, making);
+        let preparing = Preparing {
+            engine: self,
+            key,
+            id,
+        };
+        // What is said of it is another thing from now on, and once more when it is ready.
+        self.said_anew();
         let made_ready = timeout_at(deadline.into(), self.make_ready(backend, deadline)).await;
         let is_ready = match made_ready {
-            Ok(Ok(answered)) => self.recovery.returned(key, &answered, clock::now()),
+            Ok(Ok((answered, way))) => match self.wait_for_others(id, &way).await {
+                Ok(()) => self.recovery.returned(key, &answered, clock::now()),
+                Err(_) => false,
+            },
             _ => false,
         };
         if is_ready {
@@ -60,6 +81,7 @@ impl Engine {
             while let Some(left) = self.take_last(key) {
                 // The look finds what fails here.
                 let pipeline = unlink_left(&left);
+                let deadline = later(clock::now(), self.recovery.choices.deadline);
                 let _ = backend
                     .call(LaneRequest::all_ours(&pipeline), deadline)
                     .await;
@@ -71,7 +93,8 @@ impl Engine {
     /// What was left; `None` once there is nothing, and from then on nothing is.
     fn take_last(&self, key: u64) -> Option<Vec<Left>> {
         let mut state = self.recovery.state.lock();
-        let left = state.preparing.get_mut(&key).map(std::mem::take)?;
+        let making = state.preparing.get_mut(&key)?;
+        let left = std::mem::take(&mut making.left);
         if left.is_empty() {
             state.preparing.remove(&key);
             return None;
@@ -79,21 +102,18 @@ impl Engine {
         Some(left)
     }
 
-    fn take_left(&self, key: u64) -> Vec<Left> {
+    pub(super) fn take_left(&self, key: u64) -> Vec<Left> {
         let mut state = self.recovery.state.lock();
-        state
-            .preparing
-            .get_mut(&key)
-            .map(std::mem::take)
-            .unwrap_or_default()
+        let making = state.preparing.get_mut(&key);
+        making.map_or_else(Vec::new, |making| std::mem::take(&mut making.left))
     }
 
-    /// Why nobody knows all of what the node has; that was answered as the application chose.
+    /// Why nobody knows all of what the node has, and the way to it; that was answered as the application chose.
     async fn make_ready(
         self: &Arc<Self>,
         backend: &Arc<Backend>,
         deadline: Instant,
-    ) -> Result<BTreeSet<UnknownReason>, Trouble> {
+    ) -> Result<(BTreeSet<UnknownReason>, Way), Trouble> {
         let key = backend.key();
         let way = Way::dial(backend).await?;
         let facts = way.facts(deadline).await?;
@@ -119,7 +139,7 @@ impl Engine {
         }
         self.recovery.state.lock().facts.insert(key, facts);
         self.tell_invalidated(backend, swept.keys);
-        Ok(doubts)
+        Ok((doubts, way))
     }
 
     /// Why nobody knows what the node has, as far as that is known before its notes are read.
@@ -170,7 +190,7 @@ impl Engine {
     }
 
     /// What all that serve hold for the node is worked off.
-    async fn sweep_all(
+    pub(super) async fn sweep_all(
         &self,
         snapshot: &Snapshot,
         way: &Way,
@@ -348,7 +368,7 @@ impl super::Recovery {
 
 /// What takes from the node what writes have left, in one piece: a round trip for each of them would take longer than they
 /// take to leave more.
-fn unlink_left(left: &[Left]) -> Pipeline {
+pub(super) fn unlink_left(left: &[Left]) -> Pipeline {
     let mut pipeline = Pipeline::new();
     for left in left {
         pipeline.add_command(unlink(&left.keys));
@@ -357,7 +377,7 @@ fn unlink_left(left: &[Left]) -> Pipeline {
 }
 
 /// What is refused was said, and is no reason to stay out.
-fn unless_failed<T: Default>(why: Trouble) -> Result<T, Trouble> {
+pub(super) fn unless_failed<T: Default>(why: Trouble) -> Result<T, Trouble> {
     match why {
         Trouble::Refused => Ok(T::default()),
         Trouble::Failed => Err(Trouble::Failed),

@@ -28,6 +28,14 @@ pub(super) struct Left {
     pub(super) _done: oneshot::Sender<()>,
 }
 
+/// What writes leave for a node that is prepared.
+#[derive(Debug)]
+pub(super) struct Making {
+    /// The preparation that takes it.
+    pub(super) by: u64,
+    pub(super) left: Vec<Left>,
+}
+
 /// Notes of a call that may be dropped while nobody knows of them: they are entered late then.
 pub(super) struct Underway {
     engine: Arc<Engine>,
@@ -142,12 +150,17 @@ impl Engine {
     /// Leaves keys for who prepares the node, if somebody does; told when it is done.
     fn leave_for(&self, key: u64, keys: &[Vec<u8>]) -> Option<oneshot::Receiver<()>> {
         let mut state = self.recovery.state.lock();
-        let left = state.preparing.get_mut(&key)?;
+        let left = &mut state.preparing.get_mut(&key)?.left;
         let (done, told) = oneshot::channel();
+        let is_first = left.is_empty();
         left.push(Left {
             keys: keys.to_vec(),
             _done: done,
         });
+        drop(state);
+        if is_first {
+            self.recovery.stir();
+        }
         Some(told)
     }
 }

@@ -145,6 +145,7 @@ impl Sharing {
                         keep: order.keep,
                         drained: is_drained(fact.node.as_str()),
                         ask: order.ask,
+                        awaited: order.awaited,
                     },
                 };
                 (fact.key, word)
@@ -202,10 +203,12 @@ impl Sharing {
 
     /// Says what is seen here, when it is another than what was said.
     fn say(&mut self, gossip: &Shared, fingerprint: u64, facts: &[NodeFacts], now: Instant) {
-        let down = facts.iter().filter(|fact| fact.votes);
-        let down = down.map(|fact| (node_hash(fact.node.as_str()), Said::Down(fact.reason)));
+        let said = facts.iter().filter_map(|fact| {
+            let said = fact.said?;
+            Some((node_hash(fact.node.as_str()), said))
+        });
         let items = (ITEMS / gossip.shares().max(1)).max(1);
-        let evidence = Evidence::new(fingerprint, down, items);
+        let evidence = Evidence::new(fingerprint, said, items);
         self.say_at = None;
         if self.said.as_deref() == Some(&evidence) {
             return;
@@ -377,7 +380,7 @@ fn local(fact: &NodeFacts) -> Local {
     Local {
         node: node_hash(fact.node.as_str()),
         is_out: !fact.state.admits(),
-        votes: fact.votes,
+        votes: fact.said.is_some_and(Said::is_vote),
         silent_for: fact.silent_for,
     }
 }

@@ -7,6 +7,8 @@ use crate::fleet::Rules;
 
 /// What to do about keyed calls while half of the instances or more cannot be heard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum NoQuorum {
     /// Each instance goes by what it sees itself, as without a fleet.

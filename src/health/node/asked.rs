@@ -1,6 +1,6 @@
 //! What one node is asked, one thing at a time, and what its answers do to it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Facts, NodeHealth, State};
 use crate::clock::{half_jitter, later};
@@ -8,6 +8,9 @@ use crate::health::check::Check;
 use crate::health::questions::Question;
 use crate::health::rules::Rules;
 use crate::health::verdict::{ProbeResult, Reason, Soft};
+
+/// So long a node that is ready waits for others that are not.
+pub(in crate::health) const OTHERS: Duration = Duration::from_secs(2);
 
 impl NodeHealth {
     /// Asks what is due, if nothing is in flight; returns what, and its deadline.
@@ -86,8 +89,40 @@ impl NodeHealth {
             self.state = State::Preparing {
                 since: now,
                 work: None,
+                waits: None,
             };
         }
+    }
+
+    /// The preparation in flight is done, and the node serves as soon as the others are ready too. It is given up when
+    /// nothing is heard of it long after that.
+    pub(in crate::health) fn ready(&mut self, now: Instant, rules: &Rules) {
+        if let State::Preparing {
+            work: Some((_, deadline)),
+            waits,
+            ..
+        } = &mut self.state
+        {
+            let until = later(now, OTHERS);
+            *waits = Some(until);
+            // What came meanwhile is looked for once more before it serves.
+            *deadline = later(until, rules.prepares.unwrap_or_default());
+        }
+    }
+
+    /// Whether a node that is prepared waits for others, and until when.
+    pub(in crate::health) fn waits(&self, now: Instant) -> Option<Instant> {
+        match self.state {
+            State::Preparing { waits, .. } => {
+                waits.filter(|until| self.overrule.awaited && *until > now)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it is ready to serve, but for the others.
+    pub(in crate::health) fn is_ready(&self) -> bool {
+        matches!(self.state, State::Preparing { waits: Some(_), .. })
     }
 
     /// The preparation in flight ended. One that failed leaves the node out, at its level, until the next good probe.

@@ -1,6 +1,7 @@
 //! What is asked of a node beside its probes: checks of one that is doubted, preparations of one that comes back.
 
 use super::*;
+use crate::health::questions::Stale;
 
 /// A node with two good probes, where somebody prepares; returns the preparation's id.
 fn prepared_cluster() -> (Bench, u64, u64) {
@@ -190,4 +191,53 @@ fn demand_hurries_a_node_that_was_prepared_in_vain() {
     assert!(!b.due(ms + 100).iter().any(is_probe), "it waits for longer");
     assert!(b.health.demand(0, b.at(ms + 100)));
     assert!(b.due(ms + 500).iter().any(is_probe));
+}
+
+#[test]
+fn a_node_that_is_ready_waits_for_others_for_two_seconds_at_most() {
+    let awaited = |b: &mut Bench, awaited| {
+        let overrule = b.health.overruled(0);
+        b.health.overrule(
+            0,
+            Overrule {
+                awaited,
+                ..overrule
+            },
+        );
+    };
+    // Nobody is awaited: nobody is waited for.
+    let (mut b, id, ms) = prepared_cluster();
+    assert!(!b.health.is_ready(0));
+    assert!(b.health.ready(0, id, b.at(ms)) && b.health.is_ready(0));
+    assert_eq!(b.health.awaits(0, id, b.at(ms)), Ok(None));
+    // Somebody is, until the end, or until a word.
+    awaited(&mut b, true);
+    let end = b.at(ms + 2_000);
+    assert_eq!(b.health.awaits(0, id, b.at(ms)), Ok(Some(end)));
+    assert_eq!(b.health.awaits(0, id, b.at(ms + 1_999)), Ok(Some(end)));
+    assert_eq!(b.health.awaits(0, id, end), Ok(None));
+    awaited(&mut b, false);
+    assert_eq!(b.health.awaits(0, id, b.at(ms + 1)), Ok(None));
+    assert_eq!(
+        b.health.state(0),
+        Some(NodeState::HalfOpen),
+        "until it is said"
+    );
+    let rise = b.health.prepared(0, id, true, b.at(ms + 1), 1.0).unwrap();
+    assert_eq!(rise.to, NodeState::Probation);
+    assert_eq!(b.health.awaits(0, id, b.at(ms + 2)), Err(Stale));
+    assert!(!b.health.ready(0, id, b.at(ms + 2)), "of an earlier one");
+
+    // Held meanwhile, it is prepared anew; given up, it waits for a good probe.
+    let (mut b, id, ms) = prepared_cluster();
+    assert!(b.health.ready(0, id, b.at(ms)));
+    b.health.hold(0, true, b.at(ms + 1), 1.0);
+    assert_eq!(b.health.awaits(0, id, b.at(ms + 2)), Err(Stale));
+    let (mut b, id, ms) = prepared_cluster();
+    awaited(&mut b, true);
+    assert!(b.health.ready(0, id, b.at(ms)));
+    assert_eq!(preparation(&mut b, ms + 3_900), None);
+    assert_eq!(b.health.awaits(0, id, b.at(ms + 3_900)), Ok(None));
+    assert_eq!(preparation(&mut b, ms + 4_000), None);
+    assert_eq!(b.health.awaits(0, id, b.at(ms + 4_000)), Err(Stale));
 }
