@@ -133,7 +133,7 @@ impl Future for Calling<'_> {
                 },
                 State::Sent(sent, pass) => {
                     let epoch = pass.epoch();
-                    let error = match ready!(sent.poll(cx)) {
+                    let error = match ready!(sent.poll(cx, me.request.request())) {
                         Ok(reply) => {
                             let (link, began) = (sent.link(), me.began);
                             me.backend.heard(link, &reply, epoch, began, began);

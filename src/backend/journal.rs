@@ -12,9 +12,8 @@ use super::stand_in::caps_of;
 use crate::backend::role::Role;
 use crate::backend::{Backend, Calling, Unheard};
 use crate::clock;
-use crate::connection::followed::Followed;
+use crate::connection::followed::{Followed, Ours, pack_word};
 use crate::connection::link::Link;
-use crate::connection::redis_rs;
 use crate::connection::reply::Reply;
 use crate::connection::request::LaneRequest;
 use crate::error::{Error, Outcome};
@@ -45,6 +44,15 @@ impl Note {
     fn open(&self) -> Vec<u8> {
         self.names.key(self.node(), Set::Open)
     }
+
+    /// That set, at a server.
+    fn place(&self, server: u64) -> Place {
+        Place {
+            server,
+            names: Arc::as_ptr(&self.names) as usize,
+            node: self.node.clone(),
+        }
+    }
 }
 
 /// What is known of the entries.
@@ -64,30 +72,46 @@ pub(crate) enum Noted {
 #[derive(Debug)]
 pub(crate) struct Journal {
     limit: usize,
-    /// Guards what each server was told, by the key of the open set; held for a look.
-    marks: Mutex<HashMap<(u64, Vec<u8>), Mark>>,
+    /// Guards what each server was told; held for a look.
+    marks: Mutex<HashMap<Place, Mark>>,
+}
+
+/// The open set of one node, in one journal, at one server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Place {
+    server: u64,
+    /// Where the journal's names are, which live as long as the cluster.
+    names: usize,
+    node: NodeId,
 }
 
 /// What one server was told of one node.
 #[derive(Debug)]
 struct Mark {
-    node: NodeId,
     /// The connection over which the index was told, and answered: another one may lead to a server that is empty.
     told_on: Weak<Link>,
     told_at: Instant,
+    /// The key of the set, as it is written.
+    open: Box<[u8]>,
     entries: usize,
     is_full: bool,
 }
 
 /// Commands that go behind a write.
 struct Behind {
-    pipeline: Pipeline,
+    ours: Ours,
     caps: usize,
     /// Where a count is answered, and of which note.
     counts: Vec<(usize, usize)>,
     /// Of whom the index is told.
     told: Vec<usize>,
 }
+
+/// More than nearly all notes take.
+const ROOM: usize = 256;
+/// A word that is the same in all of them, as it is written.
+const SADD: &[u8] = b"$4\r\nSADD\r\n";
+const SCARD: &[u8] = b"$5\r\nSCARD\r\n";
 
 impl Journal {
     pub(crate) fn new(limit: usize) -> Self {
@@ -99,12 +123,12 @@ impl Journal {
 
     /// What was told of the node is of no use any more: it is back.
     pub(crate) fn forget(&self, node: &NodeId) {
-        self.marks.lock().retain(|_, mark| mark.node != *node);
+        self.marks.lock().retain(|place, _| place.node != *node);
     }
 
     /// What was told a server is of no use any more: it is gone.
     pub(crate) fn forget_server(&self, key: u64) {
-        self.marks.lock().retain(|(at, _), _| *at != key);
+        self.marks.lock().retain(|place, _| place.server != key);
     }
 
     /// The entries of these notes, with all that a server needs to know of them.
@@ -126,65 +150,68 @@ impl Journal {
         lane: Option<&Arc<Link>>,
         notes: &[Note],
         caps: Option<&Pipeline>,
+        now: Instant,
     ) -> Behind {
         let mut behind = Behind {
-            pipeline: Pipeline::new(),
+            ours: Ours::with_capacity(ROOM),
             caps: caps.map_or(0, Pipeline::len),
             counts: Vec::new(),
             told: Vec::new(),
         };
-        let pipeline = &mut behind.pipeline;
-        for cap in caps.into_iter().flat_map(redis_rs::commands) {
-            pipeline.add_command(cap.clone());
+        let ours = &mut behind.ours;
+        if let Some(caps) = caps {
+            ours.commands(caps);
         }
-        let now = clock::now();
         let every = (self.limit / 10).clamp(1, COUNTED_EVERY);
         let mut marks = self.marks.lock();
         for (at, note) in notes.iter().enumerate() {
-            let of = (server, note.open());
-            let (mark, open) = (marks.get_mut(&of), &of.1);
+            let mark = marks.get_mut(&note.place(server));
             let mark = mark.filter(|mark| now.saturating_duration_since(mark.told_at) < TOLD_EVERY);
             if mark.as_ref().is_some_and(|mark| mark.is_full) {
+                let mut pipeline = Pipeline::new();
                 // Who works off what there is may have taken it for all.
-                tell(pipeline, note, Set::Full);
+                tell(&mut pipeline, note, Set::Full);
+                ours.commands(&pipeline);
                 continue;
             }
             let is_told = |mark: &&mut Mark| {
                 lane.is_some_and(|lane| std::ptr::eq(mark.told_on.as_ptr(), Arc::as_ptr(lane)))
             };
-            let mark = mark.filter(is_told);
-            let is_news = mark.is_none();
-            if is_news {
-                tell(pipeline, note, Set::Open);
+            let Some(mark) = mark.filter(is_told) else {
+                let mut pipeline = Self::entries(std::slice::from_ref(note));
+                pipeline.cmd("SCARD").arg(note.open());
                 behind.told.push(at);
-            }
-            add(pipeline, note, open);
-            let mut is_counted = is_news;
-            if let Some(mark) = mark {
-                let before = mark.entries / every;
-                mark.entries += note.keys.len();
-                is_counted |= mark.entries / every > before;
-            }
-            if is_news {
-                keep(pipeline, note, open);
-            }
-            if is_counted {
-                behind.counts.push((pipeline.len(), at));
-                pipeline.cmd("SCARD").arg(open);
+                ours.commands(&pipeline);
+                behind.counts.push((ours.len() - 1, at));
+                continue;
+            };
+            ours.begin(2 + note.keys.len());
+            ours.packed(SADD);
+            ours.packed(&mark.open);
+            note.keys.iter().for_each(|key| ours.word(key));
+            let before = mark.entries / every;
+            mark.entries += note.keys.len();
+            if mark.entries / every > before {
+                behind.counts.push((ours.len(), at));
+                ours.begin(2);
+                ours.packed(SCARD);
+                ours.packed(&mark.open);
             }
         }
         behind
     }
 
     fn mark(&self, server: u64, note: &Note, lane: &Arc<Link>, entries: usize, is_full: bool) {
+        let mut open = Vec::new();
+        pack_word(&mut open, &note.open());
         let mark = Mark {
-            node: note.node.clone(),
             told_on: Arc::downgrade(lane),
             told_at: clock::now(),
+            open: open.into(),
             entries,
             is_full,
         };
-        self.marks.lock().insert((server, note.open()), mark);
+        self.marks.lock().insert(note.place(server), mark);
     }
 }
 
@@ -226,8 +253,8 @@ impl Backend {
         let caps = self.limits().stand_in_ttl;
         let caps = caps.and_then(|ttl| caps_of(role, request.request(), ttl));
         let lane = self.lane().get();
-        let behind = journal.behind(self.key(), lane.as_ref(), notes, caps.as_ref());
-        let both = Followed::new(request.request(), &behind.pipeline);
+        let behind = journal.behind(self.key(), lane.as_ref(), notes, caps.as_ref(), began);
+        let both = Followed::new(request.request(), &behind.ours);
         let result = self
             .call_from(began, request.followed(&both), deadline)
             .await;
@@ -239,7 +266,7 @@ impl Backend {
             };
             return (result, noted);
         }
-        if said.len() < behind.pipeline.len() {
+        if said.len() < behind.ours.len() {
             return (result, Noted::Unsure);
         }
         if behind.caps > 0 {
@@ -285,8 +312,8 @@ impl Backend {
                 journal.mark(self.key(), note, lane, entries, is_full);
             }
         }
-        let keys = notes.iter().map(|note| note.keys.len() as u64).sum();
-        metrics::counter!("fluster_return_noted_total", self.labels()).increment(keys);
+        self.meter()
+            .noted(notes.iter().map(|note| note.keys.len() as u64).sum());
         (result, Noted::Certain)
     }
 

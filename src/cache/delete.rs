@@ -82,7 +82,7 @@ impl<V, C> Cache<V, C> {
             let reply = if owed.is_empty() || is_owed {
                 backend.call(request, deadline).await
             } else {
-                let (now, role, owed) = (clock::now(), Role::Owner, owed.clone());
+                let (now, role) = (clock::now(), Role::Owner);
                 engine
                     .execute_noted(&backend, now, request, role, owed, deadline)
                     .await

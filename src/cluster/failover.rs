@@ -73,8 +73,7 @@ impl Engine {
                     call.instrument(span).await
                 }
                 false => {
-                    let owed = owed.clone();
-                    let call = self.execute_noted(&backend, now, request, role(), owed, deadline);
+                    let call = self.execute_noted(&backend, now, request, role(), &owed, deadline);
                     Box::pin(call.instrument(span)).await
                 }
             };
@@ -83,7 +82,7 @@ impl Engine {
                 result = match owed.is_empty() {
                     true => Box::pin(backend.execute(now, eval, role(), deadline)).await,
                     false => {
-                        let call = self.execute_noted(&backend, now, eval, role(), owed, deadline);
+                        let call = self.execute_noted(&backend, now, eval, role(), &owed, deadline);
                         Box::pin(call).await
                     }
                 };

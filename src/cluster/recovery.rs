@@ -65,6 +65,21 @@ struct Scope {
     caches: BTreeMap<Vec<u8>, Scoped>,
 }
 
+/// Of nearly all keys it is one.
+pub(super) enum Journals {
+    One(Arc<Names>),
+    Many(Vec<Arc<Names>>),
+}
+
+impl Journals {
+    pub(super) fn as_slice(&self) -> &[Arc<Names>] {
+        match self {
+            Self::One(names) => std::slice::from_ref(names),
+            Self::Many(names) => names,
+        }
+    }
+}
+
 /// The keys of a cache.
 #[derive(Debug)]
 struct Scoped {
@@ -143,13 +158,35 @@ impl Recovery {
 
     /// The journals that the key is noted in: those of the caches that it may be of, else the one of all.
     pub(crate) fn journals_of(&self, key: &[u8]) -> Vec<Arc<Names>> {
+        let noted = self.noted(key);
+        noted.map_or_else(Vec::new, |(_, journals)| journals.as_slice().to_vec())
+    }
+
+    /// On how many nodes the key is, and the journals that it is noted in, when it is one that is noted.
+    pub(super) fn noted(&self, key: &[u8]) -> Option<(usize, Journals)> {
         let scope = self.scope.read();
-        let caches = scope.of(key).map(|scoped| Arc::clone(&scoped.names));
-        let mut journals: Vec<_> = caches.collect();
-        if journals.is_empty() {
-            journals.extend(scope.all.clone());
+        let mut caches = scope.of(key);
+        let Some(first) = caches.next() else {
+            let all = scope.all.as_ref()?;
+            return Some((1, Journals::One(Arc::clone(all))));
+        };
+        let mut copies = first.copies;
+        let first = Arc::clone(&first.names);
+        let mut more = Vec::new();
+        for scoped in caches {
+            copies = copies.max(scoped.copies);
+            more.push(Arc::clone(&scoped.names));
         }
-        journals
+        Some((
+            copies,
+            match more.is_empty() {
+                true => Journals::One(first),
+                false => {
+                    more.insert(0, first);
+                    Journals::Many(more)
+                }
+            },
+        ))
     }
 
     /// All that this process works off.

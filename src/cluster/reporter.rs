@@ -118,7 +118,7 @@ impl Observer for Reporter {
             return None;
         }
         Some(Box::pin(async move {
-            let call = engine.execute_noted(backend, began, request, role, notes, deadline);
+            let call = engine.execute_noted(backend, began, request, role, &notes, deadline);
             call.await
         }))
     }

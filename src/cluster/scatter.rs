@@ -68,7 +68,7 @@ impl Engine {
                                     true => backend.execute(now, request, role, deadline).await,
                                     false => {
                                         let call = self.execute_noted(
-                                            &backend, now, request, role, notes, deadline,
+                                            &backend, now, request, role, &notes, deadline,
                                         );
                                         Box::pin(call).await
                                     }

@@ -76,9 +76,10 @@ fn pack_many(request: Request<'_>, out: &mut Vec<u8>) -> Packed {
 /// What follows a request decides nothing of it.
 fn pack_followed(both: &Followed<'_>, out: &mut Vec<u8>) -> Packed {
     let own = pack(both.own(), out);
-    let behind = pack(Request::Many(both.behind()), out);
+    let behind = both.behind().bytes();
+    out.extend_from_slice(behind);
     Packed {
-        whole: own.whole + behind.whole,
+        whole: own.whole + behind.len(),
         ..own
     }
 }
@@ -106,7 +107,7 @@ pub(crate) fn most_bytes(request: Request<'_>) -> usize {
         false => 0,
     };
     let behind = match request {
-        Request::Followed(both) => most_bytes(Request::Many(both.behind())),
+        Request::Followed(both) => both.behind().bytes().len(),
         _ => 0,
     };
     request.commands().map(most_of).sum::<usize>() + frame + behind
@@ -134,6 +135,7 @@ mod tests {
     use redis::Pipeline;
 
     use super::*;
+    use crate::connection::followed::Ours;
 
     fn pipeline(len: usize, is_atomic: bool, value: &[u8]) -> Pipeline {
         let mut pipe = Pipeline::new();
@@ -194,13 +196,15 @@ mod tests {
             .next()
             .expect("one");
         let (some, all) = (pipeline(3, false, b"value"), pipeline(3, true, b"value"));
-        let behind = pipeline(2, false, b"note");
+        let notes = pipeline(2, false, b"note");
+        let mut behind = Ours::default();
+        behind.commands(&notes);
         for own in [Request::One(set), Request::Many(&some), Request::Many(&all)] {
             let both = Followed::new(own, &behind);
             let (mut alone, mut out) = (Vec::new(), Vec::new());
             let wanted = pack(own, &mut alone);
             let packed = pack(Request::Followed(&both), &mut out);
-            alone.extend(behind.get_packed_pipeline());
+            alone.extend(notes.get_packed_pipeline());
             assert_eq!(out, alone);
             assert_eq!(packed.whole, out.len());
             assert_eq!(packed.decisive, wanted.decisive);

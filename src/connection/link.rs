@@ -147,10 +147,18 @@ impl Sent {
         self.placed.keeper()
     }
 
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, LinkError>> {
+    /// `request` is what was put.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: Request<'_>,
+    ) -> Poll<Result<Reply, LinkError>> {
         let answer = Pin::new(&mut self.placed).poll(cx);
         let was_idle = self.was_idle;
-        answer.map(|result| result.map(reply).map_err(|no| link_error(no, was_idle)))
+        answer.map(|result| {
+            let result = result.map(|answer| reply(own_answer(request, answer)));
+            result.map_err(|no| link_error(no, was_idle))
+        })
     }
 }
 
@@ -164,8 +172,7 @@ impl Link {
         timeout: Duration,
         cx: &mut Context<'_>,
     ) -> Option<Sent> {
-        // What is said to commands of ours has its own way.
-        if without_words(request).is_some() || matches!(request, Request::Followed(_)) {
+        if without_words(request).is_some() {
             return None;
         }
         let began = micros(now);
@@ -214,14 +221,21 @@ pub(super) async fn send(
     if is_full(&result) {
         result = Box::pin(when_there_is_room(wire, request, deadline, &ask)).await;
     }
-    if let Ok(Answer::Followed(both)) = result {
-        let (answer, said) = *both;
-        if let Request::Followed(both) = request {
-            both.answered(said);
-        }
-        result = Ok(answer);
+    let result = result.map(|answer| reply(own_answer(request, answer)));
+    result.map_err(|no| link_error(no, was_idle))
+}
+
+/// The answer to the caller's own; what was said to ours behind it is left for whoever sent them.
+#[inline]
+fn own_answer(request: Request<'_>, answer: Answer) -> Answer {
+    let Answer::Followed(both) = answer else {
+        return answer;
+    };
+    let (answer, said) = both.into_parts();
+    if let Request::Followed(both) = request {
+        both.answered(said);
     }
-    result.map(reply).map_err(|no| link_error(no, was_idle))
+    answer
 }
 
 fn reply(answer: Answer) -> Reply {

@@ -52,6 +52,7 @@ pub(crate) struct Meter {
     maybe_executed: Counter,
     error_replies: ErrorReplies,
     failovers: Counter,
+    noted: Counter,
     lanes: Arc<Tally>,
     probing: Arc<Tally>,
     subscriptions: Arc<Tally>,
@@ -102,6 +103,7 @@ impl Meter {
             maybe_executed: commands(Outcome::MaybeExecuted.as_str()),
             error_replies: ErrorReplies::new(),
             failovers: counter!("fluster_failovers_total", of()),
+            noted: counter!("fluster_return_noted_total", of()),
             lanes: tally("lane"),
             probing: tally("probe"),
             subscriptions: tally("subscription"),
@@ -185,6 +187,7 @@ impl Meter {
             &self.rejected,
             &self.maybe_executed,
             &self.failovers,
+            &self.noted,
         ];
         for counter in counters {
             counter.increment(0);
@@ -235,6 +238,11 @@ impl Meter {
     /// A command that this node did not serve went on to another one.
     pub(crate) fn failed_over(&self) {
         self.failovers.increment(1);
+    }
+
+    /// So many keys were noted at this node for others that are out.
+    pub(crate) fn noted(&self, keys: u64) {
+        self.noted.increment(keys);
     }
 
     /// 3 up, 2 on probation, 1 being probed, 0 down.

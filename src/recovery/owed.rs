@@ -3,13 +3,13 @@
 /// So many nodes may be owed one key; where more are out at once, those beyond are said to be unknown.
 pub(crate) const MOST: usize = 8;
 
-/// The nodes that should have had a write, and do not.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Owed {
-    /// In the order of the candidates, [`MOST`] at most.
-    pub(crate) nodes: Vec<usize>,
-    /// There are more.
-    pub(crate) beyond: Vec<usize>,
+/// A node that should have had a write, and does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owed {
+    /// One of [`MOST`] at most.
+    To(usize),
+    /// There were as many before it.
+    Beyond(usize),
 }
 
 /// Walks the candidates of a key, in the order that holds whoever is out, until `copies` of them have the write; whoever
@@ -21,30 +21,42 @@ pub(crate) fn owed(
     candidates: impl IntoIterator<Item = usize>,
     copies: usize,
     has_it: impl Fn(usize) -> bool,
-) -> Owed {
-    let mut owed = Owed::default();
-    let mut left = copies.max(1);
+    mut owed: impl FnMut(Owed),
+) {
+    let (mut left, mut passed) = (copies.max(1), 0);
     for node in candidates {
         if has_it(node) {
             left -= 1;
             if left == 0 {
                 break;
             }
-        } else if owed.nodes.len() < MOST {
-            owed.nodes.push(node);
         } else {
-            owed.beyond.push(node);
+            passed += 1;
+            owed(match passed {
+                ..=MOST => Owed::To(node),
+                _ => Owed::Beyond(node),
+            });
         }
     }
-    owed
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn all(candidates: impl Iterator<Item = usize>, copies: usize, have: &[usize]) -> Vec<Owed> {
+        let mut all = Vec::new();
+        owed(candidates, copies, |n| have.contains(&n), |n| all.push(n));
+        all
+    }
+
     fn nodes(candidates: &[usize], copies: usize, have: &[usize]) -> Vec<usize> {
-        owed(candidates.iter().copied(), copies, |n| have.contains(&n)).nodes
+        let all = all(candidates.iter().copied(), copies, have);
+        let all = all.into_iter().map(|owed| match owed {
+            Owed::To(node) => node,
+            Owed::Beyond(node) => panic!("{node}"),
+        });
+        all.collect()
     }
 
     #[test]
@@ -77,8 +89,7 @@ mod tests {
 
     #[test]
     fn more_than_most_are_told_apart() {
-        let all = owed(0..20, 1, |n| n == 12);
-        assert_eq!(all.nodes, (0..8).collect::<Vec<_>>());
-        assert_eq!(all.beyond, (8..12).collect::<Vec<_>>());
+        let owed = (0..8).map(Owed::To).chain((8..12).map(Owed::Beyond));
+        assert_eq!(all(0..20, 1, &[12]), owed.collect::<Vec<_>>());
     }
 }

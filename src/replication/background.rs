@@ -33,11 +33,11 @@ pub(super) fn send_write(
         return send(index, member, cmd, deadline);
     }
     let (engine, member) = (Arc::clone(engine), member.clone());
-    let (cmd, owed) = (Arc::clone(cmd), owed.to_vec());
+    let (cmd, owed) = (Arc::clone(cmd), Arc::clone(owed));
     Box::pin(async move {
         let (now, request) = (clock::now(), LaneRequest::ours(&cmd));
         let role = member.role();
-        let call = engine.execute_noted(&member.backend, now, request, role, owed, deadline);
+        let call = engine.execute_noted(&member.backend, now, request, role, &owed, deadline);
         (index, call.await.map(Reply::into_value))
     })
 }

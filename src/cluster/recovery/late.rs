@@ -55,11 +55,11 @@ impl Engine {
         notes: Vec<Note>,
         deadline: std::time::Instant,
     ) {
-        let mut underway = Underway::new(self, at, notes);
-        let entries = Journal::entries(underway.notes());
+        let mut underway = Underway::new(self, at, &notes);
+        let entries = Journal::entries(&notes);
         let reply = at.call(LaneRequest::all_ours(&entries), deadline).await;
         if at.hear(Unheard::Note, 1, &reply) {
-            let notes = underway.disarm();
+            underway.disarm();
             self.settle(&notes, deadline).await;
         }
     }

@@ -9,7 +9,7 @@ use crate::cluster::attempts::Attempts;
 use crate::cluster::engine::{Engine, Snapshot};
 use crate::cluster::target::Target;
 use crate::connection::request::Request;
-use crate::recovery::owed::owed;
+use crate::recovery::owed::{Owed, owed};
 use crate::recovery::unknown::UnknownReason;
 
 /// Who has what is sent by this snapshot after these were tried; `None` where nobody is passed over. Passed over is who does
@@ -110,19 +110,20 @@ impl Engine {
         has_it: impl Fn(usize) -> bool,
         notes: &mut Vec<Note>,
     ) {
-        let Some(known) = self.recovery.copies(key) else {
+        let Some((known, journals)) = self.recovery.noted(key) else {
             return;
         };
-        let copies = copies.max(known);
-        let journals = self.recovery.journals_of(key);
-        let owed = owed(snapshot.table.candidates(placed_by), copies, has_it);
-        for at in owed.beyond {
-            self.recovery
-                .doubt(snapshot.nodes[at].key(), UnknownReason::Overflow);
-        }
-        for at in owed.nodes {
+        let candidates = snapshot.table.candidates(placed_by);
+        owed(candidates, copies.max(known), has_it, |owed| {
+            let at = match owed {
+                Owed::To(at) => at,
+                Owed::Beyond(at) => {
+                    let node = snapshot.nodes[at].key();
+                    return self.recovery.doubt(node, UnknownReason::Overflow);
+                }
+            };
             let node = snapshot.nodes[at].id();
-            for names in &journals {
+            for names in journals.as_slice() {
                 let is_its =
                     |note: &&mut Note| note.node == *node && Arc::ptr_eq(&note.names, names);
                 match notes.iter_mut().find(is_its) {
@@ -134,6 +135,6 @@ impl Engine {
                     }),
                 }
             }
-        }
+        });
     }
 }

@@ -37,36 +37,36 @@ pub(super) struct Making {
 }
 
 /// Notes of a call that may be dropped while nobody knows of them: they are entered late then.
-pub(super) struct Underway {
-    engine: Arc<Engine>,
-    backend: Arc<Backend>,
-    notes: Vec<Note>,
+pub(super) struct Underway<'a> {
+    engine: &'a Arc<Engine>,
+    backend: &'a Arc<Backend>,
+    notes: &'a [Note],
 }
 
-impl Underway {
-    pub(super) fn new(engine: &Arc<Engine>, backend: &Arc<Backend>, notes: Vec<Note>) -> Self {
+impl<'a> Underway<'a> {
+    pub(super) fn new(
+        engine: &'a Arc<Engine>,
+        backend: &'a Arc<Backend>,
+        notes: &'a [Note],
+    ) -> Self {
         Self {
-            engine: Arc::clone(engine),
-            backend: Arc::clone(backend),
+            engine,
+            backend,
             notes,
         }
     }
 
-    pub(super) fn notes(&self) -> &[Note] {
-        &self.notes
-    }
-
     /// They are known.
-    pub(super) fn disarm(&mut self) -> Vec<Note> {
-        std::mem::take(&mut self.notes)
+    pub(super) fn disarm(&mut self) {
+        self.notes = &[];
     }
 }
 
-impl Drop for Underway {
+impl Drop for Underway<'_> {
     fn drop(&mut self) {
-        let notes = std::mem::take(&mut self.notes);
-        if !notes.is_empty() {
-            self.engine.enter_late(Some(&self.backend), notes);
+        if !self.notes.is_empty() {
+            let notes = self.notes.to_vec();
+            self.engine.enter_late(Some(self.backend), notes);
         }
     }
 }
@@ -93,26 +93,41 @@ impl Engine {
         began: Instant,
         request: LaneRequest<'_>,
         role: Role<'_>,
-        notes: Vec<Note>,
+        notes: &[Note],
         deadline: Instant,
     ) -> Result<Reply, Error> {
         let mut underway = Underway::new(self, backend, notes);
         let journal = &self.recovery.journal;
-        let notes = underway.notes();
         let call = backend.execute_noted(journal, began, request, role, notes, deadline);
         let (result, noted) = call.await;
-        let notes = underway.disarm();
+        underway.disarm();
         match noted {
             Noted::Certain => {}
             Noted::Nothing => return result,
-            Noted::Unsure => self.enter_late(Some(backend), notes.clone()),
+            Noted::Unsure => self.enter_late(Some(backend), notes.to_vec()),
             Noted::Refused(why) => {
                 backend.failed_unheard(crate::backend::Unheard::Note, 1, why);
-                self.enter_late(None, notes.clone());
+                self.enter_late(None, notes.to_vec());
             }
         }
-        self.settle(&notes, deadline).await;
+        if self.is_any_back(notes) {
+            // Boxed, as few need it.
+            Box::pin(self.settle(notes, deadline)).await;
+        }
         result
+    }
+
+    /// Whether anybody whom these are owed to serves again, or is about to.
+    fn is_any_back(&self, notes: &[Note]) -> bool {
+        // Before the look at who serves, as in [`settle`](Self::settle).
+        if !self.recovery.state.lock().preparing.is_empty() {
+            return true;
+        }
+        let snapshot = self.snapshot.load();
+        notes.iter().any(|note| {
+            let mut serving = snapshot.live.iter().map(|at| &snapshot.nodes[at]);
+            serving.any(|backend| *backend.id() == note.node)
+        })
     }
 
     /// Whoever is back meanwhile, or about to be, forgets these keys.

@@ -6,7 +6,7 @@ use super::slots::Answer;
 use super::waiter::{Taken, Taking};
 
 /// What a caller's own request takes, then what ours do.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Both {
     own: Taking,
     answer: Option<Answer>,
@@ -21,7 +21,7 @@ impl Both {
             own,
             answer: None,
             left: behind,
-            said: Vec::new(),
+            said: Vec::with_capacity(behind),
         }
     }
 
@@ -37,26 +37,29 @@ impl Both {
         self.answer.is_some() && self.left <= 1
     }
 
-    pub(super) fn take(&mut self, value: Value, wanted: bool) -> Taken {
-        let Some(answer) = self.answer.take() else {
-            return match self.own.take(value, wanted) {
+    /// `None` when all is there.
+    pub(super) fn take(&mut self, value: Value, wanted: bool) -> Option<Taken> {
+        if self.answer.is_none() {
+            return Some(match self.own.take(value, wanted) {
                 Taken::All(answer) => {
                     self.answer = Some(answer);
                     Taken::More
                 }
                 other => other,
-            };
-        };
+            });
+        }
         self.left -= 1;
         if wanted {
             self.said.push(value);
         }
-        if self.left > 0 {
-            self.answer = Some(answer);
-            return Taken::More;
-        }
-        let said = std::mem::take(&mut self.said);
-        Taken::All(Answer::Followed(Box::new((answer, said))))
+        (self.left > 0).then_some(Taken::More)
+    }
+
+    /// What was answered to the caller's own, and to ours.
+    pub(crate) fn into_parts(self) -> (Answer, Vec<Value>) {
+        // It is handed out when it has one.
+        let answer = self.answer.unwrap_or(Answer::Many(Vec::new()));
+        (answer, self.said)
     }
 
     pub(super) fn empty(&mut self) -> Option<Taken> {
@@ -85,7 +88,7 @@ mod tests {
             "{taken:?}"
         );
         match last {
-            Some(Taken::All(Answer::Followed(both))) => *both,
+            Some(Taken::All(Answer::Followed(both))) => both.into_parts(),
             other => panic!("{other:?}"),
         }
     }

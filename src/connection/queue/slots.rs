@@ -4,6 +4,7 @@ use std::task::Waker;
 
 use redis::{ServerError, Value};
 
+use super::followed::Both;
 use super::terms::Looked;
 
 /// The slot of a waiter whose caller went away or has its answer already.
@@ -17,7 +18,7 @@ pub(crate) enum Answer {
     /// A transaction that was refused, with the refusals of its commands by their place.
     Aborted(Vec<(usize, ServerError)>),
     /// What was answered to a request, and to the commands of ours behind it.
-    Followed(Box<(Self, Vec<Value>)>),
+    Followed(Box<Both>),
     /// A transaction whose `MULTI` was refused, as said here, and whose commands were executed one by one.
     Unwrapped(ServerError),
 }

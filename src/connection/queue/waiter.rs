@@ -19,7 +19,7 @@ pub(crate) enum Purpose {
 }
 
 /// The replies that a call takes.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Taking {
     One,
     /// That of a subscription, which comes as a push.
@@ -32,7 +32,7 @@ pub(crate) enum Taking {
 }
 
 /// The replies of a pipeline.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Many {
     /// How many come, of which all are kept, or the last one of a transaction.
     replies: usize,
@@ -126,7 +126,14 @@ impl Taking {
         match self {
             Self::One | Self::Confirmation => Taken::All(Answer::One(value)),
             Self::Many(many) => many.take(value, wanted),
-            Self::Followed(both) => both.take(value, wanted),
+            Self::Followed(both) => match both.take(value, wanted) {
+                Some(taken) => taken,
+                // The same box goes on to the caller.
+                None => match std::mem::replace(self, Self::One) {
+                    Self::Followed(both) => Taken::All(Answer::Followed(both)),
+                    _ => Taken::More,
+                },
+            },
             Self::Token(token) => match value {
                 Value::ServerError(_) => Taken::Error(value),
                 value if is_token(&value, *token) => Taken::Proven,

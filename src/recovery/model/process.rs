@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use super::judge::Reader;
 use super::world::{Command, Failure, Key, Late, NODES, Reply, Up, Version, World, candidates};
 use crate::recovery::names::Set;
-use crate::recovery::owed::owed;
+use crate::recovery::owed::{Owed, owed};
 use crate::recovery::sweep::{Ask, Said, Sweep};
 
 pub(super) type Shared = Rc<RefCell<World>>;
@@ -437,7 +437,13 @@ fn to_whom(
     let owner = order.first().copied();
     let is_bad = |n: usize| bad.contains(&n) && !world.rules.a_failure_in_the_call_owes_nothing;
     let has_it = |n: usize| n == at || (it.serves[n] && !is_bad(n));
-    let mut nodes = owed(order, world.weather.copies, has_it).nodes;
+    let mut nodes = Vec::new();
+    owed(order, world.weather.copies, has_it, |owed| {
+        nodes.extend(match owed {
+            Owed::To(node) => Some(node),
+            Owed::Beyond(_) => None,
+        });
+    });
     if world.rules.only_the_owner_is_owed {
         nodes.retain(|node| Some(*node) == owner);
     }
