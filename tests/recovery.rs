@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod chaos;
+mod killed;
 mod many;
 mod others;
 #[cfg(feature = "gossip")]

@@ -107,8 +107,8 @@ struct State {
     late: VecDeque<late::Late>,
     /// Entries that are still to be made, by whom they are owed to.
     owed_late: HashMap<NodeId, usize>,
-    /// Somebody makes them.
-    is_entering: bool,
+    /// How many make them.
+    entering: usize,
     /// Nodes that the operator wants in service, whatever is unknown of them.
     accepted: BTreeSet<u64>,
     /// Nodes that `set_nodes` brought and that were not prepared yet.

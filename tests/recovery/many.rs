@@ -170,6 +170,49 @@ async fn a_far_node_is_back_while_many_write() {
     writers.shutdown().await;
 }
 
+/// A note that is late takes a round trip to a server that is slow: one after the other, 128 of them would hold up the node
+/// that they are for by a quarter of a minute. And what they note is taken from it before it serves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn notes_that_are_late_do_not_wait_for_each_other() {
+    let servers: [Server; 2] = durable();
+    let slow = Proxy::start(&servers[1]);
+    let nodes = [("out", servers[0].url()), ("slow", slow.url())];
+    let nodes = nodes.map(|(name, url)| Node::new(url).unwrap().name(name));
+    let cluster = hasty(&[])
+        .on_return(OnReturn::Invalidate)
+        .return_deadline(2 * SOON)
+        .response_timeout(Duration::from_secs(4));
+    let cluster = cluster.nodes(nodes).build().unwrap();
+    let all = (0..).map(|i| format!("k{i}"));
+    let own = all.filter(|key| cluster.get_node(key).unwrap() == *"out");
+    let own: Vec<String> = own.take(128).collect();
+    for key in &own {
+        assert_eq!(servers[0].raw(["SET", key, "old"]), "OK");
+    }
+    cluster.drain_node("out").unwrap();
+    set(&cluster, &own[0], "new").await;
+    slow.set(Fault::Delay(Duration::from_millis(100)));
+    // Nobody waits for their answers.
+    let cluster = &cluster;
+    let writes = own.iter().map(|key| async move {
+        let mut write = redis::cmd("SET");
+        let write = cluster.run::<()>(write.arg(key).arg("new"));
+        tokio::time::timeout(Duration::from_millis(30), write).await
+    });
+    for given_up in join_all(writes).await {
+        assert!(given_up.is_err(), "it takes longer");
+    }
+    let began = Instant::now();
+    cluster.restore_node("out").unwrap();
+    eventually(2 * SOON, || cluster.status().node("out").unwrap().admits).await;
+    let took = began.elapsed();
+    println!("128 notes that were late: back after {took:?}");
+    assert!(took < Duration::from_secs(9), "{took:?}");
+    for key in &own {
+        assert_eq!(servers[0].get(key), None, "{key}");
+    }
+}
+
 trait Counts {
     /// How often this command was executed.
     fn info_of_command(&self, name: &str) -> u64;

@@ -15,6 +15,8 @@ use crate::recovery::unknown::UnknownReason;
 const MOST: usize = 10_000;
 /// How long one server may take for one.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// So many are entered at once.
+const AT_ONCE: usize = 16;
 /// How many servers are asked for one.
 const TRIES: usize = 4;
 
@@ -64,18 +66,21 @@ impl Engine {
         }
     }
 
-    /// Somebody works off what is to be entered, if nobody does. Without a runtime the next one who has one does.
+    /// Somebody works off what is to be entered, a few at once: a server that is slow must not hold up what goes to
+    /// others. Without a runtime the next one who has one does.
     pub(super) fn enter_all(self: &Arc<Self>) {
-        {
+        let more = {
             let mut state = self.recovery.state.lock();
-            if state.is_entering || state.late.is_empty() {
-                return;
-            }
-            state.is_entering = true;
+            let most = state.late.len().min(AT_ONCE);
+            let more = most.saturating_sub(state.entering);
+            state.entering += more;
+            more
+        };
+        for _ in 0..more {
+            let entering = Entering(Arc::clone(self));
+            // Dropped where it cannot be spawned.
+            let _ = self.tasks.spawn(async move { entering.run().await });
         }
-        let entering = Entering(Arc::clone(self));
-        // Dropped where it cannot be spawned.
-        let _ = self.tasks.spawn(async move { entering.run().await });
     }
 
     fn give_up(&self, notes: &[Note], why: UnknownReason) {
@@ -140,7 +145,7 @@ impl Entering {
 
 impl Drop for Entering {
     fn drop(&mut self) {
-        self.0.recovery.state.lock().is_entering = false;
+        self.0.recovery.state.lock().entering -= 1;
         self.0.recovery.wake.notify_one();
     }
 }

@@ -118,6 +118,8 @@ impl Engine {
         let way = Way::dial(backend).await?;
         let facts = way.facts(deadline).await?;
         let mut doubts = self.doubts(backend, &facts);
+        // First, so that it is there when it is looked for; what comes from now on is left for us.
+        self.entered_for(backend, deadline).await?;
         let snapshot = self.snapshot.load_full();
         let swept = self.sweep_all(&snapshot, &way, deadline).await?;
         if swept.is_full {
@@ -127,7 +129,6 @@ impl Engine {
             doubts.insert(UnknownReason::Refused);
         }
         self.sweep_own(&snapshot, &way, deadline).await?;
-        self.entered_for(backend, deadline).await?;
         // Whatever was wrong, an empty database has no old value.
         if !facts.is_empty() {
             self.answer_doubts(backend, &way, &doubts, deadline).await?;
