@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use fluster::gossip::{Act, Decision, Effect, Fleet, FleetEvent, NoQuorum, Operator, SharedHealth};
 use fluster::testing::{Fault, Proxy, Server};
-use fluster::{BuildError, Error, ErrorKind, Event, FlusterCluster, Node, Outcome};
+use fluster::{BuildError, Error, ErrorKind, Event, FlusterCluster, Node, Outcome, Penalty};
 
 use super::*;
 
@@ -32,7 +32,15 @@ impl One {
         let proxies: Vec<_> = servers.iter().map(Proxy::start).collect();
         let nodes = NAMES.iter().zip(&proxies);
         let nodes = nodes.map(|(name, proxy)| Node::new(proxy.url()).unwrap().name(*name));
-        let cluster = FlusterCluster::builder().nodes(nodes).build().unwrap();
+        let cluster = FlusterCluster::builder()
+            .nodes(nodes)
+            // What is lost here is refused. On a machine that others use, a server that has no time for half a second is
+            // silent for all, and then it is no minority that finds it out.
+            .response_timeout(LONG)
+            .connect_timeout(LONG)
+            .penalty(Penalty::default().probe_timeout(LONG))
+            .build()
+            .unwrap();
         let health = Some(cluster.share_health(&gossip, fleet).unwrap());
         Self {
             gossip,
