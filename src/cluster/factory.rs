@@ -18,7 +18,7 @@ use crate::connection::proof::Proof;
 use crate::connection::resolve::Resolver;
 use crate::connection::sentinel::{Sentinels, Setting};
 use crate::connection::stats::NodeStats;
-use crate::node::{Address, Node, Transport};
+use crate::node::{Address, Node, SentinelAddress, Transport};
 use crate::placement::{Member, Placement, Table};
 use crate::tasks::Tasks;
 
@@ -114,7 +114,7 @@ impl BackendFactory {
                     #[cfg(feature = "tls")]
                     tls: self.connector(address.transport),
                 };
-                let sentinels = Sentinels::new(address.clone(), setting);
+                let sentinels = Sentinels::new(SentinelAddress::clone(address), setting);
                 Some(Resolver::by_sentinels(sentinels, Arc::clone(lookups)))
             }
         };

@@ -275,7 +275,9 @@ impl Dialer {
         if !matches!(role, Role::Other(_)) {
             return Ok(());
         }
-        metrics::counter!("fluster_no_master_total", self.proof.labels()).increment(1);
+        let mut labels = self.proof.labels();
+        labels.push(metrics::Label::new("reason", "no_master"));
+        metrics::counter!("fluster_sentinel_refused_total", labels).increment(1);
         if let Some(resolver) = &self.resolver {
             resolver.deny(addr);
         }

@@ -76,15 +76,9 @@ pub(super) const METRICS: &[(Kind, &str, Option<Unit>, &str)] = {
         ),
         (
             Counter,
-            "fluster_no_master_total",
-            Some(Unit::Count),
-            "Dials that found no master where the sentinels say that it is",
-        ),
-        (
-            Counter,
             "fluster_sentinel_refused_total",
             Some(Unit::Count),
-            "Times that a sentinel that was asked named no master, by reason",
+            "Times that a sentinel that was asked named nobody, or no master, by reason",
         ),
         (
             Counter,

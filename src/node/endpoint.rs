@@ -25,7 +25,7 @@ pub(crate) enum Address {
     },
     Unix(PathBuf),
     /// Where these say that their master listens.
-    Sentinel(SentinelAddress),
+    Sentinel(Box<SentinelAddress>),
 }
 
 /// Whether the connection is encrypted, and whether the peer must prove who it is.

@@ -179,13 +179,13 @@ impl Parts {
             return Err("it has a sentinel_username but no sentinel_password".into());
         }
         Ok(NodeEndpoint {
-            address: Address::Sentinel(SentinelAddress {
+            address: Address::Sentinel(Box::new(SentinelAddress {
                 master: self.master,
                 hosts: self.hosts,
                 transport,
                 username: self.options.username,
                 password: self.options.password,
-            }),
+            })),
             ..master
         })
     }
@@ -286,7 +286,7 @@ mod tests {
     fn of(url: &str) -> (Node, SentinelAddress) {
         let node = Node::new(url).unwrap_or_else(|e| panic!("{url}: {e}"));
         match node.endpoint().address.clone() {
-            Address::Sentinel(sentinels) => (node, sentinels),
+            Address::Sentinel(sentinels) => (node, *sentinels),
             other => panic!("{url}: {other:?}"),
         }
     }
@@ -374,7 +374,7 @@ mod tests {
             ("redis+sentinel://h1/m?sentinel_tls=hunter2", "yes or no"),
             ("redis+sentinel://h1/m?timeout=1", "\"timeout\" is unknown"),
             ("redis+sentinel://u@h1/m", "no password"),
-            ("redis+sentinel://h1 ,h2/m", "no host has"),
+            ("redis+sentinel://h 1,h2/m", "does not parse"),
             ("redis+sentinel://h1/m#insecure", "#fragment"),
         ] {
             let text = Node::new(url).expect_err(url).to_string();
