@@ -63,8 +63,8 @@ impl Sentinel {
     /// One, `quorum` of which have to agree. It gives a master up after half a second.
     pub fn start(watched: &[Watched<'_>], quorum: usize, manner: &Manner<'_>) -> Self {
         let port = PortClaim::new();
-        let mut conf = format!(
-            "bind 127.0.0.1\nloglevel verbose\ndir .\nsentinel deny-scripts-reconfig yes\n"
+        let mut conf = String::from(
+            "bind 127.0.0.1\nloglevel verbose\ndir .\nsentinel deny-scripts-reconfig yes\n",
         );
         let ours = match manner.tls {
             None => format!("port {}\n", port.port()),
