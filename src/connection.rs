@@ -23,6 +23,8 @@ pub(crate) mod redis_rs;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod resolve;
+mod role;
+pub(crate) mod sentinel;
 mod setup;
 mod socket;
 pub(crate) mod stats;

@@ -14,6 +14,7 @@
 //! * [`replication`]: a key on several nodes, and the cache.
 //! * [`queues`]: at-least-once queues over all nodes: what they promise, and what they cost.
 //! * [`connections`]: lanes, exclusive connections, TLS, credentials, names, blocking commands.
+//! * [`sentinels`]: masters that Redis Sentinel fails over.
 //! * [`settings`]: every option: its method, its key, its variable, its default, when to change it.
 //! * [`topology`]: adding and removing nodes under load.
 //! * [`discovery`](https://docs.rs/fluster/latest/fluster/guide/discovery/index.html): nodes from Consul, etcd, DNS or a file (features `discovery`, `discovery-*`).
@@ -118,6 +119,9 @@ pub mod runtimes {}
 
 #[doc = include_str!("guide/scaling.md")]
 pub mod scaling {}
+
+#[doc = include_str!("guide/sentinels.md")]
+pub mod sentinels {}
 
 #[doc = include_str!("guide/settings.md")]
 pub mod settings {}

@@ -198,12 +198,6 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
         self.change(key, now, 0.0, |node, facts| node.succeed(n, facts))
     }
 
-    /// The node's name leads to another server: what was seen of the one before, and what is still under way there, says
-    /// nothing about it.
-    pub(crate) fn moved(&mut self, key: K, now: Instant) -> Option<Transition<K>> {
-        self.change(key, now, 0.0, |node, _| node.moved())
-    }
-
     /// Everything that is due at `now`; `unit` gives random numbers from 0 to 1, and `ran` says how much
     /// of a time our own process ran.
     pub(crate) fn due(

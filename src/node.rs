@@ -2,6 +2,7 @@
 
 pub(crate) mod client_name;
 mod endpoint;
+mod sentinel;
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 pub(crate) use self::endpoint::{Address, NodeEndpoint, Transport};
+pub(crate) use self::sentinel::SentinelAddress;
 use crate::build_error::BuildError;
 use crate::error::redact::{has_secret, redacted};
 use crate::error::text::{one_line, refuse_name};
@@ -87,11 +89,13 @@ impl PartialEq<&str> for NodeId {
 
 /// One Redis server as the application describes it: URL, name, weight, labels.
 ///
-/// The URL is `redis://`, `rediss://` (TLS, feature `tls`), `valkey://`, `valkeys://` or `unix://`:
+/// The URL is `redis://`, `rediss://` (TLS, feature `tls`), `valkey://`, `valkeys://`, `unix://`, or, for a master
+/// that [sentinels](crate::guide::sentinels) know, `redis+sentinel://` or `rediss+sentinel://`:
 ///
 /// ```text
 /// redis://[user][:password@]host[:port][/db][?protocol=resp3&client_name=name]
 /// unix:///path/to/socket[?db=1&user=u&pass=p&protocol=resp3&client_name=name]
+/// redis+sentinel://[user][:password@]host1[:port],host2[:port]/master[/db][?sentinel_password=p&sentinel_username=u]
 /// ```
 ///
 /// Default port 6379, database 0, RESP2. User and password are percent-decoded. `rediss://…#insecure`
@@ -119,7 +123,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node at `url`, named `host:port[/db]` (or the socket's path), of weight 1. [Example](crate::guide::by_example#building).
+    /// A node at `url`, named `host:port[/db]` (or the socket's path, or the master that sentinels know), of weight 1. [Example](crate::guide::by_example#building).
     ///
     /// # Errors
     ///

@@ -148,7 +148,7 @@ impl<'a> From<&'a Node> for Member<'a> {
             weight: node.weight_value(),
             address: match &node.endpoint().address {
                 Address::Tcp { host, port } => Some((host, *port)),
-                Address::Unix(_) => None,
+                Address::Unix(_) | Address::Sentinel(_) => None,
             },
             identity: node.labels().get("identity").map(String::as_str),
         }

@@ -51,6 +51,7 @@ mod replication;
 mod runtimes;
 mod saturated;
 mod secrets;
+mod sentinel;
 mod silence;
 mod support;
 mod topology;

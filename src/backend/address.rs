@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Backend;
 use crate::clock::{self, now_micros};
-use crate::connection::resolve::Asked;
+use crate::connection::resolve::{Asked, Resolver};
 
 /// A name is looked up again after this long, ...
 const EVERY: Duration = Duration::from_secs(30);
@@ -15,6 +15,16 @@ const CLOSELY: Duration = Duration::from_millis(500);
 const UNSETTLED: Duration = Duration::from_secs(30);
 
 impl Backend {
+    /// Where it is, for those who read it.
+    pub(crate) fn address(&self) -> String {
+        let resolver = self.dialer.resolver.as_ref();
+        let master = resolver.filter(|resolver| resolver.asks_sentinels());
+        match master.and_then(Resolver::pinned) {
+            Some(addr) => addr.to_string(),
+            None => self.node.endpoint().to_string(),
+        }
+    }
+
     /// How often the node's name has led elsewhere.
     pub(crate) fn moves(&self) -> u64 {
         self.dialer.resolver.as_ref().map_or(0, |name| name.moves())
@@ -51,7 +61,10 @@ impl Backend {
         let Some(resolver) = &self.dialer.resolver else {
             return;
         };
-        let lost = match probed && !self.gate.read().settles() {
+        self.watch_sentinels();
+        // Sentinels are asked at each dial; those of one moment share the answer.
+        let always = resolver.asks_sentinels() || (probed && !self.gate.read().settles());
+        let lost = match always {
             true => u64::MAX,
             false => self.stats.last_lost(),
         };
@@ -68,12 +81,42 @@ impl Backend {
         }
     }
 
-    /// Takes what leads to an earlier address out of use; what is in flight there goes on.
+    /// Takes what leads to an earlier address out of use; what is in flight there goes on. But where sentinels say that
+    /// another server is the master it ends: what is written to the old one is lost.
     pub(super) fn leave_old_address(&self) {
         let moves = self.moves();
         self.lane.keep(|link| link.moves() == moves);
         if let Some(pool) = self.pool.get() {
             pool.discard_strays(moves);
+        }
+        if self.asks_sentinels() {
+            self.open.end_strays(moves);
+        }
+    }
+
+    pub(super) fn asks_sentinels(&self) -> bool {
+        let resolver = self.dialer.resolver.as_ref();
+        resolver.is_some_and(Resolver::asks_sentinels)
+    }
+
+    /// Sees to it that news of the sentinels is heard, where there are any.
+    fn watch_sentinels(self: &Arc<Self>) {
+        let Some(resolver) = &self.dialer.resolver else {
+            return;
+        };
+        let weak = Arc::downgrade(self);
+        resolver.watch(&self.dialer.tasks, move || {
+            if let Some(backend) = weak.upgrade() {
+                backend.doubt_address();
+            }
+        });
+    }
+
+    /// A dial found no master where the sentinels say that it is: they are asked again, for a moment.
+    pub(super) async fn seek_master(self: &Arc<Self>) {
+        self.stats.lost_connection(now_micros());
+        if let Some(asked) = self.look_up() {
+            asked.for_a_moment().await;
         }
     }
 

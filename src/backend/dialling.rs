@@ -132,6 +132,9 @@ impl Backend {
             self.dialer.dial(pass.epoch(), open, self.wanted(kind, ear))
         };
         let mut dialled = dial(ear.clone()).await;
+        if dialled.as_ref().is_err_and(|e| e.no_master) {
+            self.seek_master().await;
+        }
         let mut after = self.moves();
         if moves != after {
             // The name led elsewhere while we dialled: this one is to the wrong server.
@@ -142,8 +145,13 @@ impl Backend {
         match dialled {
             // It may have gone out while we dialled: such a link is stale before its first use.
             Ok(link) if self.gate.read().epoch() == pass.epoch() => {
-                self.open.add(link.wire());
-                Ok(link.after(after))
+                let link = link.after(after);
+                self.open.add(&link);
+                match self.asks_sentinels() && self.moves() != after {
+                    // Whoever ended those of the old master may have missed this one.
+                    true => Err(NoLane::NodeOut),
+                    false => Ok(link),
+                }
             }
             Ok(_) => Err(NoLane::NodeOut),
             Err(e) => Err(NoLane::Dial(e)),

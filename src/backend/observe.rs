@@ -21,6 +21,8 @@ use crate::health::verdict::{
 
 /// A server that refuses write after write has its name looked up once in so long.
 const REFUSED_WRITE_GAP: Duration = Duration::from_secs(1);
+/// ... and its sentinels are asked once in so long: they are there to be asked.
+const READ_ONLY_GAP: Duration = Duration::from_millis(100);
 
 impl Backend {
     pub(crate) fn dial_observation(&self, e: &DialError) -> Observation {
@@ -56,7 +58,10 @@ impl Backend {
         }
         if judgement.refuses_writes {
             // A demoted master: its name may lead to the new one by now.
-            self.refresh_address(REFUSED_WRITE_GAP);
+            self.refresh_address(match self.asks_sentinels() {
+                true => READ_ONLY_GAP,
+                false => REFUSED_WRITE_GAP,
+            });
         }
         match what.is_time_out() {
             true => self.observer.timed_out(self, epoch, what),

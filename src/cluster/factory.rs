@@ -12,11 +12,13 @@ use crate::cluster::options::Options;
 use crate::cluster::reporter::Reporter;
 use crate::connection::credentials::CredentialsProvider;
 use crate::connection::dial::Dialer;
+use crate::connection::labels::labels;
 use crate::connection::network::Network;
 use crate::connection::proof::Proof;
 use crate::connection::resolve::Resolver;
+use crate::connection::sentinel::{Sentinels, Setting};
 use crate::connection::stats::NodeStats;
-use crate::node::{Address, Node, Transport};
+use crate::node::{Address, Node, SentinelAddress, Transport};
 use crate::placement::{Member, Placement, Table};
 use crate::tasks::Tasks;
 
@@ -58,7 +60,7 @@ impl BackendFactory {
     pub(crate) fn new(options: &Options, nodes: &[Node]) -> Result<Self, BuildError> {
         #[cfg(feature = "tls")]
         let connector = |transport| {
-            let needed = nodes.iter().any(|n| n.endpoint().transport == transport);
+            let needed = nodes.iter().any(|n| n.endpoint().needs(transport));
             needed
                 .then(|| options.tls.connector(transport == Transport::TlsInsecure))
                 .transpose()
@@ -71,6 +73,15 @@ impl BackendFactory {
             #[cfg(feature = "tls")]
             trusting: connector(Transport::TlsInsecure)?,
         })
+    }
+
+    #[cfg(feature = "tls")]
+    fn connector(&self, transport: Transport) -> Option<tokio_rustls::TlsConnector> {
+        match transport {
+            Transport::Plain => None,
+            Transport::Tls => self.verifying.clone(),
+            Transport::TlsInsecure => self.trusting.clone(),
+        }
     }
 
     pub(crate) fn backend(
@@ -92,16 +103,26 @@ impl BackendFactory {
                 Some(resolver.on(self.network.clone()))
             }
             Address::Unix(_) => None,
+            Address::Sentinel(address) => {
+                let setting = Setting {
+                    node: node.id(),
+                    network: self.network.clone(),
+                    lookups: Arc::clone(lookups),
+                    tasks: Arc::clone(tasks),
+                    limit: limits.connect_timeout * 3 / 4,
+                    labels: labels(&limits.cluster, [("node", node.id().to_string())]),
+                    #[cfg(feature = "tls")]
+                    tls: self.connector(address.transport),
+                };
+                let sentinels = Sentinels::new(SentinelAddress::clone(address), setting);
+                Some(Resolver::by_sentinels(sentinels, Arc::clone(lookups)))
+            }
         };
         let reporter = Reporter(engine.clone());
         let dialer = Dialer {
             node: node.id(),
             #[cfg(feature = "tls")]
-            tls: match endpoint.transport {
-                Transport::Plain => None,
-                Transport::Tls => self.verifying.clone(),
-                Transport::TlsInsecure => self.trusting.clone(),
-            },
+            tls: self.connector(endpoint.transport),
             endpoint,
             resolver,
             credentials: self.credentials.clone(),

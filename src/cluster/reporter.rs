@@ -13,6 +13,7 @@ use crate::backend::{Backend, Observer};
 use crate::clock;
 use crate::cluster::engine::Engine;
 use crate::cluster::events::Event;
+use crate::connection::labels::labels;
 use crate::connection::proof::OnShift;
 use crate::connection::reply::Reply;
 use crate::connection::request::LaneRequest;
@@ -90,6 +91,8 @@ impl Observer for Reporter {
             .as_ref()
             .and_then(Resolver::pinned);
         tracing::info!(%node, ?address, "the node's name leads elsewhere now");
+        let labels = labels(&backend.limits().cluster, [("node", node.to_string())]);
+        metrics::counter!("fluster_address_changes_total", labels).increment(1);
         if let Some(engine) = self.0.upgrade() {
             let now = clock::now();
             engine.locked(|state, effects| {
@@ -99,6 +102,8 @@ impl Observer for Reporter {
                 }
                 effects.tell(Event::AddressChanged { node });
             });
+            // One that is out is asked at once.
+            engine.wake.notify_one();
             // Subscriptions follow.
             engine.published.send_modify(|n| *n += 1);
         }

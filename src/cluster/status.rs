@@ -73,7 +73,8 @@ pub struct NodeStatus {
     /// The node's name.
     #[cfg_attr(feature = "serde", serde(serialize_with = "json::text"))]
     pub name: NodeId,
-    /// `host:port` or the socket's path, without credentials.
+    /// `host:port` or the socket's path, without credentials. Of a node [behind sentinels](crate::guide::sentinels) where
+    /// they said last that its master listens; `master@host:port,..`, with all of them, until they have.
     pub address: String,
     /// Its weight.
     pub weight: u32,
@@ -203,7 +204,7 @@ fn node_status(
     let identity = backend.inquiry().last();
     NodeStatus {
         name: spec.id(),
-        address: spec.endpoint().to_string(),
+        address: backend.address(),
         weight: spec.weight_value(),
         labels: spec.labels().clone(),
         state: is,

@@ -1,6 +1,7 @@
 //! From a node's URL to an established, set-up connection, and what is learnt when there is none.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,8 @@ use crate::connection::network::Network;
 use crate::connection::proof::Proof;
 use crate::connection::queue::Bounds;
 use crate::connection::resolve::{self, Resolver};
-use crate::connection::setup::Greeting;
+use crate::connection::role::{self, Role};
+use crate::connection::setup::{Greeting, SetupFault};
 use crate::connection::socket::Socket;
 use crate::connection::stats::NodeStats;
 use crate::connection::step::{Progress, SetupStep};
@@ -41,9 +43,22 @@ pub(crate) struct DialError {
     pub(crate) line: Option<Class>,
     pub(crate) error: RedisError,
     pub(crate) began: Instant,
+    /// Whoever listens there was to be a master, and says that he is none.
+    pub(crate) no_master: bool,
 }
 
 impl DialError {
+    /// The server that sentinels call a master says that it is none. It may be one soon, or they will say who is.
+    fn no_master(addr: SocketAddr, role: &Role) -> Self {
+        let text =
+            format!("{addr} is called the master by its sentinels, and says that it is: {role}");
+        let error = io::Error::new(io::ErrorKind::NotConnected, text);
+        Self {
+            no_master: true,
+            ..Self::new(Seen::Error(Class::NotReady), error)
+        }
+    }
+
     fn is_auth(&self) -> bool {
         self.seen == Seen::Credentials
             || matches!(
@@ -69,6 +84,7 @@ impl DialError {
             line: None,
             error: error.into(),
             began: clock::now(),
+            no_master: false,
         }
     }
 
@@ -180,13 +196,14 @@ impl Dialer {
         progress.at(SetupStep::Credentials);
         let mut greeting = self.greeting().await?;
         let secret = greeting.password.clone().unwrap_or_default();
-        let socket = self.connect(progress).await?;
+        let (socket, addr) = self.connect(progress).await?;
         let pushes = match &wanted.ear {
             Some(ear) => Pushes::Expected(Arc::clone(ear)),
             None if self.endpoint.resp3 => Pushes::Possible,
             None => Pushes::Never,
         };
         greeting.resp3 |= wanted.ear.is_some();
+        let resp3 = greeting.resp3;
         let manner = Manner {
             pushes,
             limits: wanted.limits,
@@ -203,7 +220,13 @@ impl Dialer {
         };
         let given = greeting.give(&wire, &self.proof, progress, drive).await;
         let is_news = given.map_err(|why| setup_fault(&wire, why, &secret))?;
-        let Some(driver) = driven.0.take() else {
+        if let Some(addr) = addr.filter(|_| self.asks_sentinels()) {
+            progress.at(SetupStep::Role);
+            let role = role::ask(&wire, resp3).await;
+            let role = role.map_err(|e| setup_fault(&wire, SetupFault::Lost(e), &secret))?;
+            self.judge(addr, &role)?;
+        }
+        let Some(driver) = driven.keep() else {
             return Err(DialError::closed(SpawnError::Closed));
         };
         wire.setup_done();
@@ -243,7 +266,29 @@ impl Dialer {
         })
     }
 
-    async fn connect(&self, progress: &Progress) -> Result<Socket, DialError> {
+    fn asks_sentinels(&self) -> bool {
+        self.resolver.as_ref().is_some_and(Resolver::asks_sentinels)
+    }
+
+    /// Whether the server that sentinels named is what they say. One that does not say is believed: writes will tell.
+    fn judge(&self, addr: SocketAddr, role: &Role) -> Result<(), DialError> {
+        if !matches!(role, Role::Other(_)) {
+            return Ok(());
+        }
+        let mut labels = self.proof.labels();
+        labels.push(metrics::Label::new("reason", "no_master"));
+        metrics::counter!("fluster_sentinel_refused_total", labels).increment(1);
+        if let Some(resolver) = &self.resolver {
+            resolver.deny(addr);
+        }
+        Err(DialError::no_master(addr, role))
+    }
+
+    /// The socket, and the address where it leads if that was looked up.
+    async fn connect(
+        &self,
+        progress: &Progress,
+    ) -> Result<(Socket, Option<SocketAddr>), DialError> {
         progress.at(SetupStep::Connect);
         match &self.endpoint.address {
             #[cfg(unix)]
@@ -251,19 +296,26 @@ impl Dialer {
                 let stream = tokio::net::UnixStream::connect(path)
                     .await
                     .map_err(DialError::io)?;
-                Ok(Socket::Unix(stream))
+                Ok((Socket::Unix(stream), None))
             }
             #[cfg(not(unix))]
             Address::Unix(_) => Err(DialError::io(io::ErrorKind::Unsupported.into())),
             Address::Tcp { host, .. } => {
-                let stream = self.connect_tcp(progress).await?;
+                let (stream, addr) = self.connect_tcp(progress).await?;
                 progress.at(SetupStep::Tls);
-                self.encrypt(host, stream).await
+                Ok((self.encrypt(host, stream).await?, Some(addr)))
+            }
+            Address::Sentinel(_) => {
+                let (stream, addr) = self.connect_tcp(progress).await?;
+                progress.at(SetupStep::Tls);
+                let named = self.resolver.as_ref().and_then(Resolver::named_host);
+                let host = named.unwrap_or_else(|| addr.ip().to_string().into());
+                Ok((self.encrypt(&host, stream).await?, Some(addr)))
             }
         }
     }
 
-    async fn connect_tcp(&self, progress: &Progress) -> Result<Socket, DialError> {
+    async fn connect_tcp(&self, progress: &Progress) -> Result<(Socket, SocketAddr), DialError> {
         let Some(resolver) = &self.resolver else {
             return Err(DialError::io(io::ErrorKind::Unsupported.into()));
         };
@@ -285,7 +337,7 @@ impl Dialer {
             match self.network.connect(addr).await {
                 Ok(stream) => {
                     resolver.prefer(addr);
-                    return Ok(stream);
+                    return Ok((stream, addr));
                 }
                 Err(e) => last = e,
             }
@@ -318,6 +370,13 @@ impl Dialer {
 
 /// The task of a connection that is not handed out yet.
 struct Driven(Option<AbortHandle>);
+
+impl Driven {
+    /// It is handed out.
+    fn keep(mut self) -> Option<AbortHandle> {
+        self.0.take()
+    }
+}
 
 impl Drop for Driven {
     fn drop(&mut self) {

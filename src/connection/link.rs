@@ -45,7 +45,23 @@ impl Drop for Link {
     }
 }
 
+/// What ends a connection for whoever does not hold it.
+#[derive(Clone, Debug)]
+pub(crate) struct End(AbortHandle);
+
+impl End {
+    /// As [`Link::close`]; `wire` is the link's.
+    pub(crate) fn end(&self, wire: &Wire) {
+        wire.end(Ended::abandoned());
+        self.0.abort();
+    }
+}
+
 impl Link {
+    pub(crate) fn end(&self) -> End {
+        End(self.driver.clone())
+    }
+
     pub(crate) fn new(wire: Arc<Wire>, driver: AbortHandle, epoch: u64) -> Self {
         Self {
             wire,
@@ -85,8 +101,7 @@ impl Link {
 
     /// Ends the connection, whatever is outstanding on it and whoever else holds it.
     pub(crate) fn close(&self) {
-        self.wire.end(Ended::abandoned());
-        self.driver.abort();
+        self.end().end(&self.wire);
     }
 
     /// Asks for a sign of life while nobody uses the connection; `false` when none comes in time. Whoever

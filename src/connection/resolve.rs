@@ -5,10 +5,10 @@
 //! the background, once at a time and at most four names at a time, one address per family is pinned,
 //! and the last good answer is kept for as long as the resolver fails.
 
+mod pin;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -19,8 +19,10 @@ use socket2::{Domain, Socket, Type};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{timeout, timeout_at};
 
+use self::pin::Pin;
 use crate::clock::{self, micros};
 use crate::connection::network::Network;
+use crate::connection::sentinel::{Sentinels, Watching};
 use crate::tasks::Tasks;
 
 /// How many look-ups may hold a thread of tokio's blocking pool at once, per cluster.
@@ -31,32 +33,6 @@ const TURN: Duration = Duration::from_secs(1);
 pub(crate) const PATIENCE: Duration = Duration::from_millis(50);
 /// Dials that follow each other faster share one look-up.
 const GAP: Duration = Duration::from_millis(100);
-/// A name that cannot be looked up for this long is worth a warning.
-const FAILING: Duration = Duration::from_secs(60);
-
-/// What is known of a name: at most one IPv4 and one IPv6 address, the preferred first.
-///
-/// With one address of each family these are one host; when one is unreachable the other is tried.
-#[derive(Debug, Default)]
-struct Pin {
-    addrs: Vec<SocketAddr>,
-    one_host: bool,
-    /// When the question to this answer was asked.
-    asked: Option<Instant>,
-    /// When the last question was asked, whatever came of it.
-    tried: Option<Instant>,
-    /// How often the name has led elsewhere.
-    moves: u64,
-    running: Option<Asked>,
-    failing: Option<Failing>,
-}
-
-/// Since when a name that once had an address cannot be looked up.
-#[derive(Debug)]
-struct Failing {
-    since: Instant,
-    warned: bool,
-}
 
 /// Looks a node's name up and remembers the answer.
 #[derive(Debug)]
@@ -65,12 +41,24 @@ pub(crate) struct Resolver {
     lookups: Arc<Semaphore>,
     network: Network,
     is_literal: bool,
+    /// Guards who listens to the sentinels, if it is they who are asked; held for a look.
+    watching: Mutex<Option<Watching>>,
+}
+
+/// Who knows where a name leads.
+#[derive(Debug)]
+enum Source {
+    /// The resolver of this machine.
+    System {
+        port: u16,
+    },
+    Sentinels(Arc<Sentinels>),
 }
 
 #[derive(Debug)]
 struct Name {
     host: String,
-    port: u16,
+    source: Source,
     /// Guards the pinned answer and who asks; held for a few instructions.
     pin: Mutex<Pin>,
 }
@@ -135,7 +123,7 @@ impl Resolver {
         Self {
             name: Arc::new(Name {
                 host: host.to_owned(),
-                port,
+                source: Source::System { port },
                 pin: Mutex::new(Pin {
                     addrs,
                     one_host: true,
@@ -145,6 +133,70 @@ impl Resolver {
             lookups,
             network: Network::default(),
             is_literal: literal.is_some(),
+            watching: Mutex::default(),
+        }
+    }
+
+    /// One that asks the sentinels of a master.
+    pub(crate) fn by_sentinels(sentinels: Sentinels, lookups: Arc<Semaphore>) -> Self {
+        Self {
+            name: Arc::new(Name {
+                host: sentinels.master().to_owned(),
+                source: Source::Sentinels(Arc::new(sentinels)),
+                pin: Mutex::new(Pin {
+                    one_host: true,
+                    ..Pin::default()
+                }),
+            }),
+            lookups,
+            network: Network::default(),
+            is_literal: false,
+            watching: Mutex::default(),
+        }
+    }
+
+    fn sentinels(&self) -> Option<&Arc<Sentinels>> {
+        match &self.name.source {
+            Source::System { .. } => None,
+            Source::Sentinels(sentinels) => Some(sentinels),
+        }
+    }
+
+    /// Whether sentinels are asked: who is found must say that he is a master, and the one before is left at once.
+    pub(crate) fn asks_sentinels(&self) -> bool {
+        self.sentinels().is_some()
+    }
+
+    /// What the sentinels call the host of their master.
+    pub(crate) fn named_host(&self) -> Option<Arc<str>> {
+        self.name.pin.lock().host.clone()
+    }
+
+    /// Whoever listens at this address is no master, whatever the sentinels say.
+    pub(crate) fn deny(&self, addr: SocketAddr) {
+        let Some(sentinels) = self.sentinels() else {
+            return;
+        };
+        let host = {
+            let pin = self.name.pin.lock();
+            pin.host.clone().filter(|_| pin.addrs.contains(&addr))
+        };
+        if let Some(host) = host {
+            sentinels.deny(&host, addr.port());
+        }
+    }
+
+    /// Sees to it that somebody listens to the sentinels, where they are asked; `doubt` is called when the master may be
+    /// another one. It ends with this resolver.
+    pub(crate) fn watch(&self, tasks: &Tasks, doubt: impl Fn() + Send + Sync + 'static) {
+        let Some(sentinels) = self.sentinels() else {
+            return;
+        };
+        let mut watching = self.watching.lock();
+        if watching.as_ref().is_none_or(Watching::is_over) {
+            let task = tasks.spawn(Arc::clone(sentinels).watch(doubt));
+            // A cluster that closes hears no news.
+            *watching = task.ok().map(Watching::new);
         }
     }
 
@@ -288,14 +340,22 @@ impl Claim {
     /// Asks, and pins the answer, however late it comes: nobody waits for it any more then, and the thread is
     /// taken anyway.
     async fn run(self, lookups: Arc<Semaphore>, network: Network, moved: impl FnOnce()) {
-        let Name { host, port, pin } = &*self.name;
-        let found = {
-            let Ok(Ok(_turn)) = timeout(TURN, lookups.acquire()).await else {
-                let all = "all look-ups at once wait for the resolver";
-                self.failed(io::Error::new(io::ErrorKind::TimedOut, all));
-                return;
-            };
-            network.look_up(host, *port).await.map_err(cause_of)
+        let Name { host, source, pin } = &*self.name;
+        let mut called = None;
+        let found = match source {
+            Source::System { port } => {
+                let Ok(Ok(_turn)) = timeout(TURN, lookups.acquire()).await else {
+                    let all = "all look-ups at once wait for the resolver";
+                    self.failed(io::Error::new(io::ErrorKind::TimedOut, all));
+                    return;
+                };
+                network.look_up(host, *port).await.map_err(cause_of)
+            }
+            // Their names wait for their turns themselves.
+            Source::Sentinels(sentinels) => sentinels.ask().await.map(|found| {
+                called = Some(found.host.into());
+                found.addrs
+            }),
         };
         let found = match found {
             Ok(found) if found.is_empty() => Err(io::Error::new(
@@ -309,6 +369,7 @@ impl Claim {
                 let (was_failing, has_moved) = {
                     let mut pin = pin.lock();
                     let was_failing = pin.failing.take().is_some_and(|f| f.warned);
+                    pin.host = called;
                     (was_failing, pin.answer(&found, self.now))
                 };
                 if was_failing {
@@ -336,33 +397,6 @@ impl Claim {
     }
 }
 
-impl Pin {
-    /// Takes the answer to the question of `asked`; tells whether the name leads to another host now.
-    fn answer(&mut self, found: &BTreeSet<SocketAddr>, asked: Instant) -> bool {
-        let next = choose(&self.addrs, found);
-        let moved = !self.addrs.is_empty() && !same_host(&self.addrs, &next);
-        self.one_host = is_one_host(found);
-        self.addrs = next;
-        self.asked = Some(asked);
-        self.moves += u64::from(moved);
-        moved
-    }
-
-    /// The question of `asked` got no answer; tells whether that has lasted for long enough to be said, once.
-    fn fails(&mut self, asked: Instant) -> bool {
-        if self.addrs.is_empty() {
-            // Whoever dials is told.
-            return false;
-        }
-        let failing = self.failing.get_or_insert(Failing {
-            since: asked,
-            warned: false,
-        });
-        let long = asked.saturating_duration_since(failing.since) >= FAILING;
-        long && !std::mem::replace(&mut failing.warned, true)
-    }
-}
-
 /// ENFILE and EMFILE, the same numbers on every Unix: no file descriptor is left, which is our own limit.
 pub(crate) fn is_own_limit(e: &io::Error) -> bool {
     cfg!(unix) && matches!(e.raw_os_error(), Some(23 | 24))
@@ -380,16 +414,6 @@ pub(crate) fn cause_of(e: io::Error) -> io::Error {
     }
 }
 
-fn same_host(a: &[SocketAddr], b: &[SocketAddr]) -> bool {
-    a.iter().any(|x| b.contains(x))
-}
-
-/// Whether the two families can only be two ways to one host.
-fn is_one_host(found: &BTreeSet<SocketAddr>) -> bool {
-    let v4 = found.iter().filter(|a| a.is_ipv4()).count();
-    v4 <= 1 && found.len() - v4 <= 1
-}
-
 /// This machine has no way to addresses of that family: nothing of the host's.
 fn is_no_way(e: &io::Error) -> bool {
     use io::ErrorKind::{AddrNotAvailable, NetworkUnreachable, Unsupported};
@@ -399,23 +423,4 @@ fn is_no_way(e: &io::Error) -> bool {
         e.kind(),
         AddrNotAvailable | NetworkUnreachable | Unsupported
     ) || (cfg!(target_os = "linux") && e.raw_os_error() == Some(EAFNOSUPPORT))
-}
-
-/// One address per family: the one in use while it is still listed, else the lowest; IPv4 first where there is
-/// one, whatever the resolver prefers. So all processes pick the same.
-///
-/// With several addresses of a family those of the other may be of another host, and the order is all that says
-/// which one is meant: once one is in use it stays alone.
-fn choose(pinned: &[SocketAddr], found: &BTreeSet<SocketAddr>) -> Vec<SocketAddr> {
-    let pick = |v4: bool| {
-        let of_family = || found.iter().filter(move |a| a.is_ipv4() == v4);
-        let in_use = of_family().find(|a| pinned.contains(a));
-        in_use.or_else(|| of_family().next()).copied()
-    };
-    let first = pinned.first().is_none_or(SocketAddr::is_ipv4);
-    let mut chosen: Vec<_> = [pick(first), pick(!first)].into_iter().flatten().collect();
-    if !pinned.is_empty() && !is_one_host(found) {
-        chosen.truncate(1);
-    }
-    chosen
 }

@@ -13,6 +13,7 @@ pub(crate) enum SetupStep {
     Tls,
     LogIn,
     Proof,
+    Role,
 }
 
 /// The step of a dial, noted by who dials and read when the time is over.
@@ -36,6 +37,10 @@ impl Progress {
                 SetupStep::Proof,
                 "connected and logged in, no answer to ECHO",
             ),
+            (
+                SetupStep::Role,
+                "connected and logged in, no answer to ROLE",
+            ),
         ];
         let found = steps.into_iter().find(|(other, _)| *other as u8 == step);
         let what = found.map_or("the credentials provider gave no answer", |(_, what)| what);
@@ -57,6 +62,7 @@ mod tests {
             SetupStep::Tls,
             SetupStep::LogIn,
             SetupStep::Proof,
+            SetupStep::Role,
         ] {
             progress.at(step);
             said.push(progress.timed_out(Duration::from_millis(500)));
@@ -64,6 +70,6 @@ mod tests {
         assert!(said.iter().all(|text| text.ends_with("within 500ms")));
         assert_eq!(said[4], "connected, no answer to the log-in within 500ms");
         said.dedup();
-        assert_eq!(said.len(), 6);
+        assert_eq!(said.len(), 7);
     }
 }

@@ -70,6 +70,18 @@ pub(super) const METRICS: &[(Kind, &str, Option<Unit>, &str)] = {
         ),
         (
             Counter,
+            "fluster_address_changes_total",
+            Some(Unit::Count),
+            "Times that a node's name, or its sentinels, led to another address",
+        ),
+        (
+            Counter,
+            "fluster_sentinel_refused_total",
+            Some(Unit::Count),
+            "Times that a sentinel that was asked named nobody, or no master, by reason",
+        ),
+        (
+            Counter,
             "fluster_client_stalls_total",
             Some(Unit::Count),
             "Times that this process stood still for more than 100 ms while a call waited",

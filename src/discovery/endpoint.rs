@@ -94,7 +94,7 @@ impl Endpoint {
         // A URL is read with escapes, a source's word is not: what is not taken as it is, is refused.
         let is_literal = match &node.endpoint().address {
             Address::Tcp { host, .. } => *host == self.host || is_same_ip(host, &self.host),
-            Address::Unix(_) => false,
+            Address::Unix(_) | Address::Sentinel(_) => false,
         };
         if !is_literal {
             return Err(refuse("its host is no name and no address of a host"));
@@ -110,6 +110,7 @@ impl From<Node> for Endpoint {
         let (host, port) = match &node.endpoint().address {
             Address::Tcp { host, port } => (host.clone(), *port),
             Address::Unix(path) => (path.display().to_string(), 0),
+            Address::Sentinel(sentinels) => (sentinels.to_string(), 0),
         };
         Self {
             id: node.id_ref().to_string(),

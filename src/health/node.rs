@@ -156,7 +156,21 @@ impl NodeHealth {
         }
     }
 
-    /// Another server answers under the node's name. Out of service its probes find out by themselves.
+    /// Another server answers under the node's name, and what is being asked is the one before: out of service, the next
+    /// probe starts now. Returns when, if that is news.
+    pub(super) fn ask_anew(&mut self, now: Instant) -> Option<Instant> {
+        let held = self.held_from.is_some();
+        match &mut self.state {
+            State::Down { until } if !held && *until > now => *until = now,
+            State::HalfOpen { probe, next, oks } => {
+                (*probe, *next, *oks) = (None, now, 0);
+            }
+            _ => return None,
+        }
+        Some(now)
+    }
+
+    /// Another server answers under the node's name.
     pub(super) fn moved(&mut self) {
         if self.admits() {
             self.epoch += 1;

@@ -35,6 +35,18 @@ impl<K: Copy + Ord + fmt::Debug> Machine<K> {
         }
     }
 
+    /// The node's name leads to another server: what was seen of the one before, and what is still under way there, says
+    /// nothing about it.
+    ///
+    /// One that is out has its next probe at once, unless it is held because it flaps.
+    pub(crate) fn moved(&mut self, key: K, now: Instant) -> Option<Transition<K>> {
+        if let Some(Some(at)) = self.with(key, |node, _| node.ask_anew(now)) {
+            // One that does not wait there is due by itself.
+            self.penalty_box.pull_forward(&key, at);
+        }
+        self.change(key, now, 0.0, |node, _| node.moved())
+    }
+
     /// How a probe went. Ignored unless it is the one in flight.
     pub(crate) fn probe_finished(
         &mut self,

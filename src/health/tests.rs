@@ -891,9 +891,23 @@ fn what_waits_at_the_server_of_before_says_nothing_about_its_successor() {
     assert_eq!(b.health.observe(0, old, proof, b.at(40), 1.0), None);
     assert!(b.see(0, 50, strike()).is_none(), "its first strike");
     assert!(b.health.admits(0));
-    // Out of service nothing else than its probe decides.
+    // Out of service nothing else than its probe decides, which is due at once.
     b.hard(0, 60, Reason::Refused).expect("out");
+    assert!(b.health.next_deadline().expect("a wait") > b.at(70));
     assert_eq!(b.health.moved(0, b.at(70)), None);
+    assert_eq!(b.health.next_deadline(), Some(b.at(70)));
+}
+
+#[test]
+fn a_probe_of_the_server_of_before_says_nothing_about_its_successor() {
+    let mut b = cluster(3);
+    b.hard(0, 0, Reason::Refused).expect("out");
+    let old = b.probe(5_000);
+    assert_eq!(b.health.moved(0, b.at(5_010)), None);
+    let new = b.probe(5_010);
+    assert_ne!(old, new);
+    let failed = ProbeResult::Failed(Reason::Refused);
+    assert_eq!(b.probed(0, old, 5_020, failed), None);
 }
 
 #[test]

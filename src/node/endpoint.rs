@@ -11,6 +11,7 @@ use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
 use super::client_name;
+use super::sentinel::{Parts, SentinelAddress, scheme_of};
 use crate::build_error::BuildError;
 use crate::error::redact::{has_secret, redacted_url};
 use crate::error::text::one_line;
@@ -18,8 +19,13 @@ use crate::error::text::one_line;
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Address {
-    Tcp { host: String, port: u16 },
+    Tcp {
+        host: String,
+        port: u16,
+    },
     Unix(PathBuf),
+    /// Where these say that their master listens.
+    Sentinel(Box<SentinelAddress>),
 }
 
 /// Whether the connection is encrypted, and whether the peer must prove who it is.
@@ -58,9 +64,12 @@ impl fmt::Debug for NodeEndpoint {
 }
 
 impl NodeEndpoint {
-    /// `host:port[/db]`, or the socket's path: the same for every spelling of one server.
+    /// `host:port[/db]`, the socket's path, or the name that sentinels know: the same for every spelling of one server.
     pub(super) fn default_name(&self) -> String {
-        let base = self.to_string();
+        let base = match &self.address {
+            Address::Sentinel(sentinels) => sentinels.master.clone(),
+            _ => self.to_string(),
+        };
         match self.db {
             0 => base,
             db => format!("{base}/{db}"),
@@ -69,12 +78,28 @@ impl NodeEndpoint {
 }
 
 impl NodeEndpoint {
+    /// Whether the server, or sentinels that know it, are spoken to in this way.
+    #[cfg(feature = "tls")]
+    pub(crate) fn needs(&self, transport: Transport) -> bool {
+        let sentinels = match &self.address {
+            Address::Sentinel(sentinels) => Some(sentinels.transport),
+            _ => None,
+        };
+        self.transport == transport || sentinels == Some(transport)
+    }
+
     /// The address that servers listen on and nobody can dial, when it is that.
     pub(super) fn nobodys_address(&self) -> Option<&str> {
+        let is_nobodys = |host: &&String| *host == "0.0.0.0" || *host == "::";
         match &self.address {
-            Address::Tcp { host, .. } if host == "0.0.0.0" || host == "::" => Some(host),
-            _ => None,
+            Address::Tcp { host, .. } => Some(host).filter(is_nobodys),
+            Address::Unix(_) => None,
+            Address::Sentinel(sentinels) => {
+                let mut hosts = sentinels.hosts.iter().map(|(host, _)| host);
+                hosts.find(is_nobodys)
+            }
         }
+        .map(String::as_str)
     }
 }
 
@@ -85,6 +110,7 @@ impl fmt::Display for NodeEndpoint {
             Address::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Address::Tcp { host, port } => write!(f, "{host}:{port}"),
             Address::Unix(path) => write!(f, "{}", path.display()),
+            Address::Sentinel(sentinels) => write!(f, "{sentinels}"),
         }
     }
 }
@@ -97,6 +123,17 @@ impl FromStr for NodeEndpoint {
             url: one_line(redacted_url(text)),
             why,
         };
+        let trimmed = text.trim();
+        if let Some((scheme, rest)) = trimmed.split_once("://")
+            && let Some(base) = scheme_of(scheme)
+        {
+            let parts = Parts::of(base, rest).map_err(refuse)?;
+            let master: Self = parts.base.parse().map_err(|e| match e {
+                BuildError::Url { why, .. } => refuse(why),
+                other => other,
+            })?;
+            return parts.around(master).map_err(refuse);
+        }
         let (text, zone) = without_zone(text);
         let text = text.as_ref();
         let url = Url::parse(text).map_err(|e| {
@@ -108,7 +145,7 @@ impl FromStr for NodeEndpoint {
             "unix" | "redis+unix" | "valkey+unix" => unix(&url),
             // `user:password@host` has no scheme, and what stands before the ':' is none of the reader's.
             other if text.contains("://") && is_word(other) => Err(format!(
-                "unknown scheme \"{other}\"; use redis://, rediss://, valkey://, valkeys:// or unix://"
+                "unknown scheme \"{other}\"; use redis://, rediss://, valkey://, valkeys://, unix:// or redis+sentinel://"
             )),
             _ => Err(
                 "it has no scheme; write redis://host:port, rediss://host:port or unix:///path"
@@ -216,7 +253,7 @@ fn escapes_ascii(host: &str) -> bool {
     })
 }
 
-fn tcp(url: &Url, transport: Transport) -> Result<NodeEndpoint, String> {
+pub(super) fn tcp(url: &Url, transport: Transport) -> Result<NodeEndpoint, String> {
     let host = match url.host() {
         // A non-special scheme keeps the host as written, but for letters beyond ASCII.
         Some(Host::Domain(name)) => percent_decode_str(name)

@@ -111,6 +111,20 @@ impl Daemon {
         }
     }
 
+    /// Sends it a signal, by its name.
+    #[track_caller]
+    pub fn signal(&self, name: &str) {
+        let process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        let pid = process.as_ref().expect("it runs").id();
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -{name} {pid}")])
+            .status();
+        assert!(
+            sent.is_ok_and(|status| status.success()),
+            "kill -{name} {pid}"
+        );
+    }
+
     /// Starts it again, with the same arguments in the same directory.
     #[track_caller]
     pub fn restart(&self, is_ready: impl Fn() -> bool) {

@@ -17,6 +17,7 @@ mod dns;
 mod fake;
 #[cfg(target_os = "linux")]
 mod netns;
+mod sentinel;
 mod tls;
 mod warnings;
 
@@ -32,5 +33,6 @@ pub use fluster::testing::{
 };
 #[cfg(target_os = "linux")]
 pub use netns::{Island, Net, in_a_network};
+pub use sentinel::{Manner, Pair, Sentinel, Watched};
 pub use tls::TlsPki;
 pub use warnings::Warnings;

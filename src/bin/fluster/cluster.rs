@@ -226,8 +226,8 @@ fn node(text: &str) -> Result<Node, Fault> {
              written %2C",
         ))
     };
-    let mut parts = rest.split(',');
-    let url = parts.next().unwrap_or_default();
+    let (url, options) = url_and_options(rest);
+    let parts = options.split(',').filter(|_| !options.is_empty());
     let node = Node::new(url).map_err(|e| match parts.clone().any(|part| part.contains('@')) {
         true => cut(),
         false => about(e.into()),
@@ -270,9 +270,39 @@ fn node(text: &str) -> Result<Node, Fault> {
     Ok(node)
 }
 
+/// The URL, which has commas of its own between sentinels, and what follows it.
+fn url_and_options(text: &str) -> (&str, &str) {
+    let is_sentinels = text
+        .split("://")
+        .next()
+        .is_some_and(|scheme| scheme.ends_with("+sentinel"));
+    let end = match is_sentinels {
+        true => [",weight=", ",label."]
+            .iter()
+            .filter_map(|option| text.find(option))
+            .min(),
+        false => text.find(','),
+    };
+    end.map_or((text, ""), |at| (&text[..at], &text[at + 1..]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn commas_between_sentinels_are_the_urls_own() {
+        for (text, name, weight) in [
+            ("redis+sentinel://h1,h2,h3/m", "m", 1),
+            ("a=redis+sentinel://h1,h2/m/2,weight=3,label.zone=x", "a", 3),
+        ] {
+            let read = node(text).unwrap();
+            let member = Member::from(&read);
+            assert_eq!((member.name, member.weight), (name, weight));
+        }
+        let why = node("redis+sentinel://h1,h2,zone=x/m").unwrap_err();
+        assert!(matches!(why, Fault::Said(..)));
+    }
 
     #[test]
     fn a_node_is_read_with_weight_and_labels() {

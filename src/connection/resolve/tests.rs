@@ -1,5 +1,8 @@
 //! What is pinned, who asks, and what is said of it.
 
+use std::collections::BTreeSet;
+
+use super::pin::{FAILING, choose};
 use super::*;
 
 fn addrs(list: &[&str]) -> Vec<SocketAddr> {
