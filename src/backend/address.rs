@@ -75,6 +75,8 @@ impl Backend {
         if let Some(pool) = self.pool.get() {
             pool.discard_strays(moves);
         }
+        #[cfg(feature = "near")]
+        self.leave_near(moves);
     }
 
     fn look_up(self: &Arc<Self>) -> Option<Asked> {
