@@ -21,6 +21,8 @@ pub(crate) mod session;
 pub(crate) mod stand_in;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "near")]
+pub(crate) mod tracking;
 mod unheard;
 
 use std::fmt;
@@ -153,6 +155,8 @@ pub(crate) struct Backend {
     troubles: Troubles,
     observer: Arc<dyn Observer>,
     open: Open,
+    #[cfg(feature = "near")]
+    near: tracking::NearSide,
     /// Somebody looked at what the server is set to do.
     looked_at: AtomicBool,
 }
@@ -196,6 +200,8 @@ impl Backend {
             troubles: Troubles::default(),
             observer,
             open: Open::default(),
+            #[cfg(feature = "near")]
+            near: tracking::NearSide::default(),
             looked_at: AtomicBool::new(false),
             dialer,
             node,
@@ -298,5 +304,7 @@ impl Backend {
         if let Some(pool) = self.pool.get() {
             pool.discard_idle();
         }
+        #[cfg(feature = "near")]
+        self.near.shut();
     }
 }

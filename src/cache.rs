@@ -6,6 +6,10 @@ mod compute;
 mod delete;
 mod flight;
 mod many;
+#[cfg(feature = "near")]
+mod near;
+#[cfg(feature = "near")]
+mod near_status;
 
 pub use self::builder::CacheBuilder;
 
@@ -13,6 +17,10 @@ pub use self::builder::CacheBuilder;
 pub use self::codec::Json;
 pub use self::codec::{Codec, CodecError, Raw};
 pub use self::delete::Deletion;
+#[cfg(feature = "near")]
+pub use self::near_status::{NearNode, NearStatus};
+#[cfg(feature = "near")]
+pub use crate::near::Near;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -32,6 +40,7 @@ use crate::cluster::invalidation::UnderWay;
 use crate::connection::labels::labels;
 use crate::error::text::{one_line, quoted};
 use crate::error::{Error, ErrorKind, Outcome};
+use crate::node::NodeId;
 use crate::replication::{
     Acks, LONGEST_TTL, Quorum, QuorumError, ReadFrom, ReadRepair, Replicas, TakeBack,
 };
@@ -83,6 +92,8 @@ struct Inner<C> {
     stand_in_ttl: Option<Duration>,
     codec: C,
     flights: Flights,
+    #[cfg(feature = "near")]
+    near: Option<near::NearCache>,
     meter: CacheMeter,
     /// Computed values that could not be kept.
     unkept: Trouble,
@@ -148,6 +159,12 @@ impl<V, C: Codec<V>> Cache<V, C> {
     }
 
     async fn read(&self, full: &[u8], deadline: Instant) -> Result<Option<V>, Error> {
+        #[cfg(feature = "near")]
+        if let Some(near) = &self.inner.near
+            && let Some(found) = self.read_near(near, full, deadline).await
+        {
+            return found;
+        }
         let replicas = match self.replicas(full, deadline) {
             Ok(replicas) => replicas,
             Err(error) => {
@@ -186,9 +203,18 @@ impl<V, C: Codec<V>> Cache<V, C> {
 
     async fn write(&self, full: &[u8], value: &V, ttl: Duration) -> Result<Acks, QuorumError> {
         let engine = self.inner.cluster.engine();
+        #[cfg(feature = "near")]
+        let owed = self.inner.near.as_ref();
+        #[cfg(feature = "near")]
+        let owed = owed.and_then(|near| near.writing(&self.inner.cluster, full));
         let mut invalidating = engine.invalidations().write(full);
         let work = Arc::new(invalidating.begin());
-        self.put(full, value, ttl, work, self.deadline()).await
+        let result = self.put(full, value, ttl, work, self.deadline()).await;
+        #[cfg(feature = "near")]
+        if let (Some(owed), Ok(acks)) = (owed, &result) {
+            owed.written(acks.nodes());
+        }
+        result
     }
 
     /// Writes a value, and takes it back where `work` was overtaken meanwhile.
@@ -278,6 +304,17 @@ impl<V, C> Cache<V, C> {
     {
         let node = answer.node().cloned();
         let bytes: Option<Vec<u8>> = answer.parse()?;
+        self.decode_bytes(bytes, node.as_ref())
+    }
+
+    fn decode_bytes(
+        &self,
+        bytes: Option<Vec<u8>>,
+        node: Option<&NodeId>,
+    ) -> Result<Option<V>, Error>
+    where
+        C: Codec<V>,
+    {
         let decode = |bytes| {
             self.inner.codec.decode(bytes).map_err(|e| {
                 let text = format!(
@@ -285,7 +322,7 @@ impl<V, C> Cache<V, C> {
                     one_line(e.to_string())
                 );
                 let error = Error::new(ErrorKind::Type, Outcome::Answered, text);
-                match &node {
+                match node {
                     Some(node) => error.at(node),
                     None => error,
                 }

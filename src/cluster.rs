@@ -26,6 +26,8 @@ mod in_virtual_time;
 pub(crate) mod invalidation;
 mod merge;
 mod monitor;
+#[cfg(feature = "near")]
+mod near;
 pub(crate) mod options;
 mod outage;
 mod overrule;

@@ -1,10 +1,19 @@
 //! What each metric is and in which unit it counts, told to the recorder, so that an exporter can say it beside the figures.
 
+mod near;
 mod table;
 
-use metrics::{describe_counter, describe_gauge, describe_histogram};
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
+use self::near::NEAR;
 use self::table::METRICS;
+
+/// Its kind, its name, its unit where it has one, and what it is.
+type Metric = (Kind, &'static str, Option<Unit>, &'static str);
+
+fn all() -> impl Iterator<Item = &'static Metric> {
+    METRICS.iter().chain(NEAR)
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -15,7 +24,7 @@ enum Kind {
 
 /// Tells the recorder that is installed. Once for each cluster and instance: who made the first one may have had none.
 pub(crate) fn describe() {
-    for &(kind, name, unit, text) in METRICS {
+    for &(kind, name, unit, text) in all() {
         match (kind, unit) {
             (Kind::Counter, Some(unit)) => describe_counter!(name, unit, text),
             (Kind::Counter, None) => describe_counter!(name, text),
@@ -30,8 +39,6 @@ pub(crate) fn describe() {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-
-    use metrics::Unit;
 
     use super::*;
 
@@ -51,17 +58,16 @@ mod tests {
 
     #[test]
     fn every_documented_metric_is_described_and_no_other() {
-        let described: BTreeSet<&str> = METRICS
-            .iter()
+        let described: BTreeSet<&str> = all()
             .filter_map(|(_, name, ..)| name.strip_prefix("fluster_"))
             .collect();
-        assert_eq!(described.len(), METRICS.len(), "each once");
+        assert_eq!(described.len(), all().count(), "each once");
         assert_eq!(described, documented());
     }
 
     #[test]
     fn kinds_and_units_are_those_of_the_names() {
-        for (kind, name, unit, text) in METRICS {
+        for (kind, name, unit, text) in all() {
             assert_eq!(*kind == Kind::Counter, name.ends_with("_total"), "{name}");
             assert_eq!(
                 *unit == Some(Unit::Seconds),

@@ -21,6 +21,7 @@
 //! * [`membership`](https://docs.rs/fluster/latest/fluster/guide/membership/index.html): instances of an application that know each other (feature `gossip`).
 //! * [`fleet`](https://docs.rs/fluster/latest/fluster/guide/fleet/index.html): instances that agree which nodes are out (feature `gossip`).
 //! * [`forwarding`](https://docs.rs/fluster/latest/fluster/guide/forwarding/index.html): requests that are handled by the owner of their key (feature `forward`).
+//! * [`near`](https://docs.rs/fluster/latest/fluster/guide/near/index.html): hot values of a cache in this process, and when that is worth it (feature `near`).
 //! * [`observability`]: metrics, events, logs, status.
 //! * [`admin`](https://docs.rs/fluster/latest/fluster/guide/admin/index.html): the running cluster on a page and as JSON; the first minute of an outage (feature `admin`).
 //! * [`limits`]: what fluster costs, and what it cannot see.
@@ -38,6 +39,7 @@
 #[cfg_attr(feature = "discovery", doc = include_str!("guide/by-example-discovery.md"))]
 #[cfg_attr(feature = "gossip", doc = include_str!("guide/by-example-gossip.md"))]
 #[cfg_attr(all(feature = "forward", feature = "gossip"), doc = include_str!("guide/by-example-forward.md"))]
+#[cfg_attr(feature = "near", doc = include_str!("guide/by-example-near.md"))]
 #[cfg_attr(feature = "admin", doc = include_str!("guide/by-example-admin.md"))]
 #[cfg_attr(all(feature = "testing", unix), doc = include_str!("guide/by-example-testing.md"))]
 pub mod by_example {}
@@ -97,6 +99,10 @@ pub mod limits {}
 #[cfg(feature = "gossip")]
 #[doc = include_str!("guide/membership.md")]
 pub mod membership {}
+
+#[cfg(feature = "near")]
+#[doc = include_str!("guide/near.md")]
+pub mod near {}
 
 #[doc = include_str!("guide/observability.md")]
 pub mod observability {}

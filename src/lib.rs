@@ -32,6 +32,8 @@ mod hash;
 mod health;
 #[cfg(any(feature = "forward", feature = "gossip"))]
 mod keys;
+#[cfg(feature = "near")]
+mod near;
 mod node;
 pub mod placement;
 pub mod pubsub;

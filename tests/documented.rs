@@ -35,6 +35,7 @@ fn sections() -> BTreeMap<String, String> {
         include_str!("../src/guide/by-example-gossip.md"),
         include_str!("../src/guide/by-example-forward.md"),
         include_str!("../src/guide/by-example-admin.md"),
+        include_str!("../src/guide/by-example-near.md"),
         include_str!("../src/guide/by-example-testing.md"),
     ]
     .concat();

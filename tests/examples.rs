@@ -307,6 +307,26 @@ fn cache_renders_once_for_all_and_forgets_at_once() {
 }
 
 #[test]
+fn near_answers_most_reads_from_memory() {
+    let out = said(&mut example("near", &[]));
+    let rows: Vec<Vec<&str>> = out
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let hits = |name: &str| {
+        let rows = rows.iter().filter(|row| row.first() == Some(&name));
+        let shares = rows.map(|row| row[3].parse::<f64>().unwrap());
+        shares.collect::<Vec<_>>()
+    };
+    assert_eq!(hits("plain"), [0.0; 3], "{out}");
+    let near = hits("near");
+    assert!(
+        near.len() == 3 && near.iter().all(|share| *share > 50.0),
+        "{out}"
+    );
+}
+
+#[test]
 fn replicated_write_reads_what_a_majority_has() {
     let servers: [Server; 3] = fleet();
     servers[0].kill();

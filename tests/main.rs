@@ -36,6 +36,8 @@ mod harness;
 mod input;
 mod layers;
 mod lifecycle;
+#[cfg(feature = "near")]
+mod near;
 mod observability;
 mod one_client;
 mod original;

@@ -92,6 +92,8 @@ impl Backend {
         if self.asks_sentinels() {
             self.open.end_strays(moves);
         }
+        #[cfg(feature = "near")]
+        self.leave_near(moves);
     }
 
     pub(super) fn asks_sentinels(&self) -> bool {

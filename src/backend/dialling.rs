@@ -98,8 +98,8 @@ impl Backend {
         Wanted {
             ear,
             limits: match kind {
-                Use::Lane | Use::Dedicated | Use::Subscription => self.limits.of_replies(),
                 Use::Probe => DecodeLimits::of_setup(),
+                _ => self.limits.of_replies(),
             },
             proven: kind == Use::Lane,
         }
@@ -108,6 +108,12 @@ impl Backend {
     /// Dials a connection that hears what the server pushes.
     pub(crate) async fn listen(self: &Arc<Self>, ear: PushSink) -> Result<Link, NoLane> {
         self.dial_for(Use::Subscription, Some(ear)).await
+    }
+
+    /// The same for what the server tells of keys that were read over it.
+    #[cfg(feature = "near")]
+    pub(super) async fn listen_near(self: &Arc<Self>, ear: PushSink) -> Result<Link, NoLane> {
+        self.dial_for(Use::Near, Some(ear)).await
     }
 
     async fn dial_for(self: &Arc<Self>, kind: Use, ear: Option<PushSink>) -> Result<Link, NoLane> {

@@ -9,6 +9,8 @@ use crate::backend::Trouble;
 use crate::build_error::BuildError;
 use crate::cache::codec::{Codec, Raw};
 use crate::cache::flight::Flights;
+#[cfg(feature = "near")]
+use crate::cache::near::NearCache;
 use crate::cache::{Cache, CacheMeter, Inner, check_ttl};
 use crate::cluster::FlusterCluster;
 use crate::recovery::choices::OnReturn;
@@ -27,6 +29,8 @@ pub struct CacheBuilder {
     read_repair: Option<ReadRepair>,
     stand_in_ttl: Option<Duration>,
     on_return: OnReturn,
+    #[cfg(feature = "near")]
+    near: Option<crate::near::Near>,
 }
 
 impl FlusterCluster {
@@ -47,6 +51,8 @@ impl FlusterCluster {
             read_repair: Some(ReadRepair::default()),
             stand_in_ttl: Some(Duration::from_secs(60)),
             on_return: OnReturn::Invalidate,
+            #[cfg(feature = "near")]
+            near: None,
         }
     }
 }
@@ -95,6 +101,23 @@ impl CacheBuilder {
         self
     }
 
+    /// Keeps hot values in this process's memory, for as long as they are provably current. Default: it does not; needs
+    /// the feature `near`. [The guide](https://docs.rs/fluster/latest/fluster/guide/near/index.html) has the promise, and
+    /// when it is worth it.
+    ///
+    /// ```
+    /// use fluster::cache::{Cache, Near};
+    ///
+    /// # let cluster = fluster::FlusterCluster::from_urls(["redis://10.0.0.1", "redis://10.0.0.2"])?;
+    /// let pages: Cache<String> = cluster.cache("page:").near(Near::default()).raw()?;
+    /// # Ok::<(), fluster::BuildError>(())
+    /// ```
+    #[cfg(feature = "near")]
+    pub fn near(mut self, near: crate::near::Near) -> Self {
+        self.near = Some(near);
+        self
+    }
+
     /// The cache, with values as JSON. [Example](crate::guide::by_example#a-cache).
     ///
     /// # Errors
@@ -125,7 +148,8 @@ impl CacheBuilder {
     /// # Errors
     ///
     /// [`BuildError::Option`] for a number of replicas that the cluster cannot have, a quorum that can
-    /// never be met, or a `stand_in_ttl` below 1 ms or above 100 years.
+    /// never be met, a `stand_in_ttl` below 1 ms or above 100 years, or what a near cache cannot be: one of its
+    /// numbers out of its range, or [`ReadFrom::Majority`] beside it.
     pub fn codec<V, C: Codec<V>>(self, codec: C) -> Result<Cache<V, C>, BuildError> {
         let nodes = self.cluster.engine().topology().nodes.len();
         let n = self.replicas;
@@ -152,6 +176,20 @@ impl CacheBuilder {
                 why,
             })?;
         }
+        #[cfg(feature = "near")]
+        let near = match self.near {
+            Some(near) => {
+                let is_majority = matches!(self.read_from, ReadFrom::Majority { .. });
+                let alone = "what one server says is kept, and a majority is asked for: use another `read_from`";
+                let checked = match is_majority {
+                    true => Err(alone.to_owned()),
+                    false => near.check(),
+                };
+                checked.map_err(|why| BuildError::Option { name: "near", why })?;
+                Some(NearCache::new(&self.cluster, &self.prefix, near))
+            }
+            None => None,
+        };
         if self.on_return == OnReturn::Invalidate {
             let engine = self.cluster.engine();
             engine.invalidate_on_return(Some((&self.prefix, n)));
@@ -170,6 +208,8 @@ impl CacheBuilder {
                 stand_in_ttl: self.stand_in_ttl,
                 codec,
                 flights,
+                #[cfg(feature = "near")]
+                near,
                 unkept: Trouble::default(),
                 odd_ttl: AtomicBool::new(false),
             }),

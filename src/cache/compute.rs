@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::cache::flight::Turn;
+#[cfg(feature = "near")]
+use crate::cache::near;
 use crate::cache::{Cache, Codec, check_ttl};
 use crate::clock::{self, now_micros};
 use crate::cluster::invalidation::UnderWay;
@@ -111,6 +113,9 @@ where
             return;
         }
         let inner = &self.inner;
+        // However it ends, what was read before it is not kept.
+        #[cfg(feature = "near")]
+        let _written = near::Written::new(inner.cluster.engine(), full);
         match self.put(full, value, self.bounded(ttl), work, until).await {
             Ok(_) => inner.unkept.worked(),
             Err(error) => {

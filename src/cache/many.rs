@@ -43,9 +43,14 @@ impl<V, C: Codec<V>> Cache<V, C> {
                 let deadline = self.deadline();
                 let reads = keys.iter().map(|key| self.read(key, deadline));
                 results.extend(join_all(reads).await);
-            } else {
-                results.extend(self.read_together(keys).await);
+                continue;
             }
+            #[cfg(feature = "near")]
+            if let Some(near) = &self.inner.near {
+                results.extend(self.read_near_many(near, keys).await);
+                continue;
+            }
+            results.extend(self.read_together(keys).await);
         }
         for read in &results {
             self.inner.meter.count(read);
@@ -53,7 +58,7 @@ impl<V, C: Codec<V>> Cache<V, C> {
         results
     }
 
-    async fn read_together(&self, keys: &[Vec<u8>]) -> Vec<Result<Option<V>, Error>> {
+    pub(super) async fn read_together(&self, keys: &[Vec<u8>]) -> Vec<Result<Option<V>, Error>> {
         let cluster = &self.inner.cluster;
         let doubted = self.doubted(cluster.engine());
         let is_doubted = |answer: &Answer| answer.node().is_some_and(|node| doubted.contains(node));

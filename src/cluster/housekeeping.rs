@@ -70,6 +70,8 @@ pub(super) async fn run_housekeeping(engine: &Arc<Engine>, number: u64) {
             engine.tell_outage(state, now);
             say_stalls(state, now);
         });
+        #[cfg(feature = "near")]
+        crate::cluster::near::report(engine);
         for backend in snapshot.nodes.iter() {
             if let Some(pool) = backend.pool_if_used() {
                 pool.sweep(engine.limits.idle_timeout);

@@ -16,6 +16,9 @@ use parking_lot::Mutex;
 pub(crate) struct Invalidations {
     /// Guards who is told; held for a look-up.
     under_way: Mutex<ByKey>,
+    /// What this process keeps of caches in its own memory.
+    #[cfg(feature = "near")]
+    near: Arc<crate::near::Registry>,
 }
 
 type ByKey = HashMap<Arc<[u8]>, Vec<Arc<Stamp>>>;
@@ -113,6 +116,19 @@ impl Invalidations {
         }
     }
 
+    #[cfg(feature = "near")]
+    pub(crate) fn near(&self) -> &Arc<crate::near::Registry> {
+        &self.near
+    }
+
+    /// A write of `key` has ended, or a copy that was on its way: nothing that was read before is kept.
+    fn forget(&self, key: &[u8]) {
+        #[cfg(feature = "near")]
+        self.near.forget(key);
+        #[cfg(not(feature = "near"))]
+        let _ = (self, key);
+    }
+
     fn mark(&self, key: &[u8], moment: Moment) {
         let under_way = self.under_way.lock();
         let all = under_way.get(key).into_iter().flatten();
@@ -147,6 +163,7 @@ impl Drop for Invalidating {
                 false => Moment::Delete,
             },
         );
+        self.registry.forget(&self.key);
     }
 }
 
@@ -170,6 +187,8 @@ impl Drop for UnderWay {
                 under_way.remove(&self.key);
             }
         }
+        drop(under_way);
+        self.registry.forget(&self.key);
     }
 }
 

@@ -23,6 +23,9 @@ pub(crate) enum Use {
     Dedicated,
     Probe,
     Subscription,
+    /// Where a server tells of changes, for what is kept of it in this process.
+    #[cfg(feature = "near")]
+    Near,
 }
 
 /// How many living meters each name has, by cluster and node: two clusters of one process, or a node's successor and the one it takes
@@ -56,6 +59,8 @@ pub(crate) struct Meter {
     lanes: Arc<Tally>,
     probing: Arc<Tally>,
     subscriptions: Arc<Tally>,
+    #[cfg(feature = "near")]
+    near: Arc<Tally>,
     /// Guards the gauges from being set after their end.
     gauges: Mutex<Option<Gauges>>,
 }
@@ -107,6 +112,8 @@ impl Meter {
             lanes: tally("lane"),
             probing: tally("probe"),
             subscriptions: tally("subscription"),
+            #[cfg(feature = "near")]
+            near: tally("near"),
             gauges: Mutex::new(Some(gauges)),
         };
         meter.begin();
@@ -168,8 +175,11 @@ impl Meter {
         }
     }
 
-    fn tallies(&self) -> [&Arc<Tally>; 3] {
-        [&self.lanes, &self.probing, &self.subscriptions]
+    fn tallies(&self) -> impl Iterator<Item = &Arc<Tally>> {
+        let all = [&self.lanes, &self.probing, &self.subscriptions].into_iter();
+        #[cfg(feature = "near")]
+        let all = all.chain([&self.near]);
+        all
     }
 
     /// Once a second, so that exporters that drop what is idle drop what is gone, and that alone.
@@ -283,6 +293,8 @@ impl Meter {
             Use::Dedicated => None,
             Use::Probe => Some(&self.probing),
             Use::Subscription => Some(&self.subscriptions),
+            #[cfg(feature = "near")]
+            Use::Near => Some(&self.near),
         };
         if let Some(tally) = tally {
             tally.add(1);

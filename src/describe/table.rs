@@ -2,10 +2,10 @@
 
 use metrics::Unit;
 
-use super::Kind;
+use super::{Kind, Metric};
 
-/// Each metric of fluster: its kind, its name, its unit where it has one, and what it is.
-pub(super) const METRICS: &[(Kind, &str, Option<Unit>, &str)] = {
+/// Each metric of fluster but those of [near caches](super::near).
+pub(super) const METRICS: &[Metric] = {
     use Kind::{Counter, Gauge, Histogram};
     &[
         (

@@ -94,7 +94,7 @@ impl HedgeAfter {
     const UNKNOWN: Duration = Duration::from_millis(20);
 
     /// The wait for a node that usually takes so long.
-    pub(super) fn wait(self, usual: Option<Duration>) -> Duration {
+    pub(crate) fn wait(self, usual: Option<Duration>) -> Duration {
         match self {
             Self::P95 => usual.unwrap_or(Self::UNKNOWN).max(Self::LEAST),
             Self::Fixed(wait) => wait,
