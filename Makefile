@@ -1,6 +1,6 @@
 # A newcomer needs Rust and make; what else a target needs, it installs or says how to.
 .DEFAULT_GOAL := help
-.PHONY: help demo servers gossip-demo gossip-figures gossip-soak test lint bench bench-report bench-check peers deny mutants soak flaps dashboard
+.PHONY: help demo gossip-demo gossip-figures gossip-soak test lint bench bench-report bench-check peers deny mutants soak flaps dashboard
 
 # One target directory and the same flags in every step, so that nothing is compiled twice;
 # a clean build has no use for incremental data, which only costs time and disk here.
@@ -34,9 +34,6 @@ test: ## everything that must hold: lints, documentation, then all tests
 	$(CARGO) test --all-features --doc
 	$(CARGO) run --quiet --all-features --example gossip_demo -- --check
 	scripts/watched.sh 50 $(CARGO) test --all-features --lib --bins --tests --no-fail-fast
-
-servers: ## the integration tests on Redis 6.0, 7.0, 8.0 and Valkey 8.0, 9.1, fetched from Debian (half an hour; ONLY=redis-6.0, TESTS="queue:: wire::")
-	TESTS="$(TESTS)" scripts/servers.sh $(ONLY)
 
 lint: ## formatting, clippy, rustdoc, every feature alone
 	$(CARGO) fmt --all --check

@@ -25,10 +25,18 @@ work=$(mktemp -d "$tools/fetch.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
 
-archive=$(scripts/debian-archive.sh) || {
+# The first archive of Debian proper in the machine's sources, in either of their two formats.
+archive=$(apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+    sed -n 's/^Debian \(.*\)$/\1/p' | head -n 1)
+if [ -z "$archive" ]; then
+    archive=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
+        sed -n 's/^URIs: *\([^ ]*\).*$/\1/p; s/^deb  *\(\[[^]]*\] *\)\{0,1\}\([^ ]*\) .*$/\2/p' |
+        grep '/debian/*$' | head -n 1)
+fi
+if [ -z "$archive" ]; then
     echo "$package is not here: this machine's apt knows no archive of Debian to fetch it from" >&2
     exit 1
-}
+fi
 keys=/usr/share/keyrings/debian-archive-keyring.gpg
 signed=
 if [ -r "$keys" ]; then signed="[signed-by=$keys] "; fi

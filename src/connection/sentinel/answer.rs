@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn older_news_of_a_few_is_no_way_back() {
         let old = answer("old", 3);
-        assert_eq!(best(&[old.clone()], 3, 4, None), None);
+        assert_eq!(best(std::slice::from_ref(&old), 3, 4, None), None);
         let most = [old.clone(), old.clone()];
         assert_eq!(best(&most, 3, 4, None), Some((named("old"), 3)));
         assert_eq!(best(&most, 4, 4, None), None, "half is not most");
