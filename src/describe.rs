@@ -1,10 +1,12 @@
 //! What each metric is and in which unit it counts, told to the recorder, so that an exporter can say it beside the figures.
 
+mod instances;
 mod near;
 mod table;
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
+use self::instances::INSTANCES;
 use self::near::NEAR;
 use self::table::METRICS;
 
@@ -12,7 +14,7 @@ use self::table::METRICS;
 type Metric = (Kind, &'static str, Option<Unit>, &'static str);
 
 fn all() -> impl Iterator<Item = &'static Metric> {
-    METRICS.iter().chain(NEAR)
+    METRICS.iter().chain(INSTANCES).chain(NEAR)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

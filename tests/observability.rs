@@ -199,7 +199,7 @@ fn gauges_of_a_node_that_is_gone_end_as_no_number() {
         })
         .await;
         cluster.remove_node(a.as_str()).unwrap();
-        assert_eq!(gauges_of(&a).len(), 8, "{:?}", gauges_of(&a));
+        assert_eq!(gauges_of(&a).len(), 9, "{:?}", gauges_of(&a));
         let ended = |node: &str| gauges_of(node).iter().all(|(_, value)| value.is_nan());
         assert!(ended(&a), "{:?}", gauges_of(&a));
         // What it had is closed later, and changes nothing; the others live on.

@@ -230,6 +230,35 @@ const CACHE: &[(&str, &str, &str)] = &[
         "`OnReturn::Invalidate`",
         "`Serve`, where servers refuse what it needs, or old values are better than none",
     ),
+    (
+        "near",
+        "none",
+        "hot values that are read far more often than they are written (feature `near`)",
+    ),
+];
+
+/// The same of a near cache. Without links: its feature may be off.
+const NEAR: &[(&str, &str, &str)] = &[
+    (
+        "capacity",
+        "64 MiB",
+        "more, where what is hot does not fit; at least 64 KiB",
+    ),
+    (
+        "max_silence",
+        "1s",
+        "shorter, where a broken connection must be noticed sooner; 50 ms to 60 s",
+    ),
+    (
+        "max_age",
+        "60s",
+        "longer, where nothing changes without the server telling of it; `max_silence` to a day",
+    ),
+    (
+        "negative",
+        "`false`",
+        "`true`, where many ask for what is not there",
+    ),
 ];
 
 /// The same of a fleet: (method, key, default, when). Without links: its feature may be off.
@@ -364,10 +393,17 @@ fn chapter() -> String {
     text += "\n# A cache\n\nSet on a [`CacheBuilder`](crate::cache::CacheBuilder).\n\n\
         | method | default | when to change it |\n|---|---|---|\n";
     for (name, default, when) in CACHE {
-        let _ = writeln!(
-            text,
-            "| [`{name}`](crate::cache::CacheBuilder::{name}) | {default} | {when} |"
-        );
+        let shown = match *name {
+            // Its feature may be off.
+            "near" => "`near`".to_owned(),
+            name => format!("[`{name}`](crate::cache::CacheBuilder::{name})"),
+        };
+        let _ = writeln!(text, "| {shown} | {default} | {when} |");
+    }
+    text += "\n# A near cache\n\nSet on a `Near` (feature `near`), which a cache is given by `near`.\n\n\
+        | method | default | when to change it |\n|---|---|---|\n";
+    for (name, default, when) in NEAR {
+        let _ = writeln!(text, "| `{name}` | {default} | {when} |");
     }
     text += "\n# A fleet\n\nSet on a `Fleet` (feature `gossip`), or keys of the table `[fleet]`, which is a `FleetConfig` (with feature\n\
         `serde`). All instances of a scope need the same.\n\n\
@@ -450,6 +486,8 @@ fn no_option_is_made_beside_the_lists() {
     assert_eq!(setters("gossip/share/settings.rs"), of_fleet[1..]);
     let of_cache: Vec<_> = CACHE.iter().map(|(name, ..)| *name).collect();
     assert_eq!(setters("cache/builder.rs"), of_cache);
+    let of_near: Vec<_> = NEAR.iter().map(|(name, ..)| *name).collect();
+    assert_eq!(setters("near/options.rs"), of_near);
 }
 
 fn of(toml: &str) -> Result<ClusterBuilder, String> {
