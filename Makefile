@@ -33,6 +33,8 @@ test: ## everything that must hold: lints, documentation, then all tests
 	@$(MAKE) --no-print-directory lint
 	$(CARGO) test --all-features --doc
 	$(CARGO) run --quiet --all-features --example gossip_demo -- --check
+	$(CARGO) build --quiet --all-features --examples
+	$(CARGO) build --quiet --locked --manifest-path examples/apalis/Cargo.toml --target-dir $${CARGO_TARGET_DIR:-target}
 	scripts/watched.sh 50 $(CARGO) test --all-features --lib --bins --tests --no-fail-fast
 
 lint: ## formatting, clippy, rustdoc, every feature alone
