@@ -85,6 +85,8 @@ struct History {
     reads: Vec<Done>,
     /// When a process said that a server had gone back to its last save, and which.
     rollbacks: Vec<(String, u64)>,
+    /// How often one said that nobody knows what a server holds, for another reason.
+    unknown: usize,
 }
 
 /// What it comes to, seen from outside.
@@ -109,6 +111,7 @@ impl History {
             if let ["u", node, at] = words.as_slice() {
                 self.rollbacks.push((node.to_string(), at.parse().unwrap()));
             }
+            self.unknown += usize::from(line == "x");
             let numbers: Vec<u64> = words.iter().skip(1).flat_map(|word| word.parse()).collect();
             let [key, version, begin, end, rest @ ..] = numbers.as_slice() else {
                 continue;
@@ -221,6 +224,7 @@ fn child() {
                         reason: UnknownReason::Rollback,
                         ..
                     } => println!("\nu {node} {}", micros()),
+                    Event::ReturnUnknown { .. } => println!("\nx"),
                     Event::NodeUp { node, .. } => {
                         came.lock().unwrap().insert(node.to_string(), micros());
                     }
@@ -334,6 +338,7 @@ pub(super) struct Came {
     /// Servers that were killed, and when.
     kills: Vec<(String, u64)>,
     rollbacks: Vec<(String, u64)>,
+    pub(super) unknown: usize,
 }
 
 pub(super) fn chaos<const N: usize>(of: Setting) -> Came {
@@ -385,8 +390,10 @@ pub(super) fn chaos<const N: usize>(of: Setting) -> Came {
             std::thread::sleep(lasts);
             server.cont();
         }
-        // Until all have it back, and a look more.
-        std::thread::sleep(Duration::from_millis(2500));
+        // Until all have it back, and a look more. What is noted with a server that is out itself is not known, and those
+        // who agree hold one that is back for three seconds more.
+        let settles = if of.shares == "agreed" { 6000 } else { 2500 };
+        std::thread::sleep(Duration::from_millis(settles));
     }
     let mut history = History::default();
     for reader in readers {
@@ -397,6 +404,7 @@ pub(super) fn chaos<const N: usize>(of: Setting) -> Came {
         outages,
         kills,
         rollbacks: history.rollbacks,
+        unknown: history.unknown,
     }
 }
 
