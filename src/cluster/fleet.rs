@@ -118,23 +118,22 @@ impl Engine {
             self.restand(state, effects, backend, now);
         }
         let before = state.health.overruled(key);
-        if before.awaited != word.awaited {
-            let awaited = word.awaited;
-            state.health.overrule(key, Overrule { awaited, ..before });
+        let (keep, awaited) = (word.keep, word.awaited);
+        let overrule = Overrule {
+            keep,
+            awaited,
+            ..before
+        };
+        if overrule != before {
+            state.health.overrule(key, overrule);
+        }
+        if before.awaited != awaited {
             // Whoever waits looks again.
             self.recovery.stir();
         }
-        if (before.hold, before.keep) == (word.hold, word.keep) {
+        if (before.hold, before.keep) == (word.hold, keep) {
             return turns;
         }
-        let before = state.health.overruled(key);
-        state.health.overrule(
-            key,
-            Overrule {
-                keep: word.keep,
-                ..before
-            },
-        );
         let unit = fastrand::f64();
         match state.health.hold(key, word.hold, now, unit) {
             Some(transition) => self.publish(state, effects, transition, now),
